@@ -1,0 +1,3 @@
+//! Text in, [`Config`] or findings out.
+pub mod model;
+pub use model::Config;

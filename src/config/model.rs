@@ -1,0 +1,294 @@
+//! What the rest of the program reads: a configuration in which every rule already holds.
+//!
+//! Nothing here is checked again later. A [`Hostname`] is lower case and well formed, an upstream index is in
+//! range, an identity of [`IdentityRule::Loopback`] goes to a loopback endpoint only.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+/// The whole configuration after resolving.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub state_dir: PathBuf,
+    pub admin_socket: PathBuf,
+    /// Connection cores; `None` is one for each available CPU.
+    pub workers: Option<usize>,
+    pub drain: Duration,
+    pub trusted_proxies: Vec<IpNet>,
+    pub listeners: Vec<Listener>,
+    pub limits: Limits,
+    pub log: Log,
+    /// Never empty.
+    pub sites: Vec<Site>,
+    /// Sites and routes point here by [`UpstreamId`].
+    pub upstreams: Vec<Upstream>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub kind: ListenerKind,
+    /// PROXY protocol is read from peers inside these networks, and only from them; empty is off.
+    pub proxy_protocol_from: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListenerKind {
+    /// TLS, then the sites.
+    Https,
+    /// Plain HTTP that only redirects to https and answers ACME challenges.
+    Redirect,
+    /// Plain HTTP that serves the sites: behind something that ends TLS before us.
+    Http,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    pub header_block: usize,
+    pub header_fields: usize,
+    pub request_line: usize,
+    pub header_timeout: Duration,
+    pub handshake_timeout: Duration,
+    pub idle_timeout: Duration,
+    /// At least `body_rate_bytes` in any `body_rate_window` in which we were reading.
+    pub body_rate_bytes: u64,
+    pub body_rate_window: Duration,
+    /// All client connections; `None` is a third of the descriptor limit.
+    pub connections: Option<usize>,
+    pub connections_per_client: usize,
+    pub h2_streams: u32,
+    /// Streams reset by the client or by its errors before the connection is ended.
+    pub h2_resets: usize,
+    /// How many requests and upgrades may wait for one upstream that is away.
+    pub held: usize,
+    /// How many of them may be one client address's.
+    pub held_per_client: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A `tracing` filter such as `info` or `clawgate=debug`.
+    pub level: String,
+    pub access: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Site {
+    /// Never empty; exact names first come, wildcards (`*.example.com`) match one label.
+    pub hosts: Vec<Hostname>,
+    pub certificate: Certificate,
+    pub upstream: UpstreamId,
+    pub policy: Policy,
+    /// In matching order, the built-in `/api/status` among them.
+    pub routes: Vec<Route>,
+}
+
+/// Where a site's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Certificate {
+    /// A leaf of our own CA in the state directory.
+    Internal,
+    Files { chain: PathBuf, key: PathBuf },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// What the operator sees in logs: the configured path.
+    pub name: Arc<str>,
+    /// Only these hosts of the site; empty is all of them.
+    pub hosts: Vec<Hostname>,
+    pub matches: PathMatch,
+    /// The path that leaves instead of the one that came; the query stays.
+    pub rewrite: Option<Arc<str>>,
+    pub upstream: UpstreamId,
+    pub policy: Policy,
+}
+
+/// Compared with the path in which unreserved percent-encodings are decoded once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathMatch {
+    Exact(Arc<str>),
+    /// `/api` matches `/api` and `/api/x`, not `/apiary`; `/api/` matches `/api/...` only.
+    Prefix(Arc<str>),
+}
+
+/// What a site says and a route may override.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    pub identity: IdentityRule,
+    /// The fence of D1: who is outside is attributed. Empty is no fence.
+    pub clients: Vec<IpNet>,
+    /// `None` is unlimited.
+    pub body_limit: Option<u64>,
+    /// From the request's last byte to the response head; `None` is unlimited.
+    pub response_timeout: Option<Duration>,
+    pub request_headers: HeaderOps,
+    pub response_headers: HeaderOps,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityRule {
+    /// A browser's requests (`Origin` or `Sec-Fetch-Site`) are attributed, all others are D1.
+    Auto,
+    Loopback,
+    Attributed,
+}
+
+/// Applied in this order: remove, set, add.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HeaderOps {
+    pub remove: Vec<HeaderName>,
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl HeaderOps {
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UpstreamId(pub usize);
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    pub name: Arc<str>,
+    pub endpoint: Endpoint,
+    pub kind: UpstreamKind,
+    /// How long a request waits for an upstream that is away.
+    pub hold: Duration,
+    pub connect_timeout: Duration,
+    /// Below the gateway's own 5 s.
+    pub idle_timeout: Duration,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    Address(SocketAddr),
+    /// Looked up at every dial.
+    Name(Arc<str>, u16),
+}
+
+impl Endpoint {
+    /// Whether D1 makes sense there: an IPv4 loopback address we can dial from 127.0.0.1 and 127.0.0.2.
+    pub fn is_ipv4_loopback(&self) -> bool {
+        matches!(self, Endpoint::Address(SocketAddr::V4(a)) if a.ip().is_loopback())
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Address(a) => a.fmt(f),
+            Endpoint::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamKind {
+    /// An OpenClaw gateway: readiness path, pre-auth places, no-auth probe, translation.
+    Openclaw,
+    Generic,
+}
+
+/// A DNS name (lower case, no trailing dot), possibly with a leading `*.`, or an IP address without brackets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Hostname(Arc<str>);
+
+impl Hostname {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.0.parse().ok()
+    }
+
+    /// The part behind `*.` of a wildcard name.
+    pub fn wildcard_suffix(&self) -> Option<&str> {
+        self.0.strip_prefix("*.")
+    }
+
+    /// Whether `name` (already lower case, without port, brackets and trailing dot) is this host.
+    pub fn matches(&self, name: &str) -> bool {
+        match self.wildcard_suffix() {
+            Some(suffix) => name.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == suffix),
+            None => *self.0 == *name,
+        }
+    }
+}
+
+impl fmt::Display for Hostname {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HostnameError {
+    #[error("a host name cannot be empty")]
+    Empty,
+    #[error("a host name has at most 253 bytes and 63 in a label")]
+    TooLong,
+    #[error("a host name is letters, digits and hyphens between dots; write it without scheme, port or path")]
+    Character,
+    #[error("a name outside ASCII is written in its xn-- form")]
+    NotAscii,
+}
+
+impl TryFrom<&str> for Hostname {
+    type Error = HostnameError;
+
+    fn try_from(text: &str) -> Result<Self, HostnameError> {
+        if !text.is_ascii() {
+            return Err(HostnameError::NotAscii);
+        }
+        let lower = text.to_ascii_lowercase();
+        let name = lower.strip_suffix('.').unwrap_or(&lower);
+        let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
+        if let Ok(ip) = bare.parse::<IpAddr>() {
+            return Ok(Hostname(ip.to_string().into()));
+        }
+        if name.is_empty() {
+            return Err(HostnameError::Empty);
+        }
+        if name.len() > 253 {
+            return Err(HostnameError::TooLong);
+        }
+        for label in name.strip_prefix("*.").unwrap_or(name).split('.') {
+            if label.len() > 63 {
+                return Err(HostnameError::TooLong);
+            }
+            let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+            if label.is_empty() || !label.bytes().all(inner) || label.starts_with('-') || label.ends_with('-') {
+                return Err(HostnameError::Character);
+            }
+        }
+        Ok(Hostname(name.into()))
+    }
+}
+
+/// The source address of attributed requests (`gateway.trustedProxies` names it).
+pub const ATTRIBUTED_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// The source address of D1 requests.
+pub const LOOPBACK_SOURCE: Ipv4Addr = Ipv4Addr::LOCALHOST;

@@ -1,0 +1,18 @@
+//! clawgate: the small edge proxy in front of an OpenClaw gateway.
+//!
+//! Rooms, from the bottom up: [`config`] (what the operator wrote), [`route`] and [`headers`] (pure decisions about a
+//! request), [`tls`] and [`listen`] (bytes from clients), [`gateway`] (what is OpenClaw's own), [`upstream`] (bytes to
+//! the gateway), [`serve`] (one connection, request by request), [`admin`] (the unix socket), [`process`] (signals,
+//! systemd, logs, reload), [`app`] (builds them bottom-up).
+
+pub mod app;
+pub mod config;
+pub mod exit;
+pub mod gateway;
+pub mod headers;
+pub mod listen;
+pub mod process;
+pub mod route;
+pub mod serve;
+pub mod tls;
+pub mod upstream;

@@ -1,0 +1,4 @@
+//! One record per request and one per WebSocket, and the one type that makes URLs safe to log.
+
+#[derive(Clone)]
+pub struct Sink {}

@@ -1,0 +1,2 @@
+//! One connection, request by request.
+pub mod access;
