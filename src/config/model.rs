@@ -105,7 +105,10 @@ pub struct Site {
 pub enum Certificate {
     /// A leaf of our own CA in the state directory.
     Internal,
-    Files { chain: PathBuf, key: PathBuf },
+    Files {
+        chain: PathBuf,
+        key: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
