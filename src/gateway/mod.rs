@@ -1,1 +1,2 @@
-//! (room gateway)
+//! What is OpenClaw's own.
+pub mod frames;
