@@ -411,8 +411,7 @@ mod tests {
     }
 
     fn frame(opcode: OpCode, is_final: bool, rsv1: bool, mask: Option<[u8; 4]>, payload: &[u8]) -> Sample {
-        let wire =
-            encode(FrameHeader { is_final, rsv1, opcode, mask, ..FrameHeader::default() }, payload);
+        let wire = encode(FrameHeader { is_final, rsv1, opcode, mask, ..FrameHeader::default() }, payload);
         let kind = Opcode::from_bits(u8::from(opcode)).unwrap();
         let mut told = vec![Told::Frame(Head {
             fin: is_final,

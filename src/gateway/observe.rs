@@ -213,7 +213,8 @@ mod tests {
     const TICK: &str = r#"{"type":"event","event":"tick","payload":{}}"#;
     const APPROVED: &str =
         r#"{"type":"res","id":"1","ok":true,"payload":{"auth":{"role":"operator","scopes":["operator.read"]}}}"#;
-    const REFUSED: &str = r#"{"type":"res","id":"1","ok":false,"error":{"code":"NOT_PAIRED","message":"pairing required"}}"#;
+    const REFUSED: &str =
+        r#"{"type":"res","id":"1","ok":false,"error":{"code":"NOT_PAIRED","message":"pairing required"}}"#;
 
     fn frame(opcode: OpCode, is_final: bool, rsv1: bool, payload: &[u8]) -> Vec<u8> {
         let mut wire = Vec::new();
@@ -252,8 +253,7 @@ mod tests {
     }
 
     fn refused() -> Observed {
-        let refusal =
-            Refusal { code: "NOT_PAIRED".into(), message: "pairing required".into(), ..Refusal::default() };
+        let refusal = Refusal { code: "NOT_PAIRED".into(), message: "pairing required".into(), ..Refusal::default() };
         Observed::Answered(Answer::Refused(refusal))
     }
 
@@ -296,7 +296,8 @@ mod tests {
 
     #[test]
     fn a_hello_of_megabytes_is_an_approval_and_costs_64_kib() {
-        let hello = format!(r#"{{"type":"res","id":"1","ok":true,"payload":{{"snapshot":"{}"}}}}"#, "x".repeat(1 << 21));
+        let hello =
+            format!(r#"{{"type":"res","id":"1","ok":true,"payload":{{"snapshot":"{}"}}}}"#, "x".repeat(1 << 21));
         let wire = text(&hello);
         let mut observer = Observer::new();
         watch(&mut observer, &text(CHALLENGE), 100);
