@@ -46,7 +46,6 @@ pub struct App {
     cores: Vec<Thread<core::Command>>,
     control: Thread<control::Command>,
     draining: Option<Instant>,
-    attributed_usable: bool,
 }
 
 struct Thread<C> {
@@ -104,14 +103,14 @@ impl App {
         let challenges = Arc::new(Challenges::default());
         let bound = listen::bind(&config.listeners, workers, listen::bind::inherited()?)?;
         let behind: Vec<_> = config.upstreams.iter().map(|u| Arc::new(Behind::new(u.clone(), None))).collect();
+        let attributed_source = std::net::TcpListener::bind((ATTRIBUTED_SOURCE, 0)).is_ok();
         let terminator = Arc::new(tls::Terminator::new(certs.clone(), challenges.clone()));
-        let shared = Arc::new(Shared { counts: Counts::default(), challenges, tls: terminator });
+        let shared = Arc::new(Shared { counts: Counts::default(), challenges, tls: terminator, attributed_source });
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
         let admission = Admission::new(limit, config.limits.connections_per_client);
         let snapshot = Arc::new(Snapshot::new(with_ports(config, &bound), behind));
 
         let control = control::spawn(certs.clone()).map_err(StartError::Thread)?;
-        let attributed_usable = std::net::TcpListener::bind((ATTRIBUTED_SOURCE, 0)).is_ok();
         let mut app = App {
             shared,
             admission,
@@ -121,7 +120,6 @@ impl App {
             cores: Vec::new(),
             control,
             draining: None,
-            attributed_usable,
         };
         app.watch(None);
         for index in 0..workers {
@@ -235,7 +233,7 @@ impl App {
                 site.hosts[0]
             ));
         }
-        if !self.attributed_usable {
+        if !self.shared.attributed_source {
             warnings.push(
                 "identity/no-attributed-source: 127.0.0.2 cannot be used on this machine, so browsers get 503; bring it \
                  up with `ip address add 127.0.0.2/8 dev lo`"
@@ -244,7 +242,7 @@ impl App {
         }
         for behind in &self.snapshot.behind {
             if behind.upstream.state.now() == Seen::UpWithoutAuth {
-                warnings.push(crate::serve::no_auth_warning(&behind.upstream.config));
+                warnings.push(crate::serve::no_auth_warning(&behind.upstream.config.name));
             }
         }
         warnings

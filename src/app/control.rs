@@ -86,7 +86,7 @@ async fn look_at(behind: Weak<Behind>) -> Option<Seen> {
     }
     match probe::probe_no_auth(address, LOOPBACK_SOURCE, PROBE).await {
         NoAuth::AuthOff => {
-            tracing::error!("{}", crate::serve::no_auth_text(&name));
+            tracing::error!("{}", crate::serve::no_auth_warning(&name));
             Some(Seen::UpWithoutAuth)
         }
         NoAuth::Unreachable(_) => Some(Seen::Away),

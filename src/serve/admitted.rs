@@ -1,42 +1,44 @@
 //! The rule that let a tunnel in, to be asked again after a reload.
 
-use std::net::IpAddr;
+use super::{
+    core::Core,
+    exchange::{self, Judged},
+    snapshot::Snapshot,
+};
+use crate::headers::{
+    client_address::Seen,
+    identity::{self, Decision, Identity},
+};
 
-use super::{exchange::Judged, snapshot::Snapshot};
-use crate::headers::identity::{self, Identity};
+/// What a request for a tunnel was judged by.
+pub struct Asked {
+    pub host: Box<str>,
+    pub path: Box<str>,
+    pub browser: bool,
+    pub seen: Seen,
+}
 
-/// What a tunnel was judged by, kept for as long as it is open.
+/// Kept for as long as the tunnel is open.
 pub struct Admitted {
-    host: Box<str>,
-    path: Box<str>,
-    client: IpAddr,
-    browser: bool,
+    asked: Asked,
     identity: Identity,
     upstream: u64,
 }
 
 impl Admitted {
-    pub fn new(judged: &Judged<'_>) -> Admitted {
-        Admitted {
-            host: judged.host.into(),
-            path: judged.path.into(),
-            client: judged.client,
-            browser: judged.browser,
-            identity: judged.identity,
-            upstream: judged.behind.upstream.id,
-        }
+    pub fn new(asked: Asked, judged: &Judged<'_>) -> Admitted {
+        Admitted { asked, identity: judged.identity, upstream: judged.behind.upstream.id }
     }
 
     /// Whether the same request would still be admitted, as the same identity, to the same upstream. What the gateway
     /// and its clients did meanwhile (demotion, authentication off) does not count: it is not policy.
-    pub fn still_holds(&self, snapshot: &Snapshot) -> bool {
-        let Some(site) = snapshot.site(&self.host) else { return false };
-        let target = snapshot.target(site, &self.host, &self.path);
+    pub fn still_holds(&self, core: &Core, snapshot: &Snapshot) -> bool {
+        let asked = &self.asked;
+        let Some(site) = snapshot.site(&asked.host) else { return false };
+        let target = snapshot.target(site, &asked.host, &asked.path);
         let behind = &snapshot.behind[target.upstream.0];
-        let facts = identity::Facts {
-            browser: self.browser,
-            ..super::exchange::facts(target.policy, behind, self.client)
-        };
-        behind.upstream.id == self.upstream && identity::decide(&facts).is_ok_and(|d| d.identity == self.identity)
+        let facts = exchange::facts(core, behind, target.policy, &asked.seen, asked.browser);
+        let same = matches!(identity::decide(&facts), Decision::Forward { identity, .. } if identity == self.identity);
+        same && behind.upstream.id == self.upstream
     }
 }

@@ -2,17 +2,26 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
+
+use http::HeaderValue;
 
 use crate::{
     config::model::{self, UpstreamKind},
-    gateway::{demote::Demotions, places::Places},
+    gateway::{demote::Demotions, places::{self, Places}},
+    headers::forwarded,
     upstream::Upstream,
 };
 
 pub struct Behind {
     pub upstream: Upstream,
+    /// The `Host` of D1.
+    pub endpoint: HeaderValue,
     /// Only where an OpenClaw gateway stands.
     pub gateway: Option<Arc<Gateway>>,
 }
@@ -20,7 +29,9 @@ pub struct Behind {
 /// What the process has learnt of one gateway's clients.
 pub struct Gateway {
     pub places: Places,
-    pub demotions: Demotions,
+    demotions: Mutex<Demotions>,
+    /// Whether any connect was refused yet: spares all other requests the lock.
+    any_refused: AtomicBool,
     last_approved: Mutex<Option<IpAddr>>,
 }
 
@@ -33,21 +44,42 @@ impl Behind {
             }
             UpstreamKind::Generic => None,
         };
-        Behind { upstream: Upstream::new(config, kept.map(|k| k.upstream.state.clone())), gateway }
+        let endpoint = forwarded::endpoint_value(&config.endpoint).unwrap_or(const { HeaderValue::from_static("") });
+        Behind { endpoint, upstream: Upstream::new(config, kept.map(|k| k.upstream.state.clone())), gateway }
     }
 }
 
 impl Gateway {
     fn new() -> Gateway {
-        Gateway { places: Places::new(), demotions: Demotions::new(), last_approved: Mutex::new(None) }
+        Gateway {
+            places: Places::new(places::Limits::default()),
+            demotions: Mutex::new(Demotions::new()),
+            any_refused: AtomicBool::new(false),
+            last_approved: Mutex::new(None),
+        }
     }
 
-    /// A backend's connect was approved from here: the address that a fence should name.
+    /// The gateway refused a connect of `client`; true if that demotes it from D1 for a while.
+    pub fn refused(&self, client: IpAddr) -> bool {
+        self.any_refused.store(true, Ordering::Relaxed);
+        lock(&self.demotions).refused(client, Instant::now())
+    }
+
+    pub fn is_demoted(&self, client: IpAddr) -> bool {
+        self.any_refused.load(Ordering::Relaxed) && lock(&self.demotions).until(client, Instant::now()).is_some()
+    }
+
+    /// A D1 connect was approved from here: the address that a fence should name.
     pub fn approved(&self, client: IpAddr) {
-        *self.last_approved.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
+        *lock(&self.last_approved) = Some(client);
     }
 
     pub fn last_approved(&self) -> Option<IpAddr> {
-        *self.last_approved.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.last_approved)
     }
+}
+
+/// What these locks guard is valid at every step, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

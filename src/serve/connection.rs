@@ -1,7 +1,7 @@
 //! One client connection: HTTP/1.1 or HTTP/2 by hyper, deadlines by [`super::io`], stages by the core.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     convert::Infallible,
     future::{Future, poll_fn},
     net::SocketAddr,
@@ -11,6 +11,7 @@ use std::{
     task::Poll,
 };
 
+use http::HeaderValue;
 use hyper::{rt::Executor, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, Sleep};
@@ -23,7 +24,7 @@ use super::{
     refusal::{Reason, Refusal},
     snapshot::Snapshot,
 };
-use crate::{config::model::ListenerKind, listen::Permit};
+use crate::{config::model::ListenerKind, headers::forwarded, listen::Permit};
 
 /// What a request needs to know of the connection it came on.
 pub struct Client {
@@ -33,18 +34,19 @@ pub struct Client {
     pub sni: Option<Arc<str>>,
     pub h2: bool,
     pub phase: Arc<Phase>,
+    /// The peer's address as X-Forwarded-For wants it: made once for all requests of the connection.
+    pub peer_value: HeaderValue,
     /// Requests under way; more than one only on HTTP/2.
     active: Cell<usize>,
     /// The site of `sni` in the configuration of that generation.
     sni_site: Cell<Option<(*const Snapshot, Option<usize>)>>,
-    core: Rc<Core>,
     /// Held until connection and tunnel are both gone.
     _permit: Permit,
 }
 
 impl Client {
     pub fn https(&self) -> bool {
-        exchange::is_https(self.kind)
+        self.kind == ListenerKind::Https
     }
 
     pub fn begin(&self) {
@@ -56,6 +58,12 @@ impl Client {
         self.active.set(self.active.get() - 1);
         if self.active.get() == 0 {
             self.phase.idle();
+        }
+    }
+
+    pub fn tunnel_ended(&self) {
+        if self.h2 {
+            self.end();
         }
     }
 
@@ -108,9 +116,9 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         sni: incoming.sni,
         h2,
         phase: phase.clone(),
+        peer_value: forwarded::client_value(incoming.peer.ip()),
         active: Cell::new(0),
         sni_site: Cell::new(None),
-        core: core.clone(),
         _permit: incoming.permit,
     });
     let service = {

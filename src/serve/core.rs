@@ -20,6 +20,8 @@ pub struct Shared {
     pub counts: Counts,
     pub challenges: Arc<crate::challenge::Challenges>,
     pub tls: Arc<tls::Terminator>,
+    /// Whether 127.0.0.2 can be dialled from.
+    pub attributed_source: bool,
 }
 
 /// Process-wide numbers, written by cores and read by the control thread.
@@ -52,7 +54,7 @@ impl Drop for Counted<'_> {
 pub struct Core {
     pub shared: Arc<Shared>,
     pub pool: Pool<RequestBody>,
-    pub access: Option<RefCell<access::Writer>>,
+    access: Option<RefCell<access::Writer>>,
     /// Where tunnels read into; nothing stays in it between two polls.
     pub scratch: RefCell<Box<[u8]>>,
     snapshot: RefCell<Rc<Arc<Snapshot>>>,
@@ -94,6 +96,12 @@ impl Core {
         *self.snapshot.borrow_mut() = Rc::new(snapshot);
         self.generation.set(self.generation.get() + 1);
         self.wake_all();
+    }
+
+    pub fn log(&self, record: &access::Record<'_>) {
+        if let Some(writer) = &self.access {
+            writer.borrow_mut().write(record);
+        }
     }
 
     /// Hands the log what this core has written: called about ten times a second, and at the end.

@@ -1,10 +1,11 @@
 //! From an accepted socket to a connection that can be served: PROXY protocol, TLS.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{net::SocketAddr, rc::Rc, time::SystemTime};
 
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
+    access::{self, Record},
     connection::{self, Incoming},
     core::Core,
     io::Transport,
@@ -79,10 +80,9 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
 
 fn failed(core: &Core, peer: SocketAddr, error: &HandshakeError) {
     tracing::debug!(%peer, %error, "TLS handshake failed");
-    let Some(writer) = &core.access else { return };
-    let mut record = super::access::Record::new(super::access::Kind::Handshake, std::time::SystemTime::now(), peer.ip());
+    let mut record = Record::new(access::Kind::Handshake, SystemTime::now(), peer.ip());
     record.refusal = Some(error.name());
-    writer.borrow_mut().write(&record);
+    core.log(&record);
 }
 
 /// Says 429 or 503 to a connection that is one too many, and closes it.

@@ -6,25 +6,37 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
+    admitted,
     behind::Behind,
     body::{BodyError, RequestBody, ResponseBody, Upload},
     connection::Client,
     core::{Core, Stage},
     finish::Finish,
+    gateway_answer,
     refusal::{Reason, Refusal, wants_html},
     snapshot::{Snapshot, Target},
     upgrade,
 };
 use crate::{
-    config::model::{IdentityRule, ListenerKind, Policy},
-    headers::{self, authority, client_address::Seen, hop, identity},
+    config::model::Policy,
+    headers::{
+        authority, claims,
+        client_address::{self, Seen},
+        forwarded, hop,
+        identity::{self, Decision, Identity},
+        policy,
+    },
     route,
-    upstream::{Away, Source, connect, hold::HoldLimits, pool},
+    upstream::{
+        Away, Source, connect,
+        hold::{self, HoldLimits},
+        pool,
+    },
 };
 
 /// Health checks want an answer now, not after the hold.
@@ -49,7 +61,7 @@ pub async fn serve(core: Rc<Core>, client: Rc<Client>, request: Request<Incoming
                 close_after(&mut response, client.h2);
             }
             response.map(|bytes| {
-                finish.answered(refusal.reason.row().status);
+                finish.answered(refusal.row.status);
                 ResponseBody::whole(bytes, Some(finish))
             })
         }
@@ -81,16 +93,15 @@ impl Answer {
 /// A request that has been judged: everything the upstream side needs to know of it.
 pub struct Judged<'a> {
     pub snapshot: &'a Snapshot,
-    pub site: usize,
     pub target: Target<'a>,
     pub behind: &'a Arc<Behind>,
     pub client: IpAddr,
-    pub identity: identity::Identity,
+    pub identity: Identity,
     /// Inside a fence: a place at the gateway is kept for it.
     pub fenced: bool,
     /// Until when it may wait for an upstream that is away.
     pub until: Instant,
-    pub websocket: bool,
+    pub h2: bool,
 }
 
 async fn forward(
@@ -101,92 +112,96 @@ async fn forward(
 ) -> Result<Answer, Refusal> {
     let snapshot = core.snapshot();
     let snapshot: &Snapshot = &snapshot;
+    let limits = &snapshot.config.limits;
     let (mut head, incoming) = request.into_parts();
-    if head.uri.path_and_query().is_some_and(|p| p.as_str().len() > snapshot.config.limits.request_line) {
+    if head.uri.path_and_query().is_some_and(|p| p.as_str().len() > limits.request_line) {
         return Err(Reason::RequestLineTooLong.into());
     }
     let protocol = head.extensions.remove::<hyper::ext::Protocol>();
-    let websocket_h2 = match protocol {
-        Some(p) if p.as_str() == "websocket" && head.method == Method::CONNECT => true,
-        Some(_) => return Err(Reason::MethodUnknown.into()),
-        None => false,
-    };
-    let named = authority::authority(&head.method, &head.uri, &head.headers, head.version, websocket_h2)?;
-    let Some(host) = named.host else {
+    let named = authority::authority(&authority::Head {
+        method: &head.method,
+        uri: &head.uri,
+        version: head.version,
+        headers: &head.headers,
+        protocol: protocol.as_ref().map(hyper::ext::Protocol::as_str),
+    })?;
+    let Some(named) = named else {
         return Err(Refusal::because(Reason::HostInvalid, "the request has no host"));
     };
-    finish.host(&host);
+    let host_value = named.to_value();
+    let host = named.host;
+    finish.host(&host_value);
     let site = client.site(snapshot, &host)?;
     if let Some(token) = head.uri.path().strip_prefix("/.well-known/acme-challenge/") {
         return challenge(core, token);
     }
-    let path = route::path::normalise(head.uri.path())?;
+    // `*` of OPTIONS is no path: it belongs to the site itself.
+    let path = if head.uri.path() == "*" { "*".into() } else { route::path::normalise(head.uri.path())? };
     let target = snapshot.target(site, &host, &path);
-    finish.route(target.route);
     let behind = &snapshot.behind[target.upstream.0];
-    let health = HEALTH_PATHS.contains(&&*path);
+    finish.route(target.route, &behind.upstream.config.name);
     let hold = behind.upstream.config.hold;
-    let until = finish.started() + if health { hold.min(HEALTH_HOLD) } else { hold };
+    let until = finish.started() + if HEALTH_PATHS.contains(&&*path) { hold.min(HEALTH_HOLD) } else { hold };
 
-    let seen = headers::client_address::client_address(
-        client.peer.ip(),
-        &head.headers,
-        &snapshot.config.trusted_proxies,
-    );
+    let seen = client_address::client_address(client.peer.ip(), &head.headers, &snapshot.config.trusted_proxies);
     finish.client(seen.address);
-    if snapshot.config.own_origin_only && foreign_origin(&head.headers, &head.uri, client.https()) {
+    if snapshot.config.own_origin_only && foreign_origin(&head.headers, &host_value, client.https()) {
         return Err(Reason::ForeignOrigin.into());
     }
     // Looked at before any `Connection` line could take these fields away.
     let browser = identity::is_browser(&head.headers);
-    let hop = hop::strip_request(&mut head.headers, head.version)?;
-    headers::claims::remove_claims(&mut head.headers);
-    let decision = identify(core, snapshot, behind, target.policy, &seen, browser, hop.upgrade_websocket || websocket_h2, until).await?;
-    finish.identity(decision.identity);
+    let hop = hop::strip_request(head.version, &head.method, &mut head.headers)?;
+    let websocket = hop.upgrade_websocket || protocol.is_some();
+    let admitted = websocket.then(|| admitted::Asked { host: (*host).into(), path: (*path).into(), browser, seen });
+    claims::remove(&mut head.headers);
+    let facts = facts(core, behind, target.policy, &seen, browser);
+    let identity = identify(facts, behind, seen.address, until, snapshot).await?;
+    finish.identity(identity);
 
     if let Some(limit) = target.policy.body_limit
         && http_body::Body::size_hint(&incoming).lower() > limit
     {
         return Err(Reason::BodyTooLarge.into());
     }
-    let host_line = named.raw;
-    headers::forwarded::apply(
-        &mut head.headers,
-        decision.identity,
-        seen.address,
-        host_line,
-        client.https(),
-        &behind.upstream.config.endpoint,
-    );
-    headers::policy::apply(&mut head.headers, &target.policy.request_headers);
-    let via = if client.h2 { VIA_2 } else { VIA_1 };
-    head.headers.append(header::VIA, via);
-    head.uri = origin_form(head.uri, target.rewrite);
+    policy::apply(&mut head.headers, &target.policy.request_headers);
+    let made;
+    let client_value = if seen.address == client.peer.ip() {
+        &client.peer_value
+    } else {
+        made = forwarded::client_value(seen.address);
+        &made
+    };
+    let values = forwarded::Values {
+        client: client_value,
+        host: Some(&host_value),
+        https: client.https(),
+        endpoint: &behind.endpoint,
+    };
+    forwarded::apply(&mut head.headers, identity, &values);
+    head.headers.append(header::VIA, if client.h2 { VIA_2 } else { VIA_1 });
+    let origin_form = match target.rewrite {
+        Some(rewrite) => rewrite.apply(&head.uri)?,
+        None => route::path::as_received(&head.uri),
+    };
+    head.uri = Uri::from(origin_form);
     head.version = Version::HTTP_11;
 
-    let judged = Judged {
-        snapshot,
-        site,
-        behind,
-        client: seen.address,
-        identity: decision.identity,
-        fenced: decision.fenced,
-        until,
-        websocket: hop.upgrade_websocket || websocket_h2,
-        target,
-    };
-    let mut answer = if judged.websocket {
-        if !http_body::Body::is_end_stream(&incoming) && !websocket_h2 {
-            return Err(Refusal::because(Reason::UpgradeInvalid, "a request for a WebSocket has no body"));
-        }
-        upgrade::upgrade(core, client, Request::from_parts(head, incoming), &judged, finish).await?
+    let fenced = facts.fenced && facts.inside_fence;
+    let judged =
+        Judged { snapshot, behind, client: seen.address, identity, fenced, until, h2: client.h2, target };
+    let mut answer = if let Some(asked) = admitted {
+        upgrade::upgrade(core, client, Request::from_parts(head, incoming), &judged, asked, finish).await?
     } else {
-        let limits = &snapshot.config.limits;
+        if hop.te_trailers {
+            hop::ask_trailers(&mut head.headers);
+        }
+        if hop.framing == hop::Framing::Streamed && !http_body::Body::is_end_stream(&incoming) {
+            hop::frame_streamed(&mut head.headers);
+        }
         let least = (limits.body_rate_bytes, limits.body_rate_window);
         let (body, upload) = RequestBody::new(incoming, judged.target.policy.body_limit, least);
         finish.upload(upload.clone());
-        let sent = send(core, Request::from_parts(head, body), &judged, finish).await;
-        match sent {
+        match send(core, Request::from_parts(head, body), &judged, finish).await {
             Ok(response) => receive(response, &judged, finish).await?,
             // What we refused of the body counts before what the upstream made of its half.
             Err(refusal) => return Err(upload.and_then(|u| u.refused.get()).map_or(refusal, Refusal::from)),
@@ -201,41 +216,44 @@ async fn forward(
     Ok(answer)
 }
 
-/// Which identity this request has towards the gateway. Waits only where D1 hangs on what the gateway turns out to be.
-#[allow(clippy::too_many_arguments)]
-async fn identify(
-    core: &Core,
-    snapshot: &Snapshot,
-    behind: &Behind,
-    policy: &Policy,
-    seen: &Seen,
-    browser: bool,
-    upgrade: bool,
-    until: Instant,
-) -> Result<identity::Decision, Refusal> {
-    let _ = core;
-    let mut auth_off = false;
-    let mut demoted = false;
-    if let Some(gateway) = &behind.gateway
-        && policy.identity != IdentityRule::Attributed
-        && !(policy.identity == IdentityRule::Auto && browser)
-    {
-        let now = behind.upstream.known(seen.address, until, hold_limits(snapshot)).await;
-        auth_off = now.map_err(|away| Refusal::from_away(&away))? == crate::upstream::hold::Seen::UpWithoutAuth;
-        demoted = gateway.demotions.is_demoted(seen.address, std::time::Instant::now());
-    }
-    let facts = identity::Facts {
+/// What is known when the identity of a request is decided, but for what only the gateway can tell.
+pub fn facts(core: &Core, behind: &Behind, policy: &Policy, seen: &Seen, browser: bool) -> identity::Facts {
+    let upstream = &behind.upstream.config;
+    identity::Facts {
+        kind: upstream.kind,
         rule: policy.identity,
-        fence: &policy.clients,
-        client: seen.address,
         browser,
-        upgrade,
-        demoted,
-        auth_off,
-        openclaw: behind.gateway.is_some(),
-        endpoint_is_loopback: behind.upstream.config.endpoint.is_ipv4_loopback(),
-    };
-    identity::decide(&facts).map_err(|_| Refusal::because(Reason::ForwarderOnHost, format!("client address {}", seen.address)))
+        fenced: !policy.clients.is_empty(),
+        inside_fence: client_address::is_inside(&policy.clients, seen.address),
+        address_disputed: seen.disputed,
+        client_loopback: seen.address.is_loopback(),
+        demoted: false,
+        endpoint_loopback: upstream.endpoint.is_ipv4_loopback(),
+        gateway_without_auth: false,
+        attributed_source: core.shared.attributed_source,
+    }
+}
+
+/// Which identity this request has towards the gateway. Waits only where D1 hangs on what the gateway turns out to be.
+async fn identify(
+    mut facts: identity::Facts,
+    behind: &Behind,
+    client: IpAddr,
+    until: Instant,
+    snapshot: &Snapshot,
+) -> Result<Identity, Refusal> {
+    if let Some(gateway) = &behind.gateway
+        && let Decision::Forward { identity: Identity::Loopback | Identity::AttributedHeaderless, .. } =
+            identity::decide(&facts)
+    {
+        let known = behind.upstream.known(client, until, hold_limits(snapshot)).await;
+        facts.gateway_without_auth = known.map_err(|away| Refusal::from_away(&away))? == hold::Seen::UpWithoutAuth;
+        facts.demoted = gateway.is_demoted(client);
+    }
+    match identity::decide(&facts) {
+        Decision::Forward { identity, .. } => Ok(identity),
+        Decision::Refuse { refusal, .. } => Err(refusal.into()),
+    }
 }
 
 pub fn hold_limits(snapshot: &Snapshot) -> HoldLimits {
@@ -302,11 +320,11 @@ pub async fn fresh(judged: &Judged<'_>, upgrades: bool) -> Result<pool::Connecti
     pool::handshake(stream, upgrades).await.map_err(|error| refusal_of(&error))
 }
 
-fn source_of(identity: identity::Identity) -> Source {
+fn source_of(identity: Identity) -> Source {
     match identity {
-        identity::Identity::Loopback => Source::Loopback,
-        identity::Identity::Attributed => Source::Attributed,
-        identity::Identity::Headerless => Source::Host,
+        Identity::Loopback => Source::Loopback,
+        Identity::Attributed => Source::Attributed,
+        Identity::AttributedHeaderless => Source::Host,
     }
 }
 
@@ -329,11 +347,15 @@ pub async fn receive(
         finish.drop_lease();
         return Err(Reason::ResponseInvalid.into());
     }
-    hop::strip_response(response.headers_mut());
-    headers::policy::apply(response.headers_mut(), &judged.target.policy.response_headers);
+    let status = response.status();
+    let hop = hop::strip_response(status, response.headers_mut()).map_err(|_| Reason::ResponseInvalid)?;
+    if status == StatusCode::UPGRADE_REQUIRED && hop.websocket && !judged.h2 {
+        hop::ask_websocket(response.headers_mut());
+    }
+    policy::apply(response.headers_mut(), &judged.target.policy.response_headers);
     *response.version_mut() = Version::HTTP_11;
     if judged.behind.gateway.is_some() && response.status() == StatusCode::FORBIDDEN {
-        return super::gateway_answer::forbidden(response, judged).await;
+        return gateway_answer::forbidden(response, judged).await;
     }
     Ok(Answer::Upstream(response))
 }
@@ -357,7 +379,7 @@ pub fn refusal_of(error: &hyper::Error) -> Refusal {
 }
 
 fn challenge(core: &Core, token: &str) -> Result<Answer, Refusal> {
-    match core.shared.challenges.http_01(token) {
+    match core.shared.challenges.http(token) {
         Some(authorization) => {
             let mut response = Response::new(Bytes::from(authorization.as_bytes().to_vec()));
             const KIND: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -368,27 +390,11 @@ fn challenge(core: &Core, token: &str) -> Result<Answer, Refusal> {
     }
 }
 
-/// The target as it goes to the upstream: origin-form (RFC 9112 §3.2.1), the path as received or rewritten, the query
-/// as received.
-fn origin_form(received: Uri, rewrite: Option<&str>) -> Uri {
-    if let Some(path) = rewrite {
-        return Uri::from(route::path::rewrite(&received, path));
-    }
-    if received.scheme().is_none() && received.authority().is_none() {
-        return received;
-    }
-    let mut parts = uri::Parts::default();
-    parts.path_and_query = received.into_parts().path_and_query;
-    Uri::from_parts(parts).unwrap_or_else(|_| Uri::from_static("/"))
-}
-
 /// A page of another site asking: only the demo refuses these itself, a gateway has its own list.
-fn foreign_origin(headers: &HeaderMap, uri: &Uri, https: bool) -> bool {
+fn foreign_origin(headers: &HeaderMap, host: &HeaderValue, https: bool) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let host = host.or_else(|| uri.authority().map(|a| a.as_str().as_bytes())).unwrap_or_default();
     let scheme: &[u8] = if https { b"https://" } else { b"http://" };
-    !origin.as_bytes().strip_prefix(scheme).is_some_and(|o| o.eq_ignore_ascii_case(host))
+    !origin.as_bytes().strip_prefix(scheme).is_some_and(|o| o.eq_ignore_ascii_case(host.as_bytes()))
 }
 
 fn close_after<B>(response: &mut Response<B>, h2: bool) {
@@ -401,9 +407,4 @@ fn close_after<B>(response: &mut Response<B>, h2: bool) {
 /// How this upload went, for the record.
 pub fn uploaded(upload: Option<&Rc<Upload>>) -> u64 {
     upload.map_or(0, |u| u.bytes.get())
-}
-
-/// Whether a listener of this kind speaks TLS to the client.
-pub fn is_https(kind: ListenerKind) -> bool {
-    kind == ListenerKind::Https
 }

@@ -4,22 +4,23 @@ use std::{
     net::IpAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
-    access::{self, Record},
+    access::{self, ClosedBy, Record, Redacted},
     body::{RequestBody, Upload},
     connection::Client,
     core::Core,
     exchange,
     refusal::{Refusal, Side},
+    tunnel::Ended,
 };
-use crate::{headers::identity::Identity, upstream::pool};
+use crate::{gateway::frames, headers::identity::Identity, upstream::pool};
 
 /// Travels with the answer's body; its drop is the end of the exchange.
 pub struct Finish {
@@ -40,10 +41,12 @@ pub struct Finish {
 struct Noted {
     method: Method,
     uri: Uri,
-    host: Option<Arc<str>>,
+    version: Version,
+    host: Option<HeaderValue>,
     client: IpAddr,
     identity: Option<Identity>,
     route: Option<Arc<str>>,
+    upstream: Option<Arc<str>>,
     user_agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
 }
@@ -55,10 +58,12 @@ impl Finish {
         let noted = core.access.is_some().then(|| Noted {
             method: request.method().clone(),
             uri: request.uri().clone(),
+            version: request.version(),
             host: None,
             client: client.peer.ip(),
             identity: None,
             route: None,
+            upstream: None,
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
             referer: request.headers().get(header::REFERER).cloned(),
         });
@@ -80,15 +85,16 @@ impl Finish {
         self.started
     }
 
-    pub fn host(&mut self, host: &str) {
+    pub fn host(&mut self, host: &HeaderValue) {
         if let Some(noted) = &mut self.noted {
-            noted.host = Some(host.into());
+            noted.host = Some(host.clone());
         }
     }
 
-    pub fn route(&mut self, route: &Arc<str>) {
+    pub fn route(&mut self, route: &Arc<str>, upstream: &Arc<str>) {
         if let Some(noted) = &mut self.noted {
             noted.route = Some(route.clone());
+            noted.upstream = Some(upstream.clone());
         }
     }
 
@@ -127,7 +133,7 @@ impl Finish {
     }
 
     pub fn refused(&mut self, refusal: &Refusal) {
-        let row = refusal.reason.row();
+        let row = &refusal.row;
         self.failure = Some(row.name);
         if row.side == Side::Us {
             tracing::warn!(reason = row.name, detail = refusal.detail.as_deref(), "refused");
@@ -156,46 +162,62 @@ impl Finish {
         self.lease = None;
     }
 
-    /// The exchange became a tunnel: its record is written at the tunnel's end.
-    pub fn into_tunnel(mut self, ended: &super::tunnel::Ended, duration_from: Instant) {
-        self.complete = true;
-        self.status = StatusCode::SWITCHING_PROTOCOLS;
-        let noted = self.noted.take();
-        if let Some(noted) = noted {
-            self.write(&noted, Some((ended, duration_from.elapsed())));
-        }
+    /// The exchange becomes a tunnel: the record is written at the tunnel's end.
+    pub fn for_tunnel(&mut self) -> TunnelRecord {
+        TunnelRecord { core: self.core.clone(), client: self.client.clone(), noted: self.noted.take() }
     }
+}
 
-    fn write(&self, noted: &Noted, tunnel: Option<(&super::tunnel::Ended, Duration)>) {
-        let Some(writer) = &self.core.access else { return };
-        let path = noted.uri.path_and_query().map_or("*", |p| p.as_str());
-        let mut record = Record::new(access::Kind::Request, noted.client);
-        record.peer = self.client.peer.ip();
-        record.identity = noted.identity.map(Identity::name);
-        record.method = noted.method.as_str();
-        record.version = if self.client.h2 { "HTTP/2" } else { "HTTP/1.1" };
-        record.host = noted.host.as_deref();
-        record.path = path;
-        record.status = self.status.as_u16();
-        record.route = noted.route.as_deref();
-        record.refusal = self.failure;
-        record.user_agent = noted.user_agent.as_ref().map(HeaderValue::as_bytes);
-        record.referer = noted.referer.as_ref().map(HeaderValue::as_bytes);
-        record.received = exchange::uploaded(self.upload.as_ref());
-        record.sent = self.sent;
-        record.duration = self.started.elapsed();
-        if let Some((ended, duration)) = tunnel {
-            record.kind = access::Kind::WebSocket;
-            record.received = ended.from_client;
-            record.sent = ended.from_upstream;
-            record.duration = duration;
-            if let Some((by, code, reason)) = &ended.close {
-                record.close = Some((*code, by.name(), reason));
-            } else if let Some(goodbye) = ended.goodbye {
-                record.close = Some((goodbye.code(), "proxy", goodbye.reason()));
-            }
-        }
-        writer.borrow_mut().write(&record);
+/// The record of a tunnel that is still open.
+pub struct TunnelRecord {
+    core: Rc<Core>,
+    client: Rc<Client>,
+    noted: Option<Noted>,
+}
+
+impl TunnelRecord {
+    pub fn end(self, ended: &Ended, duration: Duration) {
+        let Some(noted) = &self.noted else { return };
+        let mut record = noted.record(access::Kind::WebSocket, &self.client);
+        record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        record.request_bytes = ended.from_client;
+        record.response_bytes = ended.from_upstream;
+        record.duration = duration;
+        record.close = match (ended.goodbye, &ended.close) {
+            (Some(goodbye), _) => Some(access::Close {
+                code: Some(goodbye.code()),
+                by: ClosedBy::Proxy,
+                reason: goodbye.reason().as_bytes(),
+            }),
+            (None, Some((by, close))) => Some(access::Close {
+                code: close.code,
+                by: match by {
+                    frames::Side::Client => ClosedBy::Client,
+                    frames::Side::Gateway => ClosedBy::Upstream,
+                },
+                reason: close.reason.as_bytes(),
+            }),
+            (None, None) => None,
+        };
+        self.core.log(&record);
+    }
+}
+
+impl Noted {
+    fn record(&self, kind: access::Kind, client: &Client) -> Record<'_> {
+        let mut record = Record::new(kind, SystemTime::now(), self.client);
+        record.peer = (client.peer.ip() != self.client).then(|| client.peer.ip());
+        record.identity = self.identity.map(Identity::name);
+        record.method = self.method.as_str();
+        record.scheme = if client.https() { "https" } else { "http" };
+        record.version = Some(if client.h2 { Version::HTTP_2 } else { self.version });
+        record.host = self.host.as_ref().map_or(b"", HeaderValue::as_bytes);
+        record.path = Redacted::new(self.uri.path_and_query().map_or("*", PathAndQuery::as_str));
+        record.route = self.route.as_deref();
+        record.upstream = self.upstream.as_deref();
+        record.user_agent = self.user_agent.as_ref().map(HeaderValue::as_bytes);
+        record.referer = self.referer.as_ref().map(|r| Redacted::from_bytes(r.as_bytes()));
+        record
     }
 }
 
@@ -204,8 +226,14 @@ impl Drop for Finish {
         if !self.complete && self.failure.is_none() && self.lease.is_some() {
             self.failure = Some("client_aborted");
         }
-        if let Some(noted) = self.noted.take() {
-            self.write(&noted, None);
+        if let Some(noted) = &self.noted {
+            let mut record = noted.record(access::Kind::Request, &self.client);
+            record.status = Some(self.status.as_u16());
+            record.refusal = self.failure;
+            record.request_bytes = exchange::uploaded(self.upload.as_ref());
+            record.response_bytes = self.sent;
+            record.duration = self.started.elapsed();
+            self.core.log(&record);
         }
         self.core.shared.counts.requests.fetch_sub(1, Ordering::Relaxed);
         self.core.shared.counts.served.fetch_add(1, Ordering::Relaxed);

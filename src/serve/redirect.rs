@@ -29,22 +29,29 @@ pub async fn serve(core: Rc<Core>, client: Rc<Client>, request: Request<Incoming
         // Its body is of no use to us.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    let status = response.status();
     response.map(|bytes| {
-        finish.answered(StatusCode::OK);
+        finish.answered(status);
         ResponseBody::whole(bytes, Some(finish))
     })
 }
 
 fn answer(core: &Core, request: &Request<Incoming>, finish: &mut Finish) -> Result<Response<Bytes>, Refusal> {
     let snapshot = core.snapshot();
-    let named =
-        authority::authority(request.method(), request.uri(), request.headers(), request.version(), false)?;
-    let Some(host) = named.host else {
+    let head = authority::Head {
+        method: request.method(),
+        uri: request.uri(),
+        version: request.version(),
+        headers: request.headers(),
+        protocol: None,
+    };
+    let Some(named) = authority::authority(&head)? else {
         return Err(Refusal::because(Reason::HostInvalid, "the request has no host"));
     };
-    finish.host(&host);
+    finish.host(&named.to_value());
+    let host = named.host;
     if let Some(token) = request.uri().path().strip_prefix("/.well-known/acme-challenge/") {
-        let pending = core.shared.challenges.http_01(token).ok_or(Reason::ChallengeUnknown)?;
+        let pending = core.shared.challenges.http(token).ok_or(Reason::ChallengeUnknown)?;
         let mut response = Response::new(Bytes::from(pending.as_bytes().to_vec()));
         const KIND: HeaderValue = HeaderValue::from_static("application/octet-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, KIND);
@@ -60,7 +67,7 @@ fn answer(core: &Core, request: &Request<Incoming>, finish: &mut Finish) -> Resu
         None => format!("https://{host}{target}"),
     };
     let location = HeaderValue::try_from(location)
-        .map_err(|_| Refusal::because(Reason::PathInvalid, "the path holds bytes that cannot be redirected"))?;
+        .map_err(|_| Refusal::because(Reason::HostInvalid, "the path holds bytes that cannot be redirected"))?;
     let mut response = Response::new(Bytes::new());
     // 308 keeps the method: a POST to http is not turned into a GET (RFC 9110 §15.4.9).
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;

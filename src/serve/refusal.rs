@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{
-    headers::{authority::HostError, hop::FramingError},
-    route::PathError,
+    headers::{authority::HostError, hop::FramingError, identity, method},
+    route::path::PathError,
     upstream::{Away, ConnectError},
 };
 
@@ -22,16 +22,11 @@ pub enum Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     HostInvalid,
-    PathInvalid,
-    FramingInvalid,
     Misdirected,
-    MethodNotAllowed,
-    MethodUnknown,
     RequestLineTooLong,
     HeaderTooLarge,
     BodyTooLarge,
     BodyTooSlow,
-    ForwarderOnHost,
     ForeignOrigin,
     ChallengeUnknown,
     UpgradeInvalid,
@@ -55,6 +50,7 @@ pub enum Reason {
 }
 
 /// What the table says of one reason.
+#[derive(Debug, Clone, Copy)]
 pub struct Row {
     pub status: StatusCode,
     pub side: Side,
@@ -71,16 +67,11 @@ impl Reason {
         use Side::*;
         let (status, side, name, error, text) = match self {
             HostInvalid => (400, Client, "host_invalid", "http_request_error", "The request names no valid host."),
-            PathInvalid => (400, Client, "path_invalid", "http_request_error", "The path of the request is not acceptable."),
-            FramingInvalid => (400, Client, "framing_invalid", "http_request_error", "The request's framing is not acceptable."),
             Misdirected => (421, Client, "misdirected", "http_request_denied", "This server does not serve that host here."),
-            MethodNotAllowed => (405, Client, "method_not_allowed", "http_request_denied", "This method is not passed on."),
-            MethodUnknown => (501, Client, "method_unknown", "http_request_error", "This method is not known here."),
             RequestLineTooLong => (414, Client, "request_line_too_long", "http_request_error", "The request line is too long."),
             HeaderTooLarge => (431, Client, "header_too_large", "http_request_error", "The request's header fields are too large."),
             BodyTooLarge => (413, Client, "body_too_large", "http_request_error", "The request body is larger than this place accepts."),
             BodyTooSlow => (408, Client, "body_too_slow", "http_request_error", "The request body came too slowly."),
-            ForwarderOnHost => (403, Client, "forwarder_on_host", "http_request_denied", "The client address is this machine's own, so something forwards to us here and hides who is asking. Name it in trusted_proxies."),
             ForeignOrigin => (403, Client, "foreign_origin", "http_request_denied", "Only pages of this server itself may ask here."),
             ChallengeUnknown => (404, Client, "challenge_unknown", "http_request_denied", "No such challenge is pending."),
             UpgradeInvalid => (400, Client, "upgrade_invalid", "http_request_error", "The request for a WebSocket is not acceptable."),
@@ -109,7 +100,7 @@ impl Reason {
 
 #[derive(Debug, Clone)]
 pub struct Refusal {
-    pub reason: Reason,
+    pub row: Row,
     /// What was wrong with this very request; shown to the client, so never a secret.
     pub detail: Option<Cow<'static, str>>,
     pub retry_after: Option<Duration>,
@@ -122,7 +113,7 @@ impl From<Reason> for Refusal {
             Reason::Overloaded | Reason::Exhausted | Reason::Draining => Some(Duration::from_secs(10)),
             _ => None,
         };
-        Refusal { reason, detail: None, retry_after }
+        Refusal { row: reason.row(), detail: None, retry_after }
     }
 }
 
@@ -148,11 +139,11 @@ impl Refusal {
 
     /// The answer: a page for browsers, JSON for the others.
     pub fn response(&self, html: bool) -> Response<Bytes> {
-        let row = self.reason.row();
+        let row = &self.row;
         let (kind, body) = if html {
-            ("text/html; charset=utf-8", self.page(&row))
+            ("text/html; charset=utf-8", self.page(row))
         } else {
-            ("application/json", self.json(&row))
+            ("application/json", self.json(row))
         };
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = row.status;
@@ -169,9 +160,9 @@ impl Refusal {
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, after.as_secs().into());
         }
-        if self.reason == Reason::MethodNotAllowed {
+        if row.status == StatusCode::METHOD_NOT_ALLOWED {
             // RFC 9110 §15.5.6 wants the methods that do work.
-            const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            const ALLOW: HeaderValue = HeaderValue::from_static(method::ALLOW);
             headers.insert(header::ALLOW, ALLOW);
         }
         response
@@ -212,26 +203,39 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The request itself is at fault; the room that found out knows status and name.
+    fn malformed(status: StatusCode, name: &'static str, detail: String) -> Refusal {
+        let text = "The request is not acceptable.";
+        let row = Row { status, side: Side::Client, name, error: "http_request_error", text };
+        Refusal { row, detail: Some(detail.into()), retry_after: None }
+    }
+}
+
 impl From<HostError> for Refusal {
     fn from(error: HostError) -> Self {
-        let reason = match error {
-            HostError::MethodNotAllowed => Reason::MethodNotAllowed,
-            HostError::MethodUnknown => Reason::MethodUnknown,
-            _ => Reason::HostInvalid,
-        };
-        Refusal::because(reason, error.to_string())
+        Refusal::malformed(error.status(), error.name(), error.to_string())
     }
 }
 
 impl From<PathError> for Refusal {
     fn from(error: PathError) -> Self {
-        Refusal::because(Reason::PathInvalid, error.to_string())
+        Refusal::malformed(error.status(), error.name(), error.to_string())
     }
 }
 
 impl From<FramingError> for Refusal {
     fn from(error: FramingError) -> Self {
-        Refusal::because(Reason::FramingInvalid, error.to_string())
+        Refusal::malformed(error.status(), error.name(), error.to_string())
+    }
+}
+
+impl From<identity::Refused> for Refusal {
+    fn from(refused: identity::Refused) -> Self {
+        let text = "The gateway must not be asked on behalf of this client.";
+        let row =
+            Row { status: refused.status(), side: Side::Us, name: refused.name(), error: "http_request_denied", text };
+        Refusal { row, detail: Some(refused.to_string().into()), retry_after: None }
     }
 }
 

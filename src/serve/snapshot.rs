@@ -27,7 +27,7 @@ pub struct Snapshot {
 pub struct Target<'a> {
     pub policy: &'a Policy,
     pub upstream: UpstreamId,
-    pub rewrite: Option<&'a str>,
+    pub rewrite: Option<&'a route::Rewrite>,
     /// The configured path, or `*` for the site itself.
     pub route: &'a Arc<str>,
 }
@@ -67,7 +67,7 @@ impl Snapshot {
         match self.sites[site].find(host, path) {
             Some(index) => {
                 let route = &config.routes[index];
-                let rewrite = route.rewrite.as_deref();
+                let rewrite = self.sites[site].rewrite(index);
                 Target { policy: &route.policy, upstream: route.upstream, rewrite, route: &route.name }
             }
             None => {

@@ -23,17 +23,16 @@ use super::{
     behind::Gateway,
     core::{Core, Listening, Stage},
 };
-use crate::{
-    config::model::UpstreamKind,
-    gateway::{
-        frames,
-        observe::{Answer, Observed, Observer, Side},
-        places::Place,
-    },
+use crate::gateway::{
+    answer::Answer,
+    frames::{self, Close, Side},
+    observe::{Observed, Observer},
+    places::Place,
+    translate,
 };
 
 /// How long the peers have to answer our close frame, or to reach the end of a frame under way.
-const CLOSE_GRACE: Duration = Duration::from_secs(5);
+pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// After one side ended, the other may be silent this long.
 const HALF_CLOSED_IDLE: Duration = Duration::from_secs(75);
 /// Reads of one poll, so that one busy tunnel does not starve its core.
@@ -49,14 +48,14 @@ pub enum Goodbye {
 }
 
 impl Goodbye {
-    fn code(self) -> u16 {
+    pub fn code(self) -> u16 {
         match self {
             Goodbye::Draining => 1001,
             Goodbye::PolicyChanged => 1008,
         }
     }
 
-    fn reason(self) -> &'static str {
+    pub fn reason(self) -> &'static str {
         match self {
             Goodbye::Draining => "proxy stopping",
             Goodbye::PolicyChanged => "policy changed",
@@ -69,7 +68,7 @@ impl Goodbye {
 pub struct Ended {
     pub from_client: u64,
     pub from_upstream: u64,
-    pub close: Option<(Side, u16, String)>,
+    pub close: Option<(Side, Close)>,
     pub goodbye: Option<Goodbye>,
     pub error: Option<io::Error>,
 }
@@ -79,8 +78,8 @@ pub struct Watching {
     pub client: IpAddr,
     pub place: Option<Place>,
     pub gateway: Option<std::sync::Arc<Gateway>>,
+    /// Whether it went there as D1.
     pub loopback: bool,
-    pub kind: UpstreamKind,
 }
 
 /// Carries bytes until both sides have ended. `admitted` says whether the rule that let this tunnel in still holds; it
@@ -277,13 +276,13 @@ where
         let Some(stopping) = &mut self.stopping else { return false };
         let mut added = false;
         let (code, reason) = (stopping.goodbye.code(), stopping.goodbye.reason());
-        if !stopping.told_client && !self.down.read_ended && self.observer.at_boundary(Side::Gateway) {
+        if !stopping.told_client && !self.down.read_ended && self.observer.frames(Side::Gateway).at_boundary() {
             stopping.told_client = true;
             self.down.pending.extend_from_slice(&frames::close_frame(code, reason, None));
             self.down.read_ended = true;
             added = true;
         }
-        if !stopping.told_upstream && !self.up.read_ended && self.observer.at_boundary(Side::Client) {
+        if !stopping.told_upstream && !self.up.read_ended && self.observer.frames(Side::Client).at_boundary() {
             stopping.told_upstream = true;
             let mask = self.ended.from_client.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
             let mask = [mask[4], mask[5], mask[6], mask[7]];
@@ -356,37 +355,39 @@ where
 }
 
 fn observe(observer: &mut Observer, side: Side, bytes: &[u8], watching: &mut Watching, ended: &mut Ended) {
-    observer.feed(side, bytes, |event| match event {
-        Observed::Challenge => {}
-        // Whatever else the gateway says first, this is not its login: no place is held for it.
-        Observed::NoChallenge => watching.place = None,
-        Observed::Answer(answer) => watching.answered(&answer),
-        Observed::Closed { by, code, reason } => {
-            if ended.close.is_none() {
-                ended.close = Some((by, code, reason));
-            }
-        }
-    });
+    let on = |event| match event {
+        Observed::Challenged => {}
+        // Whatever the gateway says first instead, it is not waiting for a login: no place is held for it.
+        Observed::NotChallenged => watching.place = None,
+        Observed::Answered(answer) => watching.answered(&answer),
+        Observed::Closed { by, close } => ended.close = Some((by, close)),
+    };
+    match side {
+        Side::Client => observer.client_sent(bytes, on),
+        Side::Gateway => observer.gateway_sent(bytes, on),
+    }
 }
 
 impl Watching {
     fn answered(&mut self, answer: &Answer) {
-        let approved = matches!(answer, Answer::Approved { .. });
         if let Some(place) = self.place.take() {
-            place.answered(approved);
+            place.answered(matches!(answer, Answer::Approved(_)));
         }
         let Some(gateway) = &self.gateway else { return };
         match answer {
-            Answer::Approved { .. } => {
+            Answer::Approved(_) => {
                 if self.loopback {
                     gateway.approved(self.client);
                 }
             }
-            Answer::Refused { .. } => {
-                if self.loopback && gateway.demotions.refused(self.client, std::time::Instant::now()) {
-                    tracing::warn!(client = %self.client, "five refused connects: attributed for ten minutes");
+            Answer::Refused(refusal) => {
+                if self.loopback && refusal.counts_against_client() && gateway.refused(self.client) {
+                    tracing::warn!(
+                        client = %self.client,
+                        "the gateway refused five connects of this client: it is attributed for the next ten minutes"
+                    );
                 }
-                if let Some(cause) = crate::gateway::translate::answer(answer) {
+                if let Some(cause) = translate::answer(answer) {
                     tracing::warn!(client = %self.client, code = cause.code, cure = %cause.cure, "{}", cause.what);
                 }
             }

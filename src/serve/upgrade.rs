@@ -1,9 +1,6 @@
 //! From a request for a WebSocket to a tunnel: h1 Upgrade and h2 extended CONNECT (RFC 8441) both become an h1 Upgrade.
 
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
-};
+use std::rc::Rc;
 
 use base64::Engine;
 use bytes::Bytes;
@@ -13,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::{
+    admitted::{Admitted, Asked},
     body::RequestBody,
     connection::Client,
     core::{Core, Counted},
@@ -24,25 +22,22 @@ use super::{
 };
 use crate::{
     gateway::places::Place,
-    headers::{self, hop, identity::Identity},
+    headers::{hop, identity::Identity, policy},
     upstream::pool::UpstreamIo,
 };
-
-const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
-const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 
 pub async fn upgrade(
     core: &Rc<Core>,
     client: &Rc<Client>,
     mut request: Request<Incoming>,
     judged: &Judged<'_>,
+    asked: Asked,
     finish: &mut Finish,
 ) -> Result<Answer, Refusal> {
     let from_client = hyper::upgrade::on(&mut request);
     let mut request = request.map(|_| RequestBody::Empty);
     let key = if client.h2 { Some(become_h1(&mut request)?) } else { None };
-    request.headers_mut().insert(header::CONNECTION, UPGRADE);
-    request.headers_mut().insert(header::UPGRADE, WEBSOCKET);
+    hop::ask_websocket(request.headers_mut());
 
     let place = place(judged).await?;
     let mut connection = exchange::fresh(judged, true).await?;
@@ -61,16 +56,15 @@ pub async fn upgrade(
     let from_upstream = hyper::upgrade::on(&mut response);
     let mut answer = Response::new(Bytes::new());
     *answer.headers_mut() = std::mem::take(response.headers_mut());
-    hop::strip_response(answer.headers_mut());
-    headers::policy::apply(answer.headers_mut(), &judged.target.policy.response_headers);
+    hop::strip_response(StatusCode::SWITCHING_PROTOCOLS, answer.headers_mut()).map_err(|_| Reason::UpgradeFailed)?;
+    policy::apply(answer.headers_mut(), &judged.target.policy.response_headers);
     if client.h2 {
         // RFC 8441 §5: a 2xx takes the place of 101, and the accept key has no meaning.
         *answer.status_mut() = StatusCode::OK;
         answer.headers_mut().remove(header::SEC_WEBSOCKET_ACCEPT);
     } else {
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        answer.headers_mut().insert(header::CONNECTION, UPGRADE);
-        answer.headers_mut().insert(header::UPGRADE, WEBSOCKET);
+        hop::ask_websocket(answer.headers_mut());
     }
     let watching = Watching {
         client: judged.client,
@@ -79,21 +73,28 @@ pub async fn upgrade(
         loopback: judged.identity == Identity::Loopback,
     };
     let record = finish.for_tunnel();
-    let admitted = super::admission::Admitted::new(judged, client);
+    let admitted = Admitted::new(asked, judged);
     let core = core.clone();
     let client = client.clone();
+    if client.h2 {
+        // Its connection is in use for as long as the tunnel is open.
+        client.begin();
+    }
     tokio::task::spawn_local(async move {
         let shared = core.shared.clone();
         let _counted = Counted::new(&shared.counts.tunnels);
         let started = Instant::now();
         let (Ok(from_client), Ok(from_upstream)) = (from_client.await, from_upstream.await) else {
-            record.end_tunnel(&Ended::default(), started.elapsed());
+            record.end(&Ended::default(), started.elapsed());
+            client.tunnel_ended();
             return;
         };
-        client.phase.tunnel();
+        if !client.h2 {
+            client.phase.tunnel();
+        }
         let ended = join(core.clone(), from_client, from_upstream, watching, admitted).await;
-        record.end_tunnel(&ended, started.elapsed());
-        drop(client);
+        record.end(&ended, started.elapsed());
+        client.tunnel_ended();
     });
     Ok(Answer::Whole(answer))
 }
@@ -104,11 +105,11 @@ async fn join(
     from_client: Upgraded,
     from_upstream: Upgraded,
     watching: Watching,
-    admitted: super::admission::Admitted,
+    admitted: Admitted,
 ) -> Ended {
     let check = {
         let core = core.clone();
-        move || admitted.still_holds(&core.snapshot())
+        move || admitted.still_holds(&core, &core.snapshot())
     };
     let upstream = match from_upstream.downcast::<TokioIo<UpstreamIo>>() {
         Ok(parts) => (parts.io.into_inner(), parts.read_buf),
