@@ -6,6 +6,7 @@
 //! systemd, logs, reload), [`app`] (builds them bottom-up).
 
 pub mod app;
+pub mod challenge;
 pub mod config;
 pub mod exit;
 pub mod gateway;
