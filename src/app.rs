@@ -29,7 +29,7 @@ use crate::{
     serve::{
         access,
         behind::Behind,
-        core::{Counts, Shared, Stage},
+        core::{Counts, Shared},
         snapshot::Snapshot,
     },
     tls,
@@ -111,16 +111,7 @@ impl App {
         let snapshot = Arc::new(Snapshot::new(with_ports(config, &bound), behind));
 
         let control = control::spawn(certs.clone()).map_err(StartError::Thread)?;
-        let mut app = App {
-            shared,
-            admission,
-            snapshot,
-            bound,
-            certs,
-            cores: Vec::new(),
-            control,
-            draining: None,
-        };
+        let mut app = App { shared, admission, snapshot, bound, certs, cores: Vec::new(), control, draining: None };
         app.watch(None);
         for index in 0..workers {
             let spawned = core::spawn(index, app.shared.clone(), app.snapshot.clone(), app.admission.clone(), &access);
@@ -146,9 +137,7 @@ impl App {
         let old = self.snapshot.clone();
         let behind = config.upstreams.iter().map(|u| {
             // An upstream is the same one if it is at the same place, whatever it is called now.
-            let same = |b: &&Arc<Behind>| {
-                b.upstream.config.endpoint == u.endpoint && b.upstream.config.kind == u.kind
-            };
+            let same = |b: &&Arc<Behind>| b.upstream.config.endpoint == u.endpoint && b.upstream.config.kind == u.kind;
             Arc::new(Behind::new(u.clone(), old.behind.iter().find(same).map(Arc::as_ref)))
         });
         let behind = behind.collect();
@@ -304,6 +293,7 @@ fn with_ports(config: Arc<Config>, bound: &[Bound]) -> Arc<Config> {
         return config;
     }
     let mut config = Arc::unwrap_or_clone(config);
-    config.listeners = bound.iter().map(|b| crate::config::model::Listener { address: b.address, ..b.listener.clone() }).collect();
+    config.listeners =
+        bound.iter().map(|b| crate::config::model::Listener { address: b.address, ..b.listener.clone() }).collect();
     Arc::new(config)
 }

@@ -71,10 +71,12 @@ async fn look_at(behind: Weak<Behind>) -> Option<Seen> {
     }
     let address = match &endpoint {
         Endpoint::Address(address) => *address,
-        Endpoint::Name(host, port) => match tokio::net::lookup_host((&**host, *port)).await.ok().and_then(|mut a| a.next()) {
-            Some(address) => address,
-            None => return Some(Seen::Away),
-        },
+        Endpoint::Name(host, port) => {
+            match tokio::net::lookup_host((&**host, *port)).await.ok().and_then(|mut a| a.next()) {
+                Some(address) => address,
+                None => return Some(Seen::Away),
+            }
+        }
     };
     match probe::readiness(address, PROBE).await {
         Readiness::Ready => {}

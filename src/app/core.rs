@@ -9,8 +9,8 @@ use tokio::{
 
 use super::{Thread, Turned};
 use crate::{
-    listen::{self, Admission, Bound, accept::WhenFull},
     config::model::ListenerKind,
+    listen::{self, Admission, Bound, accept::WhenFull},
     serve::{
         access,
         core::{Core, Shared, Stage},
@@ -55,7 +55,12 @@ pub(super) fn spawn(
     Ok(Thread { commands, turned, join: Some(join) })
 }
 
-async fn run(core: Rc<Core>, mut inbox: mpsc::UnboundedReceiver<Command>, turned: Arc<Turned>, admission: Arc<Admission>) {
+async fn run(
+    core: Rc<Core>,
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+    turned: Arc<Turned>,
+    admission: Arc<Admission>,
+) {
     let mut turn = tokio::time::interval(TURN);
     let mut flush = tokio::time::interval(FLUSH);
     let mut loops = Loops { core: core.clone(), admission, open: HashMap::new(), next: 0 };

@@ -13,7 +13,10 @@ use http::HeaderValue;
 
 use crate::{
     config::model::{self, UpstreamKind},
-    gateway::{demote::Demotions, places::{self, Places}},
+    gateway::{
+        demote::Demotions,
+        places::{self, Places},
+    },
     headers::forwarded,
     upstream::Upstream,
 };
@@ -37,7 +40,8 @@ pub struct Gateway {
 
 impl Behind {
     pub fn new(config: model::Upstream, old: Option<&Behind>) -> Behind {
-        let kept = old.filter(|o| o.upstream.config.endpoint == config.endpoint && o.upstream.config.kind == config.kind);
+        let kept =
+            old.filter(|o| o.upstream.config.endpoint == config.endpoint && o.upstream.config.kind == config.kind);
         let gateway = match config.kind {
             UpstreamKind::Openclaw => {
                 Some(kept.and_then(|k| k.gateway.clone()).unwrap_or_else(|| Arc::new(Gateway::new())))

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::{exchange::Finish, refusal::Reason};
+use super::{finish::Finish, refusal::Reason};
 use crate::headers;
 
 /// A request's body on its way to the upstream.

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     core::{Core, Counted, Stage},
-    exchange, io,
+    exchange,
     io::{ClientIo, Deadlines, Phase, Transport},
     redirect,
     refusal::{Reason, Refusal},

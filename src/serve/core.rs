@@ -98,6 +98,10 @@ impl Core {
         self.wake_all();
     }
 
+    pub fn logs_access(&self) -> bool {
+        self.access.is_some() && self.snapshot.borrow().config.log.access
+    }
+
     pub fn log(&self, record: &access::Record<'_>) {
         if let Some(writer) = &self.access {
             writer.borrow_mut().write(record);

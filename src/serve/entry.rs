@@ -23,20 +23,19 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
     let mut over = over;
     if listener.proxy_protocol_from.iter().any(|n| n.contains(&peer.ip())) {
         let deadline = Instant::now() + limits.header_timeout;
-        match tokio::time::timeout_at(deadline, proxy_protocol::read(&mut stream)).await {
-            Ok(Ok(Some(source))) => {
+        match proxy_protocol::read_header(&mut stream, deadline).await {
+            Ok(Some(source)) => {
                 peer = SocketAddr::new(source.ip().to_canonical(), source.port());
                 if let Err(full) = permit.charge(peer.ip()) {
                     over = Some(full);
                 }
             }
             // LOCAL: the balancer's own health check.
-            Ok(Ok(None)) => {}
-            Ok(Err(error)) => {
+            Ok(None) => {}
+            Err(error) => {
                 tracing::debug!(%peer, %error, "PROXY protocol");
                 return;
             }
-            Err(_) => return,
         }
     }
     if let Some(over) = over {
@@ -89,8 +88,12 @@ fn failed(core: &Core, peer: SocketAddr, error: &HandshakeError) {
 async fn answer_over_limit(mut stream: TcpStream, over: OverLimit) {
     use tokio::io::AsyncWriteExt;
     let line: &[u8] = match over {
-        OverLimit::Client => b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 10\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
-        OverLimit::Total => b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        OverLimit::Client => {
+            b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 10\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        }
+        OverLimit::Total => {
+            b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        }
     };
     // Whoever does not take these few bytes does not get them.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), async {

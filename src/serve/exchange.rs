@@ -28,7 +28,7 @@ use crate::{
         authority, claims,
         client_address::{self, Seen},
         forwarded, hop,
-        identity::{self, Decision, Identity},
+        identity::{self, Decision, Identity, Rule},
         policy,
     },
     route,
@@ -97,6 +97,9 @@ pub struct Judged<'a> {
     pub behind: &'a Arc<Behind>,
     pub client: IpAddr,
     pub identity: Identity,
+    pub rule: Rule,
+    /// The host as the client wrote it.
+    pub host: &'a HeaderValue,
     /// Inside a fence: a place at the gateway is kept for it.
     pub fenced: bool,
     /// Until when it may wait for an upstream that is away.
@@ -150,12 +153,13 @@ async fn forward(
     }
     // Looked at before any `Connection` line could take these fields away.
     let browser = identity::is_browser(&head.headers);
+    let perhaps_upgrade = protocol.is_some() || head.headers.contains_key(header::UPGRADE);
+    let asked = perhaps_upgrade.then(|| admitted::Asked { host: (*host).into(), path: (*path).into(), browser, seen });
     let hop = hop::strip_request(head.version, &head.method, &mut head.headers)?;
-    let websocket = hop.upgrade_websocket || protocol.is_some();
-    let admitted = websocket.then(|| admitted::Asked { host: (*host).into(), path: (*path).into(), browser, seen });
+    let asked = asked.filter(|_| hop.upgrade_websocket || protocol.is_some());
     claims::remove(&mut head.headers);
     let facts = facts(core, behind, target.policy, &seen, browser);
-    let identity = identify(facts, behind, seen.address, until, snapshot).await?;
+    let (identity, rule) = identify(facts, behind, seen.address, until, snapshot).await?;
     finish.identity(identity);
 
     if let Some(limit) = target.policy.body_limit
@@ -187,9 +191,19 @@ async fn forward(
     head.version = Version::HTTP_11;
 
     let fenced = facts.fenced && facts.inside_fence;
-    let judged =
-        Judged { snapshot, behind, client: seen.address, identity, fenced, until, h2: client.h2, target };
-    let mut answer = if let Some(asked) = admitted {
+    let judged = Judged {
+        snapshot,
+        behind,
+        client: seen.address,
+        identity,
+        rule,
+        host: &host_value,
+        fenced,
+        until,
+        h2: client.h2,
+        target,
+    };
+    let mut answer = if let Some(asked) = asked {
         upgrade::upgrade(core, client, Request::from_parts(head, incoming), &judged, asked, finish).await?
     } else {
         if hop.te_trailers {
@@ -241,7 +255,7 @@ async fn identify(
     client: IpAddr,
     until: Instant,
     snapshot: &Snapshot,
-) -> Result<Identity, Refusal> {
+) -> Result<(Identity, Rule), Refusal> {
     if let Some(gateway) = &behind.gateway
         && let Decision::Forward { identity: Identity::Loopback | Identity::AttributedHeaderless, .. } =
             identity::decide(&facts)
@@ -251,7 +265,7 @@ async fn identify(
         facts.demoted = gateway.is_demoted(client);
     }
     match identity::decide(&facts) {
-        Decision::Forward { identity, .. } => Ok(identity),
+        Decision::Forward { identity, rule } => Ok((identity, rule)),
         Decision::Refuse { refusal, .. } => Err(refusal.into()),
     }
 }
@@ -275,7 +289,8 @@ async fn send(
     let (connection, response) = loop {
         let now = std::time::Instant::now();
         // After a failure only a fresh connection will do: its siblings are as old.
-        let pooled = if attempts == 0 { core.pool.take(key, now, upstream.config.idle_timeout, !repeatable) } else { None };
+        let pooled =
+            if attempts == 0 { core.pool.take(key, now, upstream.config.idle_timeout, !repeatable) } else { None };
         let mut connection = match pooled {
             Some(connection) => connection,
             None => fresh(judged, false).await?,

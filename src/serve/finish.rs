@@ -55,7 +55,7 @@ impl Finish {
     pub fn new(core: Rc<Core>, client: Rc<Client>, request: &Request<Incoming>) -> Finish {
         client.begin();
         core.shared.counts.requests.fetch_add(1, Ordering::Relaxed);
-        let noted = core.access.is_some().then(|| Noted {
+        let noted = core.logs_access().then(|| Noted {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),

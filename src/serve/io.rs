@@ -125,7 +125,9 @@ pub struct ClientIo {
 enum Closing {
     Open,
     /// Our side is shut; what still comes is read and dropped.
-    Lingering { left: usize },
+    Lingering {
+        left: usize,
+    },
     Done,
 }
 
@@ -133,7 +135,16 @@ impl ClientIo {
     pub fn new(transport: Transport, phase: Arc<Phase>, deadlines: Deadlines) -> ClientIo {
         let first = deadlines.head.unwrap_or(deadlines.idle).min(deadlines.idle);
         let timer = Box::pin(tokio::time::sleep(first));
-        ClientIo { transport, phase, deadlines, timer, refusing: None, grace: None, stalled: None, closing: Closing::Open }
+        ClientIo {
+            transport,
+            phase,
+            deadlines,
+            timer,
+            refusing: None,
+            grace: None,
+            stalled: None,
+            closing: Closing::Open,
+        }
     }
 
     /// When the present phase has to be over.

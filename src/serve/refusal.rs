@@ -67,31 +67,121 @@ impl Reason {
         use Side::*;
         let (status, side, name, error, text) = match self {
             HostInvalid => (400, Client, "host_invalid", "http_request_error", "The request names no valid host."),
-            Misdirected => (421, Client, "misdirected", "http_request_denied", "This server does not serve that host here."),
-            RequestLineTooLong => (414, Client, "request_line_too_long", "http_request_error", "The request line is too long."),
-            HeaderTooLarge => (431, Client, "header_too_large", "http_request_error", "The request's header fields are too large."),
-            BodyTooLarge => (413, Client, "body_too_large", "http_request_error", "The request body is larger than this place accepts."),
+            Misdirected => {
+                (421, Client, "misdirected", "http_request_denied", "This server does not serve that host here.")
+            }
+            RequestLineTooLong => {
+                (414, Client, "request_line_too_long", "http_request_error", "The request line is too long.")
+            }
+            HeaderTooLarge => {
+                (431, Client, "header_too_large", "http_request_error", "The request's header fields are too large.")
+            }
+            BodyTooLarge => (
+                413,
+                Client,
+                "body_too_large",
+                "http_request_error",
+                "The request body is larger than this place accepts.",
+            ),
             BodyTooSlow => (408, Client, "body_too_slow", "http_request_error", "The request body came too slowly."),
-            ForeignOrigin => (403, Client, "foreign_origin", "http_request_denied", "Only pages of this server itself may ask here."),
-            ChallengeUnknown => (404, Client, "challenge_unknown", "http_request_denied", "No such challenge is pending."),
-            UpgradeInvalid => (400, Client, "upgrade_invalid", "http_request_error", "The request for a WebSocket is not acceptable."),
-            TooManyHeld => (503, Upstream, "too_many_held", "destination_unavailable", "The gateway is away and too many requests wait for it already."),
-            HoldOver => (503, Upstream, "destination_unavailable", "destination_unavailable", "The gateway is away. It may be restarting: try again in a moment."),
-            PlacesFull => (503, Upstream, "places_full", "connection_limit_reached", "Too many connections to the gateway are still logging in. Try again in a moment."),
-            ConnectionRefused => (502, Upstream, "connection_refused", "connection_refused", "The gateway refused the connection."),
-            ConnectionTimeout => (504, Upstream, "connection_timeout", "connection_timeout", "The gateway did not accept the connection in time."),
+            ForeignOrigin => {
+                (403, Client, "foreign_origin", "http_request_denied", "Only pages of this server itself may ask here.")
+            }
+            ChallengeUnknown => {
+                (404, Client, "challenge_unknown", "http_request_denied", "No such challenge is pending.")
+            }
+            UpgradeInvalid => {
+                (400, Client, "upgrade_invalid", "http_request_error", "The request for a WebSocket is not acceptable.")
+            }
+            TooManyHeld => (
+                503,
+                Upstream,
+                "too_many_held",
+                "destination_unavailable",
+                "The gateway is away and too many requests wait for it already.",
+            ),
+            HoldOver => (
+                503,
+                Upstream,
+                "destination_unavailable",
+                "destination_unavailable",
+                "The gateway is away. It may be restarting: try again in a moment.",
+            ),
+            PlacesFull => (
+                503,
+                Upstream,
+                "places_full",
+                "connection_limit_reached",
+                "Too many connections to the gateway are still logging in. Try again in a moment.",
+            ),
+            ConnectionRefused => {
+                (502, Upstream, "connection_refused", "connection_refused", "The gateway refused the connection.")
+            }
+            ConnectionTimeout => (
+                504,
+                Upstream,
+                "connection_timeout",
+                "connection_timeout",
+                "The gateway did not accept the connection in time.",
+            ),
             DnsError => (502, Upstream, "dns_error", "dns_error", "The upstream's name could not be looked up."),
-            Unreachable => (502, Upstream, "destination_ip_unroutable", "destination_ip_unroutable", "The upstream cannot be reached."),
-            SourceAddress => (503, Us, "source_address", "proxy_configuration_error", "The address 127.0.0.2, from which attributed requests reach the gateway, cannot be used on this machine."),
+            Unreachable => (
+                502,
+                Upstream,
+                "destination_ip_unroutable",
+                "destination_ip_unroutable",
+                "The upstream cannot be reached.",
+            ),
+            SourceAddress => (
+                503,
+                Us,
+                "source_address",
+                "proxy_configuration_error",
+                "The address 127.0.0.2, from which attributed requests reach the gateway, cannot be used on this machine.",
+            ),
             Exhausted => (503, Us, "exhausted", "proxy_internal_error", "The proxy has no descriptor or port left."),
-            ResponseIncomplete => (502, Upstream, "http_response_incomplete", "http_response_incomplete", "The gateway closed the connection before it answered."),
-            ResponseInvalid => (502, Upstream, "http_protocol_error", "http_protocol_error", "The gateway's answer was not valid HTTP."),
-            ResponseTimeout => (504, Upstream, "http_response_timeout", "http_response_timeout", "The gateway did not answer in time."),
-            UpgradeFailed => (502, Upstream, "http_upgrade_failed", "http_upgrade_failed", "The gateway did not switch to WebSocket properly."),
-            AttributionRequired => (403, Upstream, "proxy_attribution_required", "destination_unavailable", "The gateway does not yet trust this proxy to say who is asking. On the server, run:"),
-            Overloaded => (503, Us, "overloaded", "connection_limit_reached", "Too many connections. Try again in a moment."),
+            ResponseIncomplete => (
+                502,
+                Upstream,
+                "http_response_incomplete",
+                "http_response_incomplete",
+                "The gateway closed the connection before it answered.",
+            ),
+            ResponseInvalid => (
+                502,
+                Upstream,
+                "http_protocol_error",
+                "http_protocol_error",
+                "The gateway's answer was not valid HTTP.",
+            ),
+            ResponseTimeout => {
+                (504, Upstream, "http_response_timeout", "http_response_timeout", "The gateway did not answer in time.")
+            }
+            UpgradeFailed => (
+                502,
+                Upstream,
+                "http_upgrade_failed",
+                "http_upgrade_failed",
+                "The gateway did not switch to WebSocket properly.",
+            ),
+            AttributionRequired => (
+                403,
+                Upstream,
+                "proxy_attribution_required",
+                "destination_unavailable",
+                "The gateway does not yet trust this proxy to say who is asking. On the server, run:",
+            ),
+            Overloaded => {
+                (503, Us, "overloaded", "connection_limit_reached", "Too many connections. Try again in a moment.")
+            }
             Draining => (503, Us, "draining", "proxy_internal_error", "The proxy is stopping."),
-            Internal => (500, Us, "proxy_internal_error", "proxy_internal_error", "Something went wrong in the proxy; its log says more."),
+            Internal => (
+                500,
+                Us,
+                "proxy_internal_error",
+                "proxy_internal_error",
+                "Something went wrong in the proxy; its log says more.",
+            ),
         };
         let Ok(status) = StatusCode::from_u16(status) else { panic!("the table holds valid status codes") };
         Row { status, side, name, error, text }
@@ -140,11 +230,8 @@ impl Refusal {
     /// The answer: a page for browsers, JSON for the others.
     pub fn response(&self, html: bool) -> Response<Bytes> {
         let row = &self.row;
-        let (kind, body) = if html {
-            ("text/html; charset=utf-8", self.page(row))
-        } else {
-            ("application/json", self.json(row))
-        };
+        let (kind, body) =
+            if html { ("text/html; charset=utf-8", self.page(row)) } else { ("application/json", self.json(row)) };
         let mut response = Response::new(Bytes::from(body));
         *response.status_mut() = row.status;
         let headers = response.headers_mut();
@@ -242,9 +329,7 @@ impl From<identity::Refused> for Refusal {
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 pub fn wants_html(request: &HeaderMap) -> bool {
-    request
-        .get(header::ACCEPT)
-        .is_some_and(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
+    request.get(header::ACCEPT).is_some_and(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
 }
 
 struct Escaped<'a>(&'a str);

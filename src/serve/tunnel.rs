@@ -28,7 +28,7 @@ use crate::gateway::{
     frames::{self, Close, Side},
     observe::{Observed, Observer},
     places::Place,
-    translate,
+    translate::{Seen, Situation, translate},
 };
 
 /// How long the peers have to answer our close frame, or to reach the end of a frame under way.
@@ -80,6 +80,10 @@ pub struct Watching {
     pub gateway: Option<std::sync::Arc<Gateway>>,
     /// Whether it went there as D1.
     pub loopback: bool,
+    /// Why it did not.
+    pub attributed: Option<String>,
+    /// The host as the client wrote it.
+    pub host: Box<str>,
 }
 
 /// Carries bytes until both sides have ended. `admitted` says whether the rule that let this tunnel in still holds; it
@@ -387,7 +391,8 @@ impl Watching {
                         "the gateway refused five connects of this client: it is attributed for the next ten minutes"
                     );
                 }
-                if let Some(cause) = translate::answer(answer) {
+                let at = Situation { host: &self.host, attributed: self.attributed.as_deref() };
+                if let Some(cause) = translate(Seen::Refused(refusal), &at) {
                     tracing::warn!(client = %self.client, code = cause.code, cure = %cause.cure, "{}", cause.what);
                 }
             }

@@ -16,6 +16,7 @@ use super::{
     core::{Core, Counted},
     exchange::{self, Answer, Judged},
     finish::Finish,
+    gateway_answer,
     io::ClientIo,
     refusal::{Reason, Refusal},
     tunnel::{self, Ended, Watching},
@@ -71,6 +72,8 @@ pub async fn upgrade(
         place,
         gateway: judged.behind.gateway.clone(),
         loopback: judged.identity == Identity::Loopback,
+        attributed: gateway_answer::why_attributed(judged.rule, judged.client),
+        host: judged.host.to_str().unwrap_or_default().into(),
     };
     let record = finish.for_tunnel();
     let admitted = Admitted::new(asked, judged);
