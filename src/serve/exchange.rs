@@ -6,7 +6,7 @@
 use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ use crate::{
         client_address::{self, Seen},
         forwarded, hop,
         identity::{self, Decision, Identity, Rule},
-        policy,
+        method, policy,
     },
     route,
     upstream::{
@@ -157,6 +157,11 @@ async fn forward(
     let asked = perhaps_upgrade.then(|| admitted::Asked { host: (*host).into(), path: (*path).into(), browser, seen });
     let hop = hop::strip_request(head.version, &head.method, &mut head.headers)?;
     let asked = asked.filter(|_| hop.upgrade_websocket || protocol.is_some());
+    if head.method == Method::OPTIONS
+        && let Some(answer) = last_hop(&mut head.headers)
+    {
+        return Ok(Answer::Whole(answer));
+    }
     claims::remove(&mut head.headers);
     let facts = facts(core, behind, target.policy, &seen, browser);
     let (identity, rule) = identify(facts, behind, seen.address, until, snapshot).await?;
@@ -410,6 +415,23 @@ fn foreign_origin(headers: &HeaderMap, host: &HeaderValue, https: bool) -> bool 
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let scheme: &[u8] = if https { b"https://" } else { b"http://" };
     !origin.as_bytes().strip_prefix(scheme).is_some_and(|o| o.eq_ignore_ascii_case(host.as_bytes()))
+}
+
+/// RFC 9110 §7.6.2: who receives an OPTIONS with `Max-Forwards: 0` is the one it was meant for; others count down.
+fn last_hop(headers: &mut HeaderMap) -> Option<Response<Bytes>> {
+    let left: u64 = headers.get(header::MAX_FORWARDS)?.to_str().ok()?.trim().parse().ok()?;
+    match left.checked_sub(1) {
+        Some(left) => {
+            headers.insert(header::MAX_FORWARDS, left.into());
+            None
+        }
+        None => {
+            let mut response = Response::new(Bytes::new());
+            const ALLOW: HeaderValue = HeaderValue::from_static(method::ALLOW);
+            response.headers_mut().insert(header::ALLOW, ALLOW);
+            Some(response)
+        }
+    }
 }
 
 fn close_after<B>(response: &mut Response<B>, h2: bool) {

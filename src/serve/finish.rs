@@ -27,7 +27,8 @@ pub struct Finish {
     core: Rc<Core>,
     client: Rc<Client>,
     started: Instant,
-    status: StatusCode,
+    /// `None` until there is an answer.
+    status: Option<StatusCode>,
     sent: u64,
     upload: Option<Rc<Upload>>,
     lease: Option<(pool::Key, pool::Connection<RequestBody>)>,
@@ -71,7 +72,7 @@ impl Finish {
             core,
             client,
             started: Instant::now(),
-            status: StatusCode::OK,
+            status: None,
             sent: 0,
             upload: None,
             lease: None,
@@ -129,7 +130,7 @@ impl Finish {
     }
 
     pub fn answered(&mut self, status: StatusCode) {
-        self.status = status;
+        self.status = Some(status);
     }
 
     pub fn refused(&mut self, refusal: &Refusal) {
@@ -223,12 +224,14 @@ impl Noted {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        if !self.complete && self.failure.is_none() && self.lease.is_some() {
+        let unanswered = self.status.is_none() && self.noted.is_some();
+        let cut_short = !self.complete && self.lease.is_some();
+        if self.failure.is_none() && (unanswered || cut_short) {
             self.failure = Some("client_aborted");
         }
         if let Some(noted) = &self.noted {
             let mut record = noted.record(access::Kind::Request, &self.client);
-            record.status = Some(self.status.as_u16());
+            record.status = self.status.map(|s| s.as_u16());
             record.refusal = self.failure;
             record.request_bytes = exchange::uploaded(self.upload.as_ref());
             record.response_bytes = self.sent;
