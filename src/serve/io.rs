@@ -212,6 +212,9 @@ impl ClientIo {
             self.stalled = None;
             return result;
         }
+        if self.phase.now.load(Ordering::Relaxed) == TUNNEL {
+            return result;
+        }
         if self.stalled.is_none() {
             self.stalled = Some(Instant::now());
         }
@@ -242,6 +245,8 @@ impl AsyncRead for ClientIo {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // A tunnel has no deadline, and thousands of idle ones no timers.
+            Poll::Pending if this.phase.now.load(Ordering::Relaxed) == TUNNEL => Poll::Pending,
             Poll::Pending => {
                 ready!(this.poll_deadline(cx));
                 let phase = this.phase.now.load(Ordering::Relaxed);
