@@ -53,8 +53,8 @@ const fn claims(first: u8) -> &'static [Claim] {
         b'r' => &[Begins(b"remote-")],
         b's' => &[Begins(b"ssl-client-")],
         b't' => &[Is(b"true-client-ip"), Begins(b"tailscale-")],
-        // Each proxy on the way adds itself here (RFC 9110 §7.6.3), so it tells of a proxy in front of us. We add none
-        // of our own either: D1 says there is no proxy. That is a deviation from the same paragraph.
+        // Each proxy on the way adds itself here (RFC 9110 §7.6.3), so it tells of proxies in front of us, or pretends to.
+        // Ours is added when the request leaves; the gateway makes nothing of it.
         b'v' => &[Is(b"via")],
         b'w' => &[Is(b"wl-proxy-client-ip")],
         b'x' => &[
