@@ -6,7 +6,9 @@ use std::{fs, path::Path};
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
-const TARGETS: [(&str, fn(&[u8])); 4] = [
+type Target = fn(&[u8]);
+
+const TARGETS: [(&str, Target); 4] = [
     ("path", targets::path),
     ("connection", targets::connection),
     ("header_policy", targets::header_policy),
