@@ -124,7 +124,7 @@ fn decode(raw: &str) -> Result<String, PathError> {
             0..=0x1f | 0x7f => return Err(PathError::Control),
             b'\\' => return Err(PathError::Backslash),
             // Overlong forms of `.` and `/`, which no UTF-8 decoder may accept and some did.
-            0xc0 if rest.as_bytes().first_chunk().is_some_and(|next| is_overlong(next)) => {
+            0xc0 if rest.as_bytes().first_chunk().is_some_and(is_overlong) => {
                 return Err(PathError::DotSegment);
             }
             byte @ (b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~') => copy.push(char::from(byte)),
