@@ -24,7 +24,7 @@ macro_rules! codes {
         /// What a finding is called, in output, tests and `clawgate explain`. A code never changes its meaning.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Code {
-            $(#[doc = $page] $variant,)*
+            $($variant,)*
         }
 
         impl Code {

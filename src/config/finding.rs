@@ -149,9 +149,9 @@ impl<'s> Report<'s> {
     ) {
         let finding = Finding {
             code,
-            message: message.into(),
+            message: printable(message.into()),
             location: self.locate(place),
-            way_out: way_out.into(),
+            way_out: printable(way_out.into()),
             also: also.iter().map(|(place, remark)| (self.locate(*place), (*remark).to_owned())).collect(),
         };
         self.findings.push(((place.source, place.start), finding));
@@ -203,6 +203,14 @@ impl<'s> Report<'s> {
         let before = text[..cut(place.start)].chars().count();
         let width = text[cut(place.start)..cut(place.end).max(cut(place.start))].chars().count().max(1);
         Location { file: source.name.clone(), spot: Some(Spot::new(line, text, before, width)) }
+    }
+}
+
+/// A line break inside a message would break the layout, an escape sequence the terminal.
+fn printable(text: String) -> String {
+    match text.contains(char::is_control) {
+        true => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
+        false => text,
     }
 }
 

@@ -93,8 +93,8 @@ impl Reader<'_, '_> {
                     None => format!("one of {}", known.join(", ")),
                 },
             };
-            let message = format!("unknown key `{}` {}", printable(&key.value), self.table);
-            self.report.add(Code::KeyUnknown, key.place, message, printable(&way_out));
+            let message = format!("unknown key `{}` {}", key.value, self.table);
+            self.report.add(Code::KeyUnknown, key.place, message, way_out);
         }
     }
 
@@ -116,21 +116,15 @@ impl Reader<'_, '_> {
                 Trouble::Syntax(reference, way_out) => {
                     (Code::InterpolateSyntax, reference, "not a reference to a value".to_owned(), way_out.to_owned())
                 }
-                Trouble::Unset(reference, way_out) => (
-                    Code::InterpolateUnset,
-                    reference.clone(),
-                    format!("{} is not set", printable(&reference)),
-                    way_out,
-                ),
-                Trouble::Unknown(reference, why) => (
-                    Code::InterpolateUnknownHere,
-                    reference.clone(),
-                    format!("{} is unknown here", printable(&reference)),
-                    why,
-                ),
+                Trouble::Unset(reference, way_out) => {
+                    (Code::InterpolateUnset, reference.clone(), format!("{} is not set", reference), way_out)
+                }
+                Trouble::Unknown(reference, why) => {
+                    (Code::InterpolateUnknownHere, reference.clone(), format!("{} is unknown here", reference), why)
+                }
             };
             let place = self.report.narrow(place, &reference);
-            self.report.add(code, place, message, printable(&way_out));
+            self.report.add(code, place, message, way_out);
         }
         text
     }
@@ -149,16 +143,11 @@ impl Reader<'_, '_> {
 
     pub fn wrong(&mut self, wrong: Wrong, place: Place, literal: bool) {
         let way_out = match wrong.instead.filter(|_| literal) {
-            Some(instead) => format!("did you mean \"{}\"?", printable(&instead)),
+            Some(instead) => format!("did you mean \"{}\"?", instead),
             None => wrong.way_out,
         };
         self.report.add(wrong.code, place, wrong.message, way_out);
     }
-}
-
-/// A line break inside a message would break the layout, an escape sequence the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// The header of a table of the schema.

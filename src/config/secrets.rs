@@ -138,6 +138,14 @@ impl Secrets for UnitSecrets {
     }
 }
 
+/// What `clawgate --check` uses: the service's own view inside of it (`ExecStartPre=`), the unit's outside.
+pub fn for_check() -> Box<dyn Secrets> {
+    match is_inside_the_unit() {
+        true => Box::new(ServiceSecrets),
+        false => Box::new(UnitSecrets::of_installed("clawgate.service")),
+    }
+}
+
 /// Whether systemd started this very process, so that its environment is the service's.
 pub fn is_inside_the_unit() -> bool {
     // systemd.exec(5): a child that inherited the variable has another process id.
