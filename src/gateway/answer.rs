@@ -26,7 +26,8 @@ pub enum Answer {
     Unknown,
 }
 
-/// `ok: true`. Empty where the hello was larger than what is kept: its snapshot stands before its `auth`.
+/// `ok: true`. Empty where the hello says nothing about it (2026.3.13) or was larger than what is kept: its snapshot
+/// stands before its `auth`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Approval {
     pub role: Option<Box<str>>,

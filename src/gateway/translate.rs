@@ -251,28 +251,31 @@ impl Trouble {
                 "let the client sign its connect with a device key; a browser does so over https only".into()
             }
             Trouble::CredentialMissing => {
-                "give the client the gateway's token: openclaw config get gateway.auth.token".into()
+                "give the client the gateway's token: OPENCLAW_GATEWAY_TOKEN, or gateway.auth.token in openclaw.json"
+                    .into()
             }
             Trouble::CredentialWrong => {
-                "compare the client's token with the gateway's: openclaw config get gateway.auth.token".into()
+                "compare it with the gateway's: OPENCLAW_GATEWAY_TOKEN, or gateway.auth.token in openclaw.json".into()
             }
             Trouble::RateLimited => "wait five minutes, then connect with the right token".into(),
             Trouble::ClockSkew => "set both clocks by NTP: timedatectl set-ntp true".into(),
             Trouble::SignatureInvalid => {
-                "the client has to sign the nonce of this very connection with the key it names; update the client".into()
+                "the client has to sign the nonce of this very connection with the key it names; update the client"
+                    .into()
             }
             Trouble::ProtocolMismatch => {
-                "update the older side: protocol 3 was spoken until 2026.5, protocol 4 since (openclaw --version)".into()
+                "update the older side: protocol 3 was spoken until 2026.5, protocol 4 since (openclaw --version)"
+                    .into()
             }
             Trouble::PreAuthPlaces => {
                 "someone holds connections open without logging in; a place is free again within 15 s".into()
             }
             Trouble::Restarting => "try again in a few seconds; if it lasts: openclaw gateway status".into(),
             Trouble::PolicyChanged => "connect again; the new rules apply from then on".into(),
-            Trouble::SlowConsumer => "connect again over a better line; the gateway drops a client 50 MiB behind".into(),
-            Trouble::TooLarge => {
-                "send smaller messages: 64 KiB before the connect is answered, 25 MiB after it".into()
+            Trouble::SlowConsumer => {
+                "connect again over a better line; the gateway drops a client 50 MiB behind".into()
             }
+            Trouble::TooLarge => "send smaller messages: 64 KiB before the connect is answered, 25 MiB after it".into(),
             Trouble::UiConnectFailed => {
                 "its cause is the gateway's answer to connect just before; see the record of this connection".into()
             }
@@ -282,7 +285,9 @@ impl Trouble {
 
 /// Whether `text`, which came from outside, can stand in a command that someone will paste into a shell.
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    !text.is_empty()
+        && text.len() <= 256
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
         && !text.starts_with('-')
 }
 
@@ -308,7 +313,11 @@ mod tests {
             (403, attribution, Some("gateway/proxy-attribution-required")),
             (503, b"Too many unauthenticated sockets", Some("gateway/pre-auth-places")),
             (503, b"Gateway websocket admission closed", Some("gateway/restarting")),
-            (429, br#"{"error":{"message":"Too many failed authentication attempts. Please try again later."}}"#, Some("gateway/rate-limited")),
+            (
+                429,
+                br#"{"error":{"message":"Too many failed authentication attempts. Please try again later."}}"#,
+                Some("gateway/rate-limited"),
+            ),
             (403, b"Forbidden", None),
             (200, attribution, None),
             (503, b"", None),
@@ -323,14 +332,49 @@ mod tests {
         let cases = [
             ("NOT_PAIRED", "pairing required", Some("PAIRING_REQUIRED"), Some("gateway/pairing-required")),
             ("NOT_PAIRED", "pairing required: device is not approved yet", None, Some("gateway/pairing-required")),
-            ("NOT_PAIRED", "device identity required", Some("DEVICE_IDENTITY_REQUIRED"), Some("gateway/device-required")),
-            ("INVALID_REQUEST", "origin not allowed (open ...)", Some("CONTROL_UI_ORIGIN_NOT_ALLOWED"), Some("gateway/origin-not-allowed")),
-            ("INVALID_REQUEST", "unauthorized: gateway token mismatch", Some("AUTH_TOKEN_MISMATCH"), Some("gateway/credential-wrong")),
-            ("INVALID_REQUEST", "unauthorized: gateway token missing", Some("AUTH_TOKEN_MISSING"), Some("gateway/credential-missing")),
-            ("INVALID_REQUEST", "device signature expired", Some("DEVICE_AUTH_SIGNATURE_EXPIRED"), Some("gateway/clock-skew")),
-            ("INVALID_REQUEST", "device nonce mismatch", Some("DEVICE_AUTH_NONCE_MISMATCH"), Some("gateway/signature-invalid")),
+            (
+                "NOT_PAIRED",
+                "device identity required",
+                Some("DEVICE_IDENTITY_REQUIRED"),
+                Some("gateway/device-required"),
+            ),
+            (
+                "INVALID_REQUEST",
+                "origin not allowed (open ...)",
+                Some("CONTROL_UI_ORIGIN_NOT_ALLOWED"),
+                Some("gateway/origin-not-allowed"),
+            ),
+            (
+                "INVALID_REQUEST",
+                "unauthorized: gateway token mismatch",
+                Some("AUTH_TOKEN_MISMATCH"),
+                Some("gateway/credential-wrong"),
+            ),
+            (
+                "INVALID_REQUEST",
+                "unauthorized: gateway token missing",
+                Some("AUTH_TOKEN_MISSING"),
+                Some("gateway/credential-missing"),
+            ),
+            (
+                "INVALID_REQUEST",
+                "device signature expired",
+                Some("DEVICE_AUTH_SIGNATURE_EXPIRED"),
+                Some("gateway/clock-skew"),
+            ),
+            (
+                "INVALID_REQUEST",
+                "device nonce mismatch",
+                Some("DEVICE_AUTH_NONCE_MISMATCH"),
+                Some("gateway/signature-invalid"),
+            ),
             ("INVALID_REQUEST", "protocol mismatch", Some("PROTOCOL_MISMATCH"), Some("gateway/protocol-mismatch")),
-            ("UNAVAILABLE", "protocol mismatch: Control UI updated; reload this page to continue", Some("PROTOCOL_MISMATCH"), Some("gateway/page-outdated")),
+            (
+                "UNAVAILABLE",
+                "protocol mismatch: Control UI updated; reload this page to continue",
+                Some("PROTOCOL_MISMATCH"),
+                Some("gateway/page-outdated"),
+            ),
             ("UNAVAILABLE", "gateway starting; retry shortly", None, Some("gateway/restarting")),
             ("INVALID_REQUEST", "missing scope: operator.read", None, Some("gateway/missing-scope")),
             ("INVALID_REQUEST", "something new", Some("SOMETHING_NEW"), None),
@@ -347,8 +391,18 @@ mod tests {
             (Side::Gateway, 1013, "gateway starting", Some("gateway/restarting")),
             (Side::Gateway, 4001, "gateway policy changed", Some("gateway/policy-changed")),
             (Side::Gateway, 1008, "slow consumer", Some("gateway/slow-consumer")),
-            (Side::Gateway, 1008, "pairing required: device is not approved yet (requestId: x)", Some("gateway/pairing-required")),
-            (Side::Gateway, 1008, "protocol mismatch: Control UI updated; reload this page to continue", Some("gateway/page-outdated")),
+            (
+                Side::Gateway,
+                1008,
+                "pairing required: device is not approved yet (requestId: x)",
+                Some("gateway/pairing-required"),
+            ),
+            (
+                Side::Gateway,
+                1008,
+                "protocol mismatch: Control UI updated; reload this page to continue",
+                Some("gateway/page-outdated"),
+            ),
             (Side::Gateway, 1002, "protocol mismatch", Some("gateway/protocol-mismatch")),
             (Side::Gateway, 1000, "", None),
             (Side::Gateway, 4008, "connect failed", None),
