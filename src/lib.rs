@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod challenge;
 pub mod config;
 pub mod exit;
 pub mod gateway;
