@@ -1,0 +1,335 @@
+use std::{
+    cell::{Cell, RefCell},
+    net::{Ipv4Addr, SocketAddr},
+    rc::Rc,
+};
+
+use tokio::{sync::oneshot, task::LocalSet};
+
+use super::*;
+use crate::{
+    admin::Caller,
+    config::model::{Limits, LogFormat},
+};
+
+/// A proxy that does as the test says and keeps what it was told.
+#[derive(Clone, Default)]
+struct Fake(Rc<State>);
+
+#[derive(Default)]
+struct State {
+    reloaded: RefCell<Vec<Config>>,
+    refuses: Cell<bool>,
+    draining: Cell<bool>,
+    drained: Cell<bool>,
+    slowest: Cell<Duration>,
+    warnings: RefCell<Vec<String>>,
+}
+
+impl Proxy for Fake {
+    fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        if self.0.refuses.get() {
+            return Err(ReloadError("cannot read chain.pem".into()));
+        }
+        self.0.reloaded.borrow_mut().push(config);
+        Ok(())
+    }
+
+    fn drain(&self) {
+        self.0.draining.set(true);
+    }
+
+    fn is_drained(&self) -> bool {
+        self.0.drained.get()
+    }
+
+    fn slowest_turn(&self) -> Duration {
+        self.0.slowest.get()
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (3, 2)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings.borrow().clone()
+    }
+}
+
+struct Story {
+    fake: Fake,
+    events: mpsc::Sender<Event>,
+    sent: Rc<RefCell<Vec<String>>>,
+    next_load: Rc<RefCell<Result<Config, String>>>,
+    log: Rc<RefCell<Vec<Log>>>,
+    end: oneshot::Receiver<End>,
+    _local: LocalSet,
+}
+
+fn config() -> Config {
+    Config {
+        state_dir: "/var/lib/clawgate".into(),
+        admin_socket: "/run/clawgate/admin.sock".into(),
+        workers: None,
+        drain: Duration::from_secs(30),
+        trusted_proxies: Vec::new(),
+        listeners: Vec::new(),
+        limits: limits(),
+        log: Log { format: LogFormat::Auto, level: "info".into(), access: true },
+        sites: Vec::new(),
+        upstreams: Vec::new(),
+    }
+}
+
+fn limits() -> Limits {
+    Limits {
+        header_block: 0, header_fields: 0, request_line: 0, header_timeout: Duration::ZERO, handshake_timeout: Duration::ZERO,
+        idle_timeout: Duration::ZERO, body_rate_bytes: 0, body_rate_window: Duration::ZERO, connections: None,
+        connections_per_client: 0, h2_streams: 0, h2_resets: 0, held: 0, held_per_client: 0,
+    }
+}
+
+/// The loop, running on its own local set, with a watchdog of 30 s as in the unit.
+fn story() -> Story {
+    let fake = Fake::default();
+    let sent = Rc::new(RefCell::new(Vec::new()));
+    let next_load: Rc<RefCell<Result<Config, String>>> = Rc::new(RefCell::new(Ok(config())));
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let (events, receiver) = mpsc::channel(4);
+    let (ended, end) = oneshot::channel();
+    let (record, load, applied) = (sent.clone(), next_load.clone(), log.clone());
+    let control = Control {
+        proxy: fake.clone(),
+        config: config(),
+        load: Box::new(move || match &*load.borrow() {
+            Ok(config) => Ok(Loaded { config: config.clone(), warnings: vec!["warning[x]: y".into()] }),
+            Err(text) => Err(load::Refused(text.clone())),
+        }),
+        apply_log: Box::new(move |settings| {
+            applied.borrow_mut().push(settings.clone());
+            Ok(())
+        }),
+        manager: Manager::new(move |states| record.borrow_mut().extend(states.iter().map(ToString::to_string))),
+        watchdog: Some(Duration::from_secs(30)),
+    };
+    let local = LocalSet::new();
+    local.spawn_local(async move {
+        let (_, end) = control.run(receiver).await;
+        let _ = ended.send(end);
+    });
+    Story { fake, events, sent, next_load, log, end, _local: local }
+}
+
+impl Story {
+    async fn after(&self, time: Duration) {
+        self._local.run_until(tokio::time::sleep(time)).await;
+    }
+
+    async fn send(&self, event: Event) {
+        self.events.send(event).await.unwrap();
+        self.after(Duration::from_millis(1)).await;
+    }
+
+    async fn reload(&self) -> Answer {
+        let (answer, receiver) = oneshot::channel();
+        self.send(Event::Call(Call { verb: Verb::Reload, caller: Caller { uid: 0, pid: None }, answer })).await;
+        receiver.await.unwrap()
+    }
+
+    /// What the service manager was told since the last question.
+    fn told(&self) -> Vec<String> {
+        self.sent.take()
+    }
+
+    fn ended(&mut self) -> Option<End> {
+        self.end.try_recv().ok()
+    }
+
+    fn loads(&self, change: impl FnOnce(&mut Config)) {
+        let mut new = config();
+        change(&mut new);
+        *self.next_load.borrow_mut() = Ok(new);
+    }
+}
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn ready_is_said_first_and_the_status_counts() {
+    let story = story();
+    story.after(MOMENT).await;
+    assert_eq!(story.told()[..2], ["READY=1", "STATUS=serving; connections: 3, WebSockets: 2"]);
+    story.fake.0.warnings.borrow_mut().push("D1 has no fence".into());
+    story.after(LOOK).await;
+    assert!(story.told().contains(&"STATUS=serving; connections: 3, WebSockets: 2, warnings: 1".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_watchdog_starves_while_a_core_is_stuck() {
+    let story = story();
+    story.after(Duration::from_secs(61)).await;
+    let fed = |told: Vec<String>| told.iter().filter(|line| *line == "WATCHDOG=1").count();
+    assert!(fed(story.told()) >= 4, "at least twice in each 30 s");
+    story.fake.0.slowest.set(TURN_LIMIT);
+    story.after(Duration::from_secs(60)).await;
+    assert_eq!(fed(story.told()), 0);
+    story.fake.0.slowest.set(TURN_LIMIT - MOMENT);
+    story.after(Duration::from_secs(30)).await;
+    assert!(fed(story.told()) >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_is_applied_and_told_to_everybody() {
+    let story = story();
+    story.loads(|new| new.log.level = "debug".into());
+    story.after(MOMENT).await;
+    story.told();
+    let answer = story.reload().await;
+    assert!(answer.ok);
+    assert_eq!(answer.text, "configuration applied\nwarning[x]: y");
+    let told = story.told();
+    assert_eq!(told[0], "RELOADING=1");
+    assert!(told[1].starts_with("MONOTONIC_USEC="), "{told:?}");
+    assert_eq!(told[2], "READY=1");
+    assert_eq!(story.fake.0.reloaded.borrow().len(), 1);
+    assert_eq!(story.log.borrow()[0].level, "debug");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sighup_reloads_too() {
+    let story = story();
+    story.send(Event::Hangup).await;
+    assert_eq!(story.fake.0.reloaded.borrow().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_config_changes_nothing_and_is_reported_until_a_good_one_comes() {
+    let story = story();
+    *story.next_load.borrow_mut() = Err("error[a]: first\n  --> config.toml:1:1\n\nerror[b]: second".into());
+    story.after(MOMENT).await;
+    story.told();
+    let answer = story.reload().await;
+    assert_eq!(answer.error, Some(Refused::Config));
+    assert!(answer.text.contains("error[a]") && answer.text.contains("error[b]"), "every finding is in the answer");
+    assert!(story.fake.0.reloaded.borrow().is_empty());
+    assert!(story.log.borrow().is_empty());
+    let told = story.told();
+    assert_eq!(told[2], "READY=1", "what runs goes on: {told:?}");
+    assert!(told[3].ends_with("the configuration before it stays: error[a]: first"), "{told:?}");
+    story.after(LOOK).await;
+    assert!(!story.told().iter().any(|line| line.starts_with("STATUS=")), "the status stays");
+    story.loads(|_| {});
+    assert!(story.reload().await.ok);
+    assert!(story.told().contains(&"STATUS=serving; connections: 3, WebSockets: 2".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_level_that_is_no_filter_is_refused_before_the_proxy_changes() {
+    let story = story();
+    story.loads(|new| new.log.level = "clawgate=loud".into());
+    let answer = story.reload().await;
+    assert_eq!(answer.error, Some(Refused::Config));
+    assert!(answer.text.contains("clawgate=loud"), "{}", answer.text);
+    assert!(story.fake.0.reloaded.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_the_proxy_refuses_leaves_the_log_alone() {
+    let story = story();
+    story.fake.0.refuses.set(true);
+    let answer = story.reload().await;
+    assert_eq!(answer, Answer::refused(Refused::Failed, "cannot read chain.pem"));
+    assert!(story.log.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_needs_a_restart_keeps_its_old_value_and_is_noted() {
+    let story = story();
+    story.loads(|new| {
+        new.state_dir = "/elsewhere".into();
+        new.admin_socket = "/elsewhere.sock".into();
+        new.workers = Some(7);
+        new.log.format = LogFormat::Json;
+        new.drain = Duration::from_secs(5);
+    });
+    let text = story.reload().await.text;
+    for key in ["state_dir", "admin_socket", "workers", "[log] format"] {
+        assert!(text.contains(&format!("note: {key} was changed")), "{text}");
+    }
+    let mut expected = config();
+    expected.drain = Duration::from_secs(5);
+    assert_eq!(*story.fake.0.reloaded.borrow(), [expected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sigterm_drains_and_the_loop_ends_when_all_is_done() {
+    let mut story = story();
+    story.after(MOMENT).await;
+    story.told();
+    story.send(Event::Terminate).await;
+    assert!(story.fake.0.draining.get());
+    let told = story.told();
+    // TimeoutStopSec of the unit says the same 45 s; a longer `drain` is not cut short by it.
+    assert_eq!(
+        told[..3],
+        ["STOPPING=1", "EXTEND_TIMEOUT_USEC=45000000", "STATUS=draining; connections: 3, WebSockets: 2"]
+    );
+    story.after(Duration::from_secs(20)).await;
+    assert_eq!(story.ended(), None);
+    assert!(story.told().contains(&"WATCHDOG=1".into()), "a drain is not a hang");
+    story.fake.0.drained.set(true);
+    story.after(DRAIN_POLL).await;
+    assert_eq!(story.ended(), Some(End::Drained));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_does_not_end_is_ended() {
+    let mut story = story();
+    story.send(Event::Terminate).await;
+    story.after(Duration::from_secs(34)).await;
+    assert_eq!(story.ended(), None);
+    story.after(Duration::from_secs(2)).await;
+    assert_eq!(story.ended(), Some(End::Overdue));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_drain_is_the_reloaded_one() {
+    let mut story = story();
+    story.loads(|new| new.drain = Duration::from_secs(1));
+    story.reload().await;
+    story.send(Event::Terminate).await;
+    story.after(Duration::from_secs(7)).await;
+    assert_eq!(story.ended(), Some(End::Overdue));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_sigterm_ends_at_once() {
+    let mut story = story();
+    story.send(Event::Terminate).await;
+    assert_eq!(story.ended(), None);
+    story.send(Event::Terminate).await;
+    assert_eq!(story.ended(), Some(End::AtOnce));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_process_does_not_reload() {
+    let story = story();
+    story.send(Event::Terminate).await;
+    story.send(Event::Hangup).await;
+    assert_eq!(story.reload().await.error, Some(Refused::Busy));
+    assert!(story.fake.0.reloaded.borrow().is_empty());
+}
+
+#[test]
+fn an_address_of_a_listener_is_no_reason_to_restart() {
+    use crate::config::model::{Listener, ListenerKind};
+    let mut new = config();
+    new.listeners.push(Listener {
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        kind: ListenerKind::Http,
+        proxy_protocol_from: Vec::new(),
+    });
+    let (settled, notes) = settle(&config(), new.clone());
+    assert_eq!(settled, new);
+    assert!(notes.is_empty());
+}
