@@ -121,7 +121,8 @@ impl Backend {
     }
 
     async fn try_connect(&self, dial: &Dial) -> Result<Session, Refused> {
-        let mut session = Session { socket: self.upgrade(dial).await?, events: VecDeque::new(), hello: json!({}), calls: 0 };
+        let mut session =
+            Session { socket: self.upgrade(dial).await?, events: VecDeque::new(), hello: json!({}), calls: 0 };
         let challenge = session.until_event(|event| event["event"] == "connect.challenge").await?;
         let nonce = challenge["payload"]["nonce"].as_str().unwrap_or_default().to_owned();
         session.hello = session.try_call("connect", self.connect_params(&nonce)).await?;
@@ -156,7 +157,9 @@ impl Backend {
         let text = match self.signature {
             Signature::V2 => format!("v2|{device}|{ID}|{MODE}|operator|{scopes}|{signed_at}|{token}|{nonce}"),
             // The last field is the device family, which this client does not name.
-            Signature::V3 => format!("v3|{device}|{ID}|{MODE}|operator|{scopes}|{signed_at}|{token}|{nonce}|{PLATFORM}|"),
+            Signature::V3 => {
+                format!("v3|{device}|{ID}|{MODE}|operator|{scopes}|{signed_at}|{token}|{nonce}|{PLATFORM}|")
+            }
         };
         let mut params = json!({
             "minProtocol": PROTOCOLS.0,

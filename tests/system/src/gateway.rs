@@ -169,7 +169,9 @@ impl Gateway {
         command.arg(program).args(["gateway", "--port", &self.port.to_string()]).current_dir(home).env_clear();
         command.envs([("HOME", home.to_owned()), ("OPENCLAW_CONFIG_PATH", self.config_file())]);
         command.env("OPENCLAW_STATE_DIR", home.join("state")).env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.envs(["OPENCLAW_NO_RESPAWN", "OPENCLAW_SKIP_CHANNELS", "OPENCLAW_DISABLE_BONJOUR"].map(|name| (name, "1")));
+        command.envs(
+            ["OPENCLAW_NO_RESPAWN", "OPENCLAW_SKIP_CHANNELS", "OPENCLAW_DISABLE_BONJOUR"].map(|name| (name, "1")),
+        );
         if !self.no_auth {
             command.env("OPENCLAW_GATEWAY_TOKEN", TOKEN);
         }
