@@ -1,5 +1,7 @@
 //! Plain requests, over HTTP/1.1 or HTTP/2.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -13,12 +15,14 @@ use crate::Dial;
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    pub body: Bytes,
+    /// As they came, with their time.
+    pub pieces: Vec<(Instant, Bytes)>,
 }
 
 impl Answer {
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+        let whole: Vec<u8> = self.pieces.iter().flat_map(|(_, piece)| piece.iter().copied()).collect();
+        String::from_utf8_lossy(&whole).into_owned()
     }
 }
 
@@ -58,7 +62,12 @@ pub async fn send_h2(dial: &Dial, mut request: Request<Full<Bytes>>) -> Result<A
 }
 
 async fn read(response: Response<hyper::body::Incoming>) -> Result<Answer, Failed> {
-    let (head, body) = response.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok(Answer { status: head.status, headers: head.headers, body })
+    let (head, mut body) = response.into_parts();
+    let mut pieces = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame?.into_data() {
+            pieces.push((Instant::now(), piece));
+        }
+    }
+    Ok(Answer { status: head.status, headers: head.headers, pieces })
 }
