@@ -63,7 +63,7 @@ impl Refused {
 pub struct Backend {
     key: Ed25519KeyPair,
     signature: Signature,
-    token: Option<&'static str>,
+    token: Option<String>,
     scopes: Vec<&'static str>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -72,7 +72,13 @@ impl Backend {
     /// With a device key that no gateway has ever seen.
     pub fn fresh() -> Backend {
         let key = Ed25519KeyPair::generate().expect("random bytes");
-        Backend { key, signature: Signature::V2, token: Some(TOKEN), scopes: SCOPES.to_vec(), headers: Vec::new() }
+        Backend {
+            key,
+            signature: Signature::V2,
+            token: Some(TOKEN.to_owned()),
+            scopes: SCOPES.to_vec(),
+            headers: Vec::new(),
+        }
     }
 
     pub fn signing(mut self, signature: Signature) -> Backend {
@@ -83,6 +89,11 @@ impl Backend {
     /// Asks for these instead of all that a platform needs.
     pub fn asking_for(mut self, scopes: &[&'static str]) -> Backend {
         self.scopes = scopes.to_vec();
+        self
+    }
+
+    pub fn token(mut self, token: &str) -> Backend {
+        self.token = Some(token.to_owned());
         self
     }
 
@@ -120,6 +131,14 @@ impl Backend {
         }
     }
 
+    /// Upgrades and says nothing: holds one of the gateway's places for clients that did not yet connect.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub async fn linger(&self, dial: &Dial) -> Result<impl Sized + Send + use<>, Refused> {
+        self.upgrade(dial).await
+    }
+
     async fn try_connect(&self, dial: &Dial) -> Result<Session, Refused> {
         let mut session =
             Session { socket: self.upgrade(dial).await?, events: VecDeque::new(), hello: json!({}), calls: 0 };
@@ -152,7 +171,7 @@ impl Backend {
         const PLATFORM: &str = "linux";
         let signed_at = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as u64;
         let device = self.device_id();
-        let token = self.token.unwrap_or_default();
+        let token = self.token.as_deref().unwrap_or_default();
         let scopes = self.scopes.join(",");
         let text = match self.signature {
             Signature::V2 => format!("v2|{device}|{ID}|{MODE}|operator|{scopes}|{signed_at}|{token}|{nonce}"),

@@ -54,7 +54,12 @@ impl Page {
         let mut command = Command::new("chromium");
         // Chromium's sandbox does not work for root, which is what a container's tests run as.
         command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"]);
-        command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--log-level=3"]);
+        command.args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--log-level=3",
+        ]);
         command.args(["--remote-debugging-port=0", "--ignore-certificate-errors", "--window-size=1300,900"]);
         command.arg(format!("--host-resolver-rules=MAP {} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", proxy::HOST));
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");

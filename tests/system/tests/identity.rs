@@ -1,8 +1,13 @@
 //! Who is approved by itself and who has to be paired: the table of the design's two identities, against the gateway.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
-use clawgate_system::{Backend, Edge, Gateway, Proxy, Refused, Signature, Version, on_both_gateways, wait};
+use clawgate_system::{
+    Backend, Edge, Gateway, Proxy, Refused, Signature, Version, on_both_gateways, proxy::HOST, wait,
+};
 use serde_json::Value;
 
 /// Where a platform's backend is, far away.
@@ -75,7 +80,7 @@ on_both_gateways! {
 
     async fn a_browser_client_has_to_be_paired_under_its_true_address(version: Version) {
         let edge = Edge::reserve().await;
-        let origin = format!("https://{}:{}", clawgate_system::proxy::HOST, edge.address().port());
+        let origin = format!("https://{}:{}", HOST, edge.address().port());
         let gateway = Gateway::of(version).origin(&origin).run().await;
         // Inside the fence, even: D1 is for what is no browser.
         let proxy = Proxy::options().site(FENCE).run(&gateway).await;
@@ -100,6 +105,71 @@ on_both_gateways! {
         assert!(refused.is_pairing_required(), "{refused:?}");
         assert_eq!(recorded_address(&gateway, &stranger).await, STRANGER.to_string());
     }
+
+    /// Nobody who tries tokens is taken for local when he has found the right one.
+    async fn guessing_the_token_costs_an_address_its_local_identity(version: Version) {
+        let gateway = Gateway::of(version).run().await;
+        let proxy = Proxy::before(&gateway).await;
+        let guesser = Edge::run(STRANGER, proxy.balanced()).await;
+        for guess in ["a", "b", "c", "d", "e"] {
+            let refused = Backend::fresh().token(guess).connect(&proxy.dial().via(guesser.address)).await;
+            assert!(matches!(refused, Err(Refused::Connect { .. })), "{refused:?}");
+        }
+        let found = Backend::fresh().connect(&proxy.dial().via(guesser.address)).await.expect_err("not approved");
+        assert!(found.is_pairing_required(), "{found:?}");
+
+        let platform = Edge::run(PLATFORM, proxy.balanced()).await;
+        let backend = Backend::fresh().connect(&proxy.dial().via(platform.address)).await;
+        backend.expect("another address is as it was").uses_every_scope().await.expect("every scope is granted");
+    }
+
+    /// Ten wrong tokens lock out; behind a proxy that makes all browsers one address, that was all of them.
+    async fn wrong_tokens_of_one_browser_do_not_lock_out_another(version: Version) {
+        let (guesser, person) = (Edge::reserve().await, Edge::reserve().await);
+        let origins = [&guesser, &person].map(|edge| format!("https://{HOST}:{}", edge.address().port()));
+        let gateway = Gateway::of(version).origin(&origins[0]).origin(&origins[1]).run().await;
+        let proxy = Proxy::before(&gateway).await;
+        let guesser = guesser.run(STRANGER, proxy.balanced());
+        let person = person.run(PLATFORM, proxy.balanced());
+        let locked = wait::until("the gateway locks the guesser out", Duration::from_secs(60), async || {
+            let guess = Backend::fresh().origin(&origins[0]).token("a guess");
+            let refused = guess.connect(&proxy.dial().via(guesser.address)).await.expect_err("refused");
+            format!("{refused:?}").contains("rate_limited").then_some(refused)
+        });
+        locked.await;
+        let browser = Backend::fresh().origin(&origins[1]);
+        let refused = browser.connect(&proxy.dial().via(person.address)).await.expect_err("not approved");
+        assert!(refused.is_pairing_required(), "{refused:?}");
+    }
+}
+
+/// The gateway has 32 places for sockets that did not connect yet, for all that come from one address.
+#[tokio::test]
+async fn idle_sockets_of_strangers_do_not_keep_the_backend_out() {
+    let gateway = Gateway::of(Version::Newest).run().await;
+    let proxy = Proxy::options().site(FENCE).run(&gateway).await;
+    let outside = Edge::run(STRANGER, proxy.balanced()).await;
+    let inside = Edge::run(PLATFORM, proxy.balanced()).await;
+    let (report, mut idle) = tokio::sync::mpsc::channel(40);
+    for _ in 0..40 {
+        let (report, dial) = (report.clone(), proxy.dial().via(outside.address));
+        tokio::spawn(async move {
+            if let Ok(socket) = Backend::fresh().linger(&dial).await {
+                let _ = report.send(()).await;
+                // Held until the test ends.
+                std::future::pending::<()>().await;
+                drop(socket);
+            }
+        });
+    }
+    for _ in 0..12 {
+        idle.recv().await.expect("strangers hold places");
+    }
+    let begun = Instant::now();
+    let backend = Backend::fresh().connect(&proxy.dial().via(inside.address)).await;
+    backend.expect("approved").uses_every_scope().await.expect("every scope is granted");
+    // The gateway would free the strangers' places after 15 s.
+    assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
 }
 
 /// The default setup with today's gateway, before the operator has told it our second address.
