@@ -125,9 +125,7 @@ fn watch_signals(runtime: &Runtime, events: &mpsc::Sender<Event>) -> io::Result<
     let watch = |kind, event: fn() -> Event| {
         let mut signals: Signal = signal(kind)?;
         let events = events.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() && events.send(event()).await.is_ok() {}
-        });
+        tokio::spawn(async move { while signals.recv().await.is_some() && events.send(event()).await.is_ok() {} });
         Ok::<(), io::Error>(())
     };
     watch(SignalKind::hangup(), || Event::Hangup)?;

@@ -83,9 +83,20 @@ fn config() -> Config {
 
 fn limits() -> Limits {
     Limits {
-        header_block: 0, header_fields: 0, request_line: 0, header_timeout: Duration::ZERO, handshake_timeout: Duration::ZERO,
-        idle_timeout: Duration::ZERO, body_rate_bytes: 0, body_rate_window: Duration::ZERO, connections: None,
-        connections_per_client: 0, h2_streams: 0, h2_resets: 0, held: 0, held_per_client: 0,
+        header_block: 0,
+        header_fields: 0,
+        request_line: 0,
+        header_timeout: Duration::ZERO,
+        handshake_timeout: Duration::ZERO,
+        idle_timeout: Duration::ZERO,
+        body_rate_bytes: 0,
+        body_rate_window: Duration::ZERO,
+        connections: None,
+        connections_per_client: 0,
+        h2_streams: 0,
+        h2_resets: 0,
+        held: 0,
+        held_per_client: 0,
     }
 }
 
