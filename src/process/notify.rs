@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+type Send = Box<dyn Fn(&[NotifyState<'_>])>;
+
 /// Where notifications go; a test listens in.
 pub(crate) struct Manager {
-    send: Box<dyn Fn(&[NotifyState<'_>])>,
+    send: Send,
     status: String,
 }
 

@@ -20,7 +20,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    control::{Control, End, Event},
+    control::{Control, End, Event, Load},
     load::{self, Loaded},
     logs::{Logs, LogsError},
     notify::Manager,
@@ -63,11 +63,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
 
 /// Serves `loaded` until a signal ends the process; `reload` reads the next configuration, `announce` runs once
 /// connections are accepted.
-pub(super) fn serve(
-    loaded: Loaded,
-    reload: Box<dyn Fn() -> Result<Loaded, load::Refused>>,
-    announce: impl FnOnce(&App),
-) -> Result<(), RunError> {
+pub(super) fn serve(loaded: Loaded, reload: Load, announce: impl FnOnce(&App)) -> Result<(), RunError> {
     let Loaded { config, warnings } = loaded;
     let logs = Logs::install(&config.log)?;
     let _guard = exit::OnPanic::new("control");
