@@ -190,7 +190,7 @@ fn is_config(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clawgate::app::StartError;
+    use clawgate::{app::StartError, listen::BindError};
 
     use super::*;
 
@@ -242,12 +242,14 @@ mod tests {
         let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         let taken = || std::io::Error::from(std::io::ErrorKind::AddrInUse);
         let address = "0.0.0.0:443".parse().unwrap();
-        let bind = |source| RunError::Start(StartError::Bind { address, source });
+        let bind = |error| RunError::Start(StartError::Bind(error));
+        let denied_port = || BindError::Denied { address, source: denied() };
+        let taken_port = || BindError::InUse { address, holder: None, source: taken() };
         let path = PathBuf::from("/run/clawgate/admin.sock");
         let table: [(anyhow::Error, u8); 6] = [
-            (bind(denied()).into(), exit::NO_PERMISSION),
-            (bind(taken()).into(), exit::OS_ERROR),
-            (DemoError::Run(bind(taken())).into(), exit::OS_ERROR),
+            (bind(denied_port()).into(), exit::NO_PERMISSION),
+            (bind(taken_port()).into(), exit::OS_ERROR),
+            (DemoError::Run(bind(taken_port())).into(), exit::OS_ERROR),
             (admin::CallError::Permission { path: path.clone(), source: denied() }.into(), exit::NO_PERMISSION),
             (admin::CallError::NotRunning { path, source: taken() }.into(), exit::UNAVAILABLE),
             (RunError::Config(load::load(Path::new("/nowhere/config.toml")).unwrap_err()).into(), exit::CONFIG),

@@ -7,6 +7,7 @@ use tokio::{sync::oneshot, task::LocalSet};
 
 use super::*;
 use crate::admin::Caller;
+use crate::listen::BindError;
 
 /// A proxy that does as the test says and keeps what it was told.
 #[derive(Clone, Default)]
@@ -25,7 +26,7 @@ struct State {
 impl Proxy for Fake {
     fn reload(&self, config: Config) -> Result<(), ReloadError> {
         if self.0.refuses.get() {
-            return Err(ReloadError("cannot read chain.pem".into()));
+            return Err(ReloadError::Bind(BindError::Inherit { source: std::io::ErrorKind::PermissionDenied.into() }));
         }
         self.0.reloaded.borrow_mut().push(config);
         Ok(())
@@ -208,7 +209,10 @@ async fn a_reload_that_the_proxy_refuses_leaves_the_log_alone() {
     let story = story();
     story.fake.0.refuses.set(true);
     let answer = story.reload().await;
-    assert_eq!(answer, Answer::refused(Refused::Failed, "cannot read chain.pem"));
+    assert_eq!(
+        answer,
+        Answer::refused(Refused::Failed, "cannot take over the sockets that systemd passed (LISTEN_FDS)")
+    );
     assert!(story.log.borrow().is_empty());
 }
 
