@@ -300,6 +300,21 @@ fn one_address_is_one_upstream_however_it_is_written() {
 }
 
 #[test]
+fn only_upstreams_without_a_gateways_rules_may_have_the_same_address() {
+    let two = |first: &str, second: &str| {
+        format!(
+            "[[site]]\nhost = \"a.test\"\nupstream = \"a\"\n[[site.route]]\nprefix = \"/b\"\nupstream = \"b\"\n\
+             [upstream.a]\naddress = \"127.0.0.1:1\"\nkind = \"{first}\"\n\
+             [upstream.b]\naddress = \"127.0.0.1:1\"\nkind = \"{second}\"\nhold = \"1s\""
+        )
+    };
+    assert_eq!(parse(&two("generic", "generic")).config.upstreams.len(), 2);
+    for text in [two("generic", "openclaw"), two("openclaw", "generic"), two("openclaw", "openclaw")] {
+        assert!(findings(&text).contains("[upstream/same-address]"));
+    }
+}
+
+#[test]
 fn auto_is_attributed_towards_what_is_not_ipv4_loopback() {
     for address in ["10.0.0.5:18789", "[::1]:18789", "gateway.internal:18789"] {
         let config = parse(&format!("[[site]]\nhost = \"a.test\"\nupstream = \"{address}\"")).config;

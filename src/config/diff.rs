@@ -13,6 +13,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         log,
         drain: _,
         trusted_proxies: _,
+        own_origin_only: _,
         listeners: _,
         limits: _,
         sites: _,

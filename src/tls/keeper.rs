@@ -117,17 +117,22 @@ fn list(hosts: &[Hostname]) -> String {
 impl CertKeeper {
     /// Loads or makes the certificate of every site. All that is wrong is reported at once; the list is never empty.
     pub fn try_new(config: &Config, now: SystemTime) -> Result<Prepared, Vec<LoadCertError>> {
+        let sites: Vec<_> = config.sites.iter().map(|site| (&site.hosts[..], &site.certificate)).collect();
+        Self::load(&config.state_dir, &sites, now)
+    }
+
+    fn load(
+        state_dir: &Path,
+        sites: &[(&[Hostname], &Certificate)],
+        now: SystemTime,
+    ) -> Result<Prepared, Vec<LoadCertError>> {
         let (mut names, mut sources, mut warnings, mut errors) = (Names::default(), vec![], vec![], vec![]);
-        let ca = match open_ca(config, now) {
-            Ok(ca) => ca,
-            Err(error) => {
-                errors.push(error.into());
-                None
-            }
-        };
-        for site in &config.sites {
-            let hosts = &site.hosts;
-            let loaded = match &site.certificate {
+        let ca = open_ca(state_dir, sites, now).unwrap_or_else(|error| {
+            errors.push(error.into());
+            None
+        });
+        for (hosts, certificate) in sites {
+            let loaded = match certificate {
                 Certificate::Files { chain, key } => {
                     load_files(chain, key, hosts, now).map(|(source, loaded, found)| {
                         warnings.extend(found);
@@ -137,7 +142,7 @@ impl CertKeeper {
                 Certificate::Internal => match &ca {
                     Some(ca) => ca.issue(hosts, now).map_err(LoadCertError::from).map(|leaf| {
                         let key = leaf.key.clone();
-                        (Source::Internal { hosts: hosts.clone(), leaf, retry: now }, key)
+                        (Source::Internal { hosts: hosts.to_vec(), leaf, retry: now }, key)
                     }),
                     // Already among the errors, once and not for every site.
                     None => continue,
@@ -170,13 +175,17 @@ impl CertKeeper {
     }
 }
 
-fn open_ca(config: &Config, now: SystemTime) -> Result<Option<InternalCa>, InternalCaError> {
-    let internal = config.sites.iter().filter(|site| site.certificate == Certificate::Internal);
-    let hosts: Vec<Hostname> = internal.flat_map(|site| site.hosts.iter().cloned()).collect();
+fn open_ca(
+    state_dir: &Path,
+    sites: &[(&[Hostname], &Certificate)],
+    now: SystemTime,
+) -> Result<Option<InternalCa>, InternalCaError> {
+    let internal = sites.iter().filter(|(_, certificate)| **certificate == Certificate::Internal);
+    let hosts: Vec<Hostname> = internal.flat_map(|(hosts, _)| hosts.iter().cloned()).collect();
     if hosts.is_empty() {
         return Ok(None);
     }
-    InternalCa::open(&config.state_dir.join("ca"), Scope::Only(&hosts), now).map(Some)
+    InternalCa::open(&state_dir.join("ca"), Scope::Only(&hosts), now).map(Some)
 }
 
 fn load_files(

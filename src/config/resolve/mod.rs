@@ -37,6 +37,7 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> Config {
         workers: auto(&file.workers, Code::ValueOutOfRange, 1..=1024, report),
         drain: ranged(&file.drain, Code::ValueOutOfRange, Duration::ZERO..=hours(1), defaults::DRAIN, report),
         trusted_proxies: trusted(file.trusted_proxies, report),
+        own_origin_only: false,
         listeners: listeners(file.listen, report),
         limits: limits(&file.limits.value().unwrap_or_default(), report),
         log: log(file.log.value().unwrap_or_default()),
