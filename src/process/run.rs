@@ -20,6 +20,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
+    chain,
     control::{Control, End, Event, Load},
     load::{self, Loaded},
     logs::{Logs, LogsError},
@@ -135,8 +136,7 @@ fn open_admin_socket(runtime: &Runtime, config: &Config, events: &mpsc::Sender<E
     let listener = match admin::Listener::bind(&config.admin_socket) {
         Ok(listener) => listener,
         Err(error) => {
-            let error = format!("{:#}", anyhow::Error::new(error));
-            warn!(error, "no admin socket: `clawgate reload` will not work, SIGHUP does");
+            warn!(error = chain(&error), "no admin socket: `clawgate reload` will not work, SIGHUP does");
             return;
         }
     };

@@ -23,9 +23,9 @@ struct State {
 }
 
 impl Proxy for Fake {
-    fn reload(&self, config: Config) -> Result<(), ReloadError> {
+    fn reload(&self, config: Config) -> Result<(), Answer> {
         if self.0.refuses.get() {
-            return Err(ReloadError("cannot read chain.pem".into()));
+            return Err(Answer::refused(Refused::Failed, "cannot listen on 0.0.0.0:443"));
         }
         self.0.reloaded.borrow_mut().push(config);
         Ok(())
@@ -208,7 +208,7 @@ async fn a_reload_that_the_proxy_refuses_leaves_the_log_alone() {
     let story = story();
     story.fake.0.refuses.set(true);
     let answer = story.reload().await;
-    assert_eq!(answer, Answer::refused(Refused::Failed, "cannot read chain.pem"));
+    assert_eq!(answer, Answer::refused(Refused::Failed, "cannot listen on 0.0.0.0:443"));
     assert!(story.log.borrow().is_empty());
 }
 
