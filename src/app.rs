@@ -11,7 +11,7 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime},
@@ -120,7 +120,13 @@ impl App {
         let bound = listen::bind(&config.listeners, workers, listen::bind::inherited()?)?;
         let behind: Vec<_> = config.upstreams.iter().map(|u| Arc::new(Behind::new(u.clone(), None))).collect();
         let attributed_source = TcpListener::bind((ATTRIBUTED_SOURCE, 0)).is_ok();
-        let shared = Arc::new(Shared { counts: Counts::default(), challenges, tls, attributed_source });
+        let shared = Arc::new(Shared {
+            counts: Counts::default(),
+            challenges,
+            tls,
+            attributed_source,
+            forwarder_on_host: AtomicBool::new(false),
+        });
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
         let admission = Admission::new(limit, config.limits.connections_per_client);
         access.set_enabled(config.log.access);
@@ -163,7 +169,7 @@ impl App {
         self.access.set_enabled(config.log.access);
         log_all(&prepared.warnings);
         self.store.replace(prepared.names);
-        let _ = self.control.commands.send(control::Command::Certificates(prepared.keeper));
+        let _ = self.control.commands.send(control::Command::Certificates(Box::new(prepared.keeper)));
         state.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind));
         self.watch(&state.snapshot, Some(&old));
         for core in &self.cores {
@@ -240,6 +246,14 @@ impl App {
             warnings.push(
                 "identity/no-attributed-source: 127.0.0.2 cannot be used on this machine, so browsers get 503; bring it \
                  up with `ip address add 127.0.0.2/8 dev lo`"
+                    .to_string(),
+            );
+        }
+        if self.shared.forwarder_on_host.load(Ordering::Relaxed) {
+            warnings.push(
+                "identity/forwarder-on-host: something on this machine (cloudflared, ssh -R, a container's port \
+                 forwarding) forwards requests to us and names other clients; if you trust it to do so: \
+                 trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]"
                     .to_string(),
             );
         }

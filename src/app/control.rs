@@ -21,7 +21,7 @@ use crate::{
 pub(super) enum Command {
     Watch(Arc<Behind>),
     /// The certificate sources of a new configuration.
-    Certificates(tls::CertKeeper),
+    Certificates(Box<tls::CertKeeper>),
     Stop,
 }
 
@@ -57,7 +57,7 @@ async fn run(
                     let behind = Arc::downgrade(&behind);
                     tokio::task::spawn_local(watch::run(state, move || look_at(behind.clone())));
                 }
-                Some(Command::Certificates(new)) => keeper = new,
+                Some(Command::Certificates(new)) => keeper = *new,
                 Some(Command::Stop) | None => return,
             },
             _ = turn.tick() => turned.now(),
