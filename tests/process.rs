@@ -165,7 +165,8 @@ impl Drop for Service {
     }
 }
 
-/// An upstream that takes requests and never answers; it says when one came.
+/// An upstream that takes requests and never answers; it hands over each connection on which a request came. (A
+/// connection without one is the proxy's look whether somebody is there.)
 fn silent_upstream() -> (SocketAddr, mpsc::Receiver<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -173,10 +174,13 @@ fn silent_upstream() -> (SocketAddr, mpsc::Receiver<TcpStream>) {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
-            let mut head = [0; 1024];
-            if stream.read(&mut head).is_err() || sender.send(stream).is_err() {
-                return;
-            }
+            let sender = sender.clone();
+            thread::spawn(move || {
+                let mut head = [0; 1024];
+                if stream.read(&mut head).is_ok_and(|n| n > 0) {
+                    let _ = sender.send(stream);
+                }
+            });
         }
     });
     (address, receiver)

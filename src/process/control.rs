@@ -29,8 +29,8 @@ const TURN_LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(5);
 /// How often a drain is asked whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
-/// After `drain` the proxy has closed what was left; this is for the goodbyes to get out.
-const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// After `drain` the proxy closes what is left, for which its goodbyes have 5 s; within the unit's TimeoutStopSec.
+const DRAIN_GRACE: Duration = Duration::from_secs(8);
 /// What the unit's TimeoutStopSec adds to `drain`.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
 

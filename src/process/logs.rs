@@ -139,8 +139,8 @@ fn panics_are_log_lines() {
     std::panic::set_hook(Box::new(|info| {
         let thread = thread::current();
         let location = info.location().map(ToString::to_string).unwrap_or_default();
-        let message = info.payload_as_str().unwrap_or("(no message)").replace(['\n', '\r'], " ");
-        tracing::error!(thread = thread.name().unwrap_or("unnamed"), location, message, "panicked");
+        let reason = info.payload_as_str().unwrap_or("(no message)").replace(['\n', '\r'], " ");
+        tracing::error!(thread = thread.name().unwrap_or("unnamed"), location, reason, "panicked");
     }));
 }
 

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::{
     chain,
-    control::{Control, End, Event, Load},
+    control::{Control, Event, Load},
     load::{self, Loaded},
     logs::{Logs, LogsError},
     notify::Manager,
@@ -97,10 +97,8 @@ pub(super) fn serve(loaded: Loaded, reload: Load, announce: impl FnOnce(&App)) -
     let (app, end) = runtime.block_on(control.run(events));
     // The admin socket's file goes with it.
     drop(runtime);
-    if end != End::AtOnce {
-        stop(app);
-    }
-    info!("ended");
+    stop(app);
+    info!(how = ?end, "ended");
     logs.finish();
     Ok(())
 }

@@ -250,9 +250,9 @@ async fn sigterm_drains_and_the_loop_ends_when_all_is_done() {
 async fn a_drain_that_does_not_end_is_ended() {
     let mut story = story();
     story.send(Event::Terminate).await;
-    story.after(Duration::from_secs(34)).await;
+    story.after(Duration::from_secs(30) + DRAIN_GRACE - LOOK).await;
     assert_eq!(story.ended(), None);
-    story.after(Duration::from_secs(2)).await;
+    story.after(LOOK + MOMENT).await;
     assert_eq!(story.ended(), Some(End::Overdue));
 }
 
@@ -262,7 +262,7 @@ async fn the_drain_is_the_reloaded_one() {
     story.writes("drain = \"1s\"");
     story.reload().await;
     story.send(Event::Terminate).await;
-    story.after(Duration::from_secs(7)).await;
+    story.after(Duration::from_secs(1) + DRAIN_GRACE + MOMENT).await;
     assert_eq!(story.ended(), Some(End::Overdue));
 }
 
