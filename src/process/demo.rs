@@ -72,8 +72,14 @@ pub fn run(options: &Options) -> Result<(), DemoError> {
         Err(_) => (start_standin().map_err(|source| DemoError::Standin { source })?, true),
     };
     let text = config_text(&state_dir, &hosts, &ports, upstream);
-    let loaded = load::parse("the demo's configuration", text.clone()).map_err(RunError::Config)?;
-    let reload = Box::new(move || load::parse("the demo's configuration", text.clone()));
+    let parse = move || {
+        let mut loaded = load::parse("the demo's configuration", text.clone())?;
+        // A page somewhere in the web must not drive the gateway through the demo.
+        loaded.config.own_origin_only = true;
+        Ok(loaded)
+    };
+    let loaded = parse().map_err(RunError::Config)?;
+    let reload = Box::new(parse);
     let root = load::root_path(&state_dir);
     run::serve(loaded, reload, |_| print!("{}", announcement(&root, &ports, upstream, standin)))?;
     Ok(())

@@ -47,6 +47,8 @@ pub struct Client {
     pub peer_value: HeaderValue,
     /// Requests under way; more than one only on HTTP/2.
     active: Cell<usize>,
+    /// WebSockets on streams of this connection.
+    tunnels: Cell<usize>,
     /// The site of `sni` in the configuration of that generation.
     sni_site: Cell<Option<(*const Snapshot, Option<usize>)>>,
     /// Held until connection and tunnel are both gone.
@@ -70,8 +72,18 @@ impl Client {
         }
     }
 
+    /// A WebSocket begins. On HTTP/2 the connection is in use for as long as it is open; on HTTP/1.1 there is no
+    /// connection of HTTP any more.
+    pub fn tunnel_began(&self) {
+        if self.h2 {
+            self.tunnels.set(self.tunnels.get() + 1);
+            self.begin();
+        }
+    }
+
     pub fn tunnel_ended(&self) {
         if self.h2 {
+            self.tunnels.set(self.tunnels.get() - 1);
             self.end(Instant::now());
         }
     }
@@ -127,6 +139,7 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         phase: phase.clone(),
         peer_value: forwarded::client_value(incoming.peer.ip()),
         active: Cell::new(0),
+        tunnels: Cell::new(0),
         sni_site: Cell::new(None),
         _permit: incoming.permit,
     });
@@ -237,7 +250,7 @@ where
         if core.stage() == Stage::Closing {
             // Tunnels over HTTP/2 say goodbye through this connection first.
             let wait = closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(super::tunnel::CLOSE_GRACE)));
-            if client.active.get() == 0 && !client.h2 || wait.as_mut().poll(cx).is_ready() {
+            if client.tunnels.get() == 0 || wait.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
         }

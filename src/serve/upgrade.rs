@@ -80,10 +80,7 @@ pub async fn upgrade(
     let (admitted, from_client) = Admitted::new(*asked, plan);
     let core = core.clone();
     let client = client.clone();
-    if client.h2 {
-        // Its connection is in use for as long as the tunnel is open.
-        client.begin();
-    }
+    client.tunnel_began();
     tokio::task::spawn_local(async move {
         let shared = core.shared.clone();
         let _counted = Counted::new(&shared.counts.tunnels);
