@@ -5,7 +5,7 @@ use crate::harness::{client, origin, proxy};
 #[tokio::test]
 async fn a_host_of_another_site_than_the_sni_is_misdirected() {
     let (one, two) = (origin::ok().run().await, origin::ok().run().await);
-    let proxy = proxy().site("one.test\", \"alias.test", &one).site("two.test", &two).run().await;
+    let proxy = proxy().hosts(&["one.test", "alias.test"], &one).site("two.test", &two).run().await;
     for (sni, host, status) in [
         ("one.test", "one.test", 200),
         ("one.test", "ALIAS.test.", 200),
@@ -24,7 +24,7 @@ async fn a_host_of_another_site_than_the_sni_is_misdirected() {
 async fn one_connection_may_change_between_the_hosts_of_its_site_only() {
     let gateway = origin::ok().run().await;
     let other = origin::ok().run().await;
-    let proxy = proxy().site("one.test\", \"alias.test", &gateway).site("two.test", &other).run().await;
+    let proxy = proxy().hosts(&["one.test", "alias.test"], &gateway).site("two.test", &other).run().await;
     let mut wire = proxy.client().h1("one.test").await;
     for (host, status) in [("one.test", 200), ("two.test", 421), ("alias.test", 200), ("two.test", 421)] {
         wire.send(client::get(host, "/", &[])).await;
@@ -69,7 +69,7 @@ async fn over_http_2_host_and_authority_agree() {
 #[tokio::test]
 async fn port_80_redirects_known_hosts_to_https_with_port_path_and_query() {
     let gateway = origin::ok().run().await;
-    let proxy = proxy().site("chat.test\", \"*.wild.test", &gateway).run().await;
+    let proxy = proxy().hosts(&["chat.test", "*.wild.test"], &gateway).run().await;
     let port = proxy.https_port();
     for (host, target, location) in [
         ("chat.test", "/", "https://chat.test:PORT/"),

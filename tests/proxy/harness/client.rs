@@ -72,6 +72,11 @@ impl Client {
         Wire::new(self.tcp(self.redirect).await)
     }
 
+    /// To the TLS port, without a handshake.
+    pub async fn tcp_to_https(&self) -> Wire {
+        Wire::new(self.tcp(self.https).await)
+    }
+
     pub async fn try_http(&self) -> std::io::Result<Wire> {
         self.try_tcp(self.http).await.map(Wire::new)
     }

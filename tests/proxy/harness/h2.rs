@@ -87,6 +87,27 @@ impl H2 {
         Ok(Socket { fields: answer.fields, send, receive: answer.body, buffer: Vec::new() })
     }
 
+    /// Begins a GET, unless the connection is over.
+    pub async fn try_begin(&mut self, target: &str) -> Option<SendStream<Bytes>> {
+        self.sender = within("room for a stream", self.sender.clone().ready()).await.ok()?;
+        let request = self.request("GET", target, &[]);
+        self.sender.send_request(request, true).ok().map(|(_, stream)| stream)
+    }
+
+    /// The status of a GET that `origin`, held by hand, answers.
+    pub async fn get_later(&mut self, target: &str, origin: &super::Origin) -> u16 {
+        let (response, _) = self.begin("GET", target, &[], true).await;
+        let mut conn = origin.connection().await;
+        conn.request().await;
+        conn.send(super::origin::OK).await;
+        answer(response).await.status
+    }
+
+    /// How many streams the proxy takes at once.
+    pub fn allowed_streams(&self) -> usize {
+        self.sender.current_max_send_streams()
+    }
+
     /// How the connection ended.
     pub async fn ended(self) -> Result<(), h2::Error> {
         drop(self.sender);

@@ -47,13 +47,14 @@ impl Upstream for Place {
 
 impl Builder {
     /// A site with a certificate of our own CA. What [`Builder::more`] adds afterwards belongs to it.
-    pub fn site(mut self, host: &str, upstream: &impl Upstream) -> Builder {
+    pub fn site(self, host: &str, upstream: &impl Upstream) -> Builder {
+        self.hosts(&[host], upstream)
+    }
+
+    /// A site with several names.
+    pub fn hosts(mut self, hosts: &[&str], upstream: &impl Upstream) -> Builder {
         let address = upstream.address();
-        write!(
-            self.sites,
-            "\n[[site]]\nhosts = [\"{host}\"]\nupstream = \"{address}\"\ncertificate = \"internal\"\n"
-        )
-        .unwrap();
+        writeln!(self.sites, "\n[[site]]\nhosts = {hosts:?}\nupstream = \"{address}\"\ncertificate = \"internal\"").unwrap();
         self
     }
 
