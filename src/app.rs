@@ -1,65 +1,338 @@
 //! Builds the rooms bottom-up, binds before it says ready, and is the handle the process holds.
+//!
+//! Threads: one per connection core (accept, TLS, HTTP, tunnels), and one for control (watching upstreams, renewing and
+//! reloading certificates). Cores hear from here through channels and share nothing they would have to lock per request.
 
-use std::{net::SocketAddr, time::Duration};
+mod control;
+mod core;
 
-use crate::config::{Config, model::ListenerKind};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime},
+};
 
-/// A running proxy: connection cores on their own threads, a control thread beside them.
-pub struct App {}
+use tokio::sync::mpsc;
 
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("cannot listen on {address}")]
-    Bind { address: SocketAddr, source: std::io::Error },
+use crate::{
+    challenge::Challenges,
+    config::{
+        Config,
+        model::{ATTRIBUTED_SOURCE, ListenerKind},
+    },
+    listen::{self, Admission, BindError, Bound},
+    serve::{
+        access,
+        behind::Behind,
+        core::{Counts, Shared},
+        snapshot::Snapshot,
+    },
+    tls,
+    upstream::hold::Seen,
+};
+
+/// A running proxy.
+pub struct App {
+    shared: Arc<Shared>,
+    admission: Arc<Admission>,
+    store: Arc<tls::CertStore>,
+    access: access::Sink,
+    state: Mutex<State>,
+    cores: Vec<Thread<core::Command>>,
+    control: Thread<control::Command>,
+}
+
+/// What a reload replaces.
+struct State {
+    snapshot: Arc<Snapshot>,
+    bound: Vec<Bound>,
+    draining: bool,
+}
+
+struct Thread<C> {
+    commands: mpsc::UnboundedSender<C>,
+    turned: Arc<Turned>,
+    join: Option<JoinHandle<()>>,
+}
+
+/// When a thread last came round.
+pub(crate) struct Turned {
+    began: Instant,
+    millis: AtomicU64,
+}
+
+impl Turned {
+    fn new() -> Turned {
+        Turned { began: Instant::now(), millis: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn now(&self) {
+        self.millis.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn ago(&self) -> Duration {
+        let turned = Duration::from_millis(self.millis.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(turned)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ReloadError(pub String);
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("{}", lines(.0))]
+    Certificates(Vec<tls::certs::LoadCertError>),
+    #[error("the TLS provider does not work")]
+    Tls(#[from] rustls::Error),
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("{}", lines(.0))]
+    Certificates(Vec<tls::certs::LoadCertError>),
+}
+
+fn lines(errors: &[tls::certs::LoadCertError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
 
 impl App {
     /// Binds every listener, starts the cores, and returns when connections are accepted.
-    pub fn start(_config: Config, _access: crate::serve::access::Sink) -> Result<App, StartError> {
-        unimplemented!()
+    pub fn start(config: Config, access: access::Sink) -> Result<App, StartError> {
+        let config = Arc::new(config);
+        let workers = config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let prepared = tls::CertKeeper::try_new(&config, SystemTime::now()).map_err(StartError::Certificates)?;
+        log_all(&prepared.warnings);
+        let store = tls::CertStore::new(prepared.names);
+        let challenges = Arc::new(Challenges::default());
+        let tls = Arc::new(tls::Terminator::try_new(store.clone(), challenges.clone())?);
+        let bound = listen::bind(&config.listeners, workers, listen::bind::inherited()?)?;
+        let behind: Vec<_> = config.upstreams.iter().map(|u| Arc::new(Behind::new(u.clone(), None))).collect();
+        let attributed_source = TcpListener::bind((ATTRIBUTED_SOURCE, 0)).is_ok();
+        let shared = Arc::new(Shared {
+            counts: Counts::default(),
+            challenges,
+            tls,
+            attributed_source,
+            forwarder_on_host: AtomicBool::new(false),
+        });
+        let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
+        let admission = Admission::new(limit, config.limits.connections_per_client);
+        access.set_enabled(config.log.access);
+        let snapshot = Arc::new(Snapshot::new(with_ports(config, &bound), behind));
+
+        let control = control::spawn(prepared.keeper, store.clone()).map_err(StartError::Thread)?;
+        let mut cores = Vec::with_capacity(workers);
+        for index in 0..workers {
+            let spawned = core::spawn(index, shared.clone(), snapshot.clone(), admission.clone(), &access);
+            cores.push(spawned.map_err(StartError::Thread)?);
+        }
+        let state = Mutex::new(State { snapshot, bound, draining: false });
+        let app = App { shared, admission, store, access, state, cores, control };
+        let state = app.state();
+        app.watch(&state.snapshot, None);
+        app.listen(&state.bound).map_err(StartError::Thread)?;
+        drop(state);
+        Ok(app)
     }
 
     /// The bound addresses, in config order (port 0 is resolved).
     pub fn addresses(&self) -> Vec<(ListenerKind, SocketAddr)> {
-        unimplemented!()
+        self.state().bound.iter().map(|b| (b.listener.kind, b.address)).collect()
     }
 
     /// Applies a config that was already validated. On an error nothing has changed.
-    pub fn reload(&self, _config: Config) -> Result<(), ReloadError> {
-        unimplemented!()
+    pub fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        let mut state = self.state();
+        let prepared = tls::CertKeeper::try_new(&config, SystemTime::now()).map_err(ReloadError::Certificates)?;
+        let bound = listen::rebind(&state.bound, &config.listeners, self.cores.len())?;
+        let old = state.snapshot.clone();
+        let behind = config.upstreams.iter().map(|u| {
+            // An upstream is the same one if it is at the same place, whatever it is called now.
+            let same = |b: &&Arc<Behind>| b.upstream.config.endpoint == u.endpoint && b.upstream.config.kind == u.kind;
+            Arc::new(Behind::new(u.clone(), old.behind.iter().find(same).map(Arc::as_ref)))
+        });
+        let behind = behind.collect();
+        let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
+        self.admission.set_limits(limit, config.limits.connections_per_client);
+        self.access.set_enabled(config.log.access);
+        log_all(&prepared.warnings);
+        self.store.replace(prepared.names);
+        let _ = self.control.commands.send(control::Command::Certificates(Box::new(prepared.keeper)));
+        state.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind));
+        self.watch(&state.snapshot, Some(&old));
+        for core in &self.cores {
+            // A core that is gone has panicked; the process is on its way out.
+            let _ = core.commands.send(core::Command::Snapshot(state.snapshot.clone()));
+        }
+        let closed = std::mem::replace(&mut state.bound, bound);
+        if let Err(error) = self.listen(&state.bound) {
+            tracing::error!(%error, "a core did not get its listeners");
+        }
+        drop(closed);
+        Ok(())
     }
 
-    /// Stops accepting, ends idle connections, lets requests finish; tunnels end within the config's `drain`.
+    /// Stops accepting, ends idle connections, lets requests finish; what is still open after the config's `drain` is
+    /// ended, tunnels with a proper close frame.
     pub fn drain(&self) {
-        unimplemented!()
+        let mut state = self.state();
+        if state.draining {
+            return;
+        }
+        state.draining = true;
+        state.bound.clear();
+        for core in &self.cores {
+            let _ = core.commands.send(core::Command::Drain(state.snapshot.config.drain));
+        }
     }
 
     /// Whether everything that `drain` waits for has ended.
     pub fn is_drained(&self) -> bool {
-        unimplemented!()
+        let counts = &self.shared.counts;
+        self.state().draining
+            && counts.connections.load(Ordering::Relaxed) == 0
+            && counts.tunnels.load(Ordering::Relaxed) == 0
+            && counts.requests.load(Ordering::Relaxed) == 0
     }
 
     /// How long ago the slowest core or the control thread last turned: the watchdog's question.
     pub fn slowest_turn(&self) -> Duration {
-        unimplemented!()
+        let cores = self.cores.iter().map(|c| c.turned.ago()).max().unwrap_or_default();
+        cores.max(self.control.turned.ago())
     }
 
     /// Open connections, open tunnels: for STATUS= and the log.
     pub fn counts(&self) -> (usize, usize) {
-        unimplemented!()
+        let counts = &self.shared.counts;
+        (counts.connections.load(Ordering::Relaxed), counts.tunnels.load(Ordering::Relaxed))
     }
 
-    /// What `status` and the start warn about now (unfenced D1, gateway without auth, 127.0.0.2 unusable), each with its cure.
+    /// Requests that were sent to an upstream again because nothing had been answered.
+    pub fn resent(&self) -> u64 {
+        self.shared.counts.resent.load(Ordering::Relaxed)
+    }
+
+    /// What the start and `status` warn about now, each with its cure.
     pub fn warnings(&self) -> Vec<String> {
-        unimplemented!()
+        let mut warnings = Vec::new();
+        let snapshot = self.state().snapshot.clone();
+        for site in snapshot.unfenced() {
+            let gateways = snapshot.behind.iter().filter_map(|b| b.gateway.as_ref());
+            let approved = gateways.filter_map(|g| g.last_approved()).next();
+            let line = match approved {
+                Some(IpAddr::V4(a)) => format!("clients = [\"{a}/32\"]"),
+                Some(IpAddr::V6(a)) => format!("clients = [\"{a}/128\"]"),
+                None => "clients = [\"BACKEND-ADDRESS/32\"]".to_string(),
+            };
+            warnings.push(format!(
+                "identity/unfenced: whoever holds the gateway token becomes a paired operator through {}; name your \
+                 backend in its [[site]]: {line}",
+                site.hosts[0]
+            ));
+        }
+        if !self.shared.attributed_source {
+            warnings.push(
+                "identity/no-attributed-source: 127.0.0.2 cannot be used on this machine, so browsers get 503; bring it \
+                 up with `ip address add 127.0.0.2/8 dev lo`"
+                    .to_string(),
+            );
+        }
+        if self.shared.forwarder_on_host.load(Ordering::Relaxed) {
+            warnings.push(
+                "identity/forwarder-on-host: something on this machine (cloudflared, ssh -R, a container's port \
+                 forwarding) forwards requests to us and names other clients; if you trust it to do so: \
+                 trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]"
+                    .to_string(),
+            );
+        }
+        for behind in &snapshot.behind {
+            if behind.upstream.state.now() == Seen::UpWithoutAuth {
+                warnings.push(crate::serve::no_auth_warning(&behind.upstream.config.name));
+            }
+        }
+        warnings
     }
 
     /// Ends every thread. Connections still open are closed.
-    pub fn stop(self) {
-        unimplemented!()
+    pub fn stop(mut self) {
+        self.end();
     }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every step under the lock leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&mut self) {
+        self.state().bound.clear();
+        for core in &self.cores {
+            let _ = core.commands.send(core::Command::Stop);
+        }
+        let _ = self.control.commands.send(control::Command::Stop);
+        for core in &mut self.cores {
+            if let Some(join) = core.join.take() {
+                // Its panic has been logged by the hook.
+                let _ = join.join();
+            }
+        }
+        if let Some(join) = self.control.join.take() {
+            let _ = join.join();
+        }
+    }
+
+    fn listen(&self, bound: &[Bound]) -> io::Result<()> {
+        for (index, core) in self.cores.iter().enumerate() {
+            let mut sockets = Vec::with_capacity(bound.len());
+            for bound in bound {
+                sockets.push((bound.clone(), bound.socket(index)?));
+            }
+            let _ = core.commands.send(core::Command::Listen(sockets));
+        }
+        Ok(())
+    }
+
+    /// Has the control thread look after upstreams that `old` did not have.
+    fn watch(&self, snapshot: &Snapshot, old: Option<&Snapshot>) {
+        for behind in &snapshot.behind {
+            let known = old.is_some_and(|o| o.behind.iter().any(|b| b.upstream.id == behind.upstream.id));
+            if !known {
+                let _ = self.control.commands.send(control::Command::Watch(behind.clone()));
+            }
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn log_all(warnings: &[tls::certs::CertWarning]) {
+    for warning in warnings {
+        tracing::warn!(code = warning.code(), "{warning}");
+    }
+}
+
+/// Redirects must name the port that was really bound.
+fn with_ports(config: Arc<Config>, bound: &[Bound]) -> Arc<Config> {
+    if config.listeners.iter().all(|l| l.address.port() != 0) {
+        return config;
+    }
+    let mut config = Arc::unwrap_or_clone(config);
+    config.listeners =
+        bound.iter().map(|b| crate::config::model::Listener { address: b.address, ..b.listener.clone() }).collect();
+    Arc::new(config)
 }

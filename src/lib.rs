@@ -5,7 +5,9 @@
 //! the gateway), [`serve`] (one connection, request by request), [`admin`] (the unix socket), [`process`] (signals,
 //! systemd, logs, reload), [`app`] (builds them bottom-up).
 
+pub mod admin;
 pub mod app;
+pub mod challenge;
 pub mod config;
 pub mod exit;
 pub mod gateway;

@@ -1,3 +1,65 @@
 //! Text in, [`Config`] or findings out.
+//!
+//! ```text
+//! files --load--> sources --tree--> one tree --read/file--> File --resolve--> Config
+//! ```
+//! Everything behind [`load`] is pure: [`parse`] takes texts and a [`Secrets`] and never reads anything else. It goes
+//! on after a finding, so that the operator sees all of them at once, each with its place and its way out.
+
+mod address;
+mod code;
+pub mod defaults;
+pub mod diff;
+mod file;
+pub mod finding;
+pub mod interpolate;
+mod load;
 pub mod model;
+mod path;
+mod read;
+mod resolve;
+pub mod secrets;
+mod tree;
+mod unit;
+mod value;
+
+pub use finding::{Code, Finding, Findings, Severity, Source};
+pub use interpolate::{Lookup, NoSecrets, Secrets};
+pub use load::load;
 pub use model::Config;
+
+/// A good configuration, and what is worth a look in it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub config: Config,
+    pub warnings: Vec<Finding>,
+}
+
+/// Parses the sources: the main file first, then those of `conf.d` in name order.
+///
+/// # Errors
+/// All findings, warnings too, when one of them is an error.
+pub fn parse(sources: &[Source], secrets: &dyn Secrets) -> Result<Loaded, Findings> {
+    let schema = schema_keys();
+    let mut report = finding::Report::new(sources);
+    let (tree, syntax) = tree::read(sources, &mut report);
+    let table = String::new();
+    let mut reader = read::Reader { report: &mut report, secrets, table, schema: &schema, unknown: 0 };
+    let file = file::File::read(&tree, &mut reader);
+    if syntax == tree::Syntax::Broken {
+        // Rules over what the parser could only guess would send the operator looking in the wrong place.
+        return Err(Findings(report.finish()));
+    }
+    let config = resolve::resolve(file, &mut report);
+    match report.has_errors() {
+        true => Err(Findings(report.finish())),
+        false => Ok(Loaded { config, warnings: report.finish() }),
+    }
+}
+
+/// Every key there is, with its table before a dot: `limits.header_block`, `site.route.path`, `upstream.NAME.hold`.
+pub fn schema_keys() -> Vec<String> {
+    let mut keys = Vec::new();
+    <file::File as read::FromNode>::keys("", &mut keys);
+    keys
+}

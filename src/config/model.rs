@@ -23,6 +23,8 @@ pub struct Config {
     pub workers: Option<usize>,
     pub drain: Duration,
     pub trusted_proxies: Vec<IpNet>,
+    /// Refuse requests with an `Origin` other than the site's own. No key: the demo sets it.
+    pub own_origin_only: bool,
     pub listeners: Vec<Listener>,
     pub limits: Limits,
     pub log: Log,

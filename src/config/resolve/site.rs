@@ -1,0 +1,382 @@
+//! Sites and their routes.
+
+use std::sync::Arc;
+
+use super::{
+    headers::{self, Direction},
+    upstream::Upstreams,
+    values,
+};
+use crate::config::{
+    defaults, file,
+    finding::{At, Code, Place, Report, did_you_mean},
+    model::{Certificate, HeaderOps, Hostname, IdentityRule, PathMatch, Policy, Route, Site, UpstreamId, UpstreamKind},
+    path::{RewritePath, RoutePath},
+    read::Key,
+    value::{CertificateSource, Limit, Size},
+};
+
+/// What the platform's check asks for, answered by the gateway's page.
+const STATUS_PATH: &str = "/api/status";
+
+pub(super) fn sites(key: Key<Vec<At<file::Site>>>, upstreams: &mut Upstreams, report: &mut Report<'_>) -> Vec<Site> {
+    let tables = match key {
+        Key::Broken(_) => return Vec::new(),
+        key => key.value().unwrap_or_default(),
+    };
+    if tables.is_empty() {
+        report.add_whole(Code::SiteMissing, "there is no site", "add [[site]] and host = \"your-domain.example.com\"");
+    }
+    // What all sites say about upstreams comes before what any route sends there.
+    let targets: Vec<Option<UpstreamId>> = tables.iter().map(|at| site_target(&at.value, upstreams, report)).collect();
+    let mut taken = Vec::new();
+    let tables = tables.into_iter().zip(targets);
+    tables.map(|(at, target)| site(at, target, &mut taken, upstreams, report)).collect()
+}
+
+fn site_target(site: &file::Site, upstreams: &mut Upstreams, report: &mut Report<'_>) -> Option<UpstreamId> {
+    let id = match &site.upstream {
+        Key::Absent => upstreams.at_address(defaults::endpoint()),
+        Key::Broken(_) => return None,
+        Key::Given(at) => upstreams.target(at, Code::SiteUnknownUpstream, report)?,
+    };
+    upstreams.describe(id, &site.hold, &site.kind, report);
+    Some(id)
+}
+
+fn site(
+    At { value: file, place }: At<file::Site>,
+    target: Option<UpstreamId>,
+    taken: &mut Vec<At<Hostname>>,
+    upstreams: &mut Upstreams,
+    report: &mut Report<'_>,
+) -> Site {
+    let has_broken_host = matches!(file.host, Key::Broken(_)) || matches!(file.hosts, Key::Broken(_));
+    let hosts = hosts(file.host, file.hosts, report);
+    if hosts.is_empty() && !has_broken_host {
+        report.add(Code::SiteNoHost, place, "the site has no host", "add host = \"your-domain.example.com\"");
+    }
+    for host in &hosts {
+        match taken.iter().find(|other| other.value == host.value) {
+            Some(other) => {
+                let message = "the host already belongs to a site";
+                let also = [(other.place, "it is here")];
+                report.add_also(Code::SiteDuplicateHost, host.place, message, "remove one of the two", &also);
+            }
+            None => taken.push(host.clone()),
+        }
+    }
+    let certificate = certificate(file.certificate, file.key, report);
+    let stated = Stated {
+        identity: file.identity,
+        clients: file.clients,
+        body_limit: file.body_limit,
+        response_timeout: file.response_timeout,
+        request_headers: file.request_headers,
+        response_headers: file.response_headers,
+    };
+    let base = stated.over(&Inherited::default(), report);
+    check_loopback(base.identity, base.identity_place, target, file.upstream.place(), upstreams, report);
+
+    let kind = target.map_or(UpstreamKind::Openclaw, |id| upstreams.get(id).kind);
+    // The status path is the gateway's custom; another application may well have its own.
+    let builtin_status = file.builtin_status.value().unwrap_or(kind == UpstreamKind::Openclaw);
+    let context = SiteContext { hosts: values(hosts), target, base };
+    let routes = file.route.value().unwrap_or_default();
+    let routes = routes.into_iter().filter_map(|at| route(at, &context, upstreams, report)).collect();
+    let routes = in_matching_order(routes, builtin_status, &context, upstreams, report);
+    Site {
+        hosts: context.hosts,
+        certificate,
+        // A site without an upstream has a finding, so nobody will look.
+        upstream: target.unwrap_or(UpstreamId(0)),
+        policy: context.base.policy(target, upstreams),
+        routes,
+    }
+}
+
+/// `host` and `hosts` together, the exact names first.
+fn hosts(host: Key<Hostname>, hosts: Key<Vec<At<Hostname>>>, report: &mut Report<'_>) -> Vec<At<Hostname>> {
+    if let (Some(host), Some(hosts)) = (host.place(), hosts.place()) {
+        let also = [(hosts, "this is the other")];
+        report.add_also(Code::HostBothSpellings, host, "both host and hosts are given", "move it into hosts", &also);
+    }
+    let one = match host {
+        Key::Given(at) => Some(at),
+        _ => None,
+    };
+    let mut all: Vec<At<Hostname>> = one.into_iter().chain(hosts.value().unwrap_or_default()).collect();
+    all.sort_by_key(|host| host.value.wildcard_suffix().is_some());
+    all
+}
+
+fn certificate(
+    certificate: Key<CertificateSource>,
+    key: Key<std::path::PathBuf>,
+    report: &mut Report<'_>,
+) -> Certificate {
+    match (certificate, key) {
+        (Key::Given(At { value: CertificateSource::File(chain), place }), key) => {
+            if key.is_absent() {
+                let message = "the certificate has no key";
+                report.add(Code::SiteCertificateKey, place, message, "add key = \"/path/to/key.pem\"");
+            }
+            Certificate::Files { chain, key: key.value().unwrap_or_default() }
+        }
+        (Key::Given(At { place, .. }), key) => {
+            if let Some(key) = key.place() {
+                let also = [(place, "the internal CA has its own key")];
+                let message = "a key is given for the internal CA's certificate";
+                report.add_also(Code::SiteCertificateKey, key, message, "remove it, or name a certificate file", &also);
+            }
+            Certificate::Internal
+        }
+        (Key::Absent, key) => {
+            if let Some(place) = key.place() {
+                let message = "the key has no certificate";
+                report.add(Code::SiteCertificateKey, place, message, "add certificate = \"/path/to/certificate.pem\"");
+            }
+            Certificate::Internal
+        }
+        (Key::Broken(_), _) => Certificate::Internal,
+    }
+}
+
+struct SiteContext {
+    hosts: Vec<Hostname>,
+    target: Option<UpstreamId>,
+    base: Inherited,
+}
+
+/// The keys that sites and routes have in common.
+struct Stated {
+    identity: Key<IdentityRule>,
+    clients: Key<Vec<At<ipnet::IpNet>>>,
+    body_limit: Key<Limit<Size>>,
+    response_timeout: Key<Limit<std::time::Duration>>,
+    request_headers: Key<file::HeaderOps>,
+    response_headers: Key<file::HeaderOps>,
+}
+
+/// A policy before it is known where it will send to.
+#[derive(Clone)]
+struct Inherited {
+    identity: IdentityRule,
+    identity_place: Option<Place>,
+    clients: Vec<ipnet::IpNet>,
+    body_limit: Option<u64>,
+    response_timeout: Option<std::time::Duration>,
+    request_headers: HeaderOps,
+    response_headers: HeaderOps,
+}
+
+impl Default for Inherited {
+    fn default() -> Inherited {
+        Inherited {
+            identity: IdentityRule::Auto,
+            identity_place: None,
+            clients: Vec::new(),
+            body_limit: None,
+            response_timeout: None,
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+        }
+    }
+}
+
+impl Stated {
+    fn over(self, base: &Inherited, report: &mut Report<'_>) -> Inherited {
+        let identity_place = self.identity.place().or(base.identity_place);
+        Inherited {
+            identity: self.identity.value().unwrap_or(base.identity),
+            identity_place,
+            clients: self.clients.value().map_or_else(|| base.clients.clone(), values),
+            body_limit: self.body_limit.value().map_or(base.body_limit, |limit| limit.0.map(|size| size.0)),
+            response_timeout: self.response_timeout.value().map_or(base.response_timeout, |limit| limit.0),
+            request_headers: headers::resolve(&base.request_headers, self.request_headers, Direction::Request, report),
+            response_headers: headers::resolve(
+                &base.response_headers,
+                self.response_headers,
+                Direction::Response,
+                report,
+            ),
+        }
+    }
+}
+
+impl Inherited {
+    /// `auto` towards anything but a loopback endpoint is `attributed`: a gateway elsewhere never takes us for a
+    /// local client, so there is nothing to decide per request.
+    fn policy(&self, target: Option<UpstreamId>, upstreams: &Upstreams) -> Policy {
+        let is_loopback = target.is_none_or(|id| upstreams.get(id).endpoint.is_ipv4_loopback());
+        let identity = match (self.identity, is_loopback) {
+            (IdentityRule::Auto, false) => IdentityRule::Attributed,
+            (identity, _) => identity,
+        };
+        Policy {
+            identity,
+            clients: self.clients.clone(),
+            body_limit: self.body_limit,
+            response_timeout: self.response_timeout,
+            request_headers: self.request_headers.clone(),
+            response_headers: self.response_headers.clone(),
+        }
+    }
+}
+
+/// Reported at the upstream where that is written there, else at the identity.
+fn check_loopback(
+    identity: IdentityRule,
+    identity_place: Option<Place>,
+    target: Option<UpstreamId>,
+    upstream_place: Option<Place>,
+    upstreams: &Upstreams,
+    report: &mut Report<'_>,
+) {
+    let endpoint = target.and_then(|id| upstreams.endpoint(id));
+    let (Some(endpoint), Some(identity_place)) = (endpoint, identity_place) else { return };
+    if identity != IdentityRule::Loopback || endpoint.is_ipv4_loopback() {
+        return;
+    }
+    let message = format!("{endpoint} is not an IPv4 loopback address");
+    let also: Vec<(Place, &str)> = upstream_place.map(|place| (place, "the upstream is this")).into_iter().collect();
+    let way_out = "use \"attributed\" here, or an upstream at 127.0.0.1";
+    report.add_also(Code::IdentityLoopback, identity_place, message, way_out, &also);
+}
+
+/// A route, and where it was written.
+struct Placed {
+    route: Route,
+    place: Place,
+}
+
+fn route(
+    At { value: file, place }: At<file::Route>,
+    site: &SiteContext,
+    upstreams: &mut Upstreams,
+    report: &mut Report<'_>,
+) -> Option<Placed> {
+    let hosts = hosts(file.host, file.hosts, report);
+    for host in &hosts {
+        check_route_host(host, site, report);
+    }
+    let target = match &file.upstream {
+        Key::Absent => site.target,
+        Key::Broken(_) => None,
+        Key::Given(at) => upstreams.target(at, Code::RouteUnknownUpstream, report),
+    };
+    let (own_identity, upstream_place) = (!file.identity.is_absent(), file.upstream.place());
+    let stated = Stated {
+        identity: file.identity,
+        clients: file.clients,
+        body_limit: file.body_limit,
+        response_timeout: file.response_timeout,
+        request_headers: file.request_headers,
+        response_headers: file.response_headers,
+    };
+    let policy = stated.over(&site.base, report);
+    // Otherwise the site has the finding already.
+    if own_identity || upstream_place.is_some() {
+        check_loopback(policy.identity, policy.identity_place, target, upstream_place, upstreams, report);
+    }
+    let (matches, place) = path_match(file.path, file.prefix, place, report)?;
+    let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = &matches;
+    let route = Route {
+        name: path.clone(),
+        hosts: values(hosts),
+        rewrite: file.rewrite.value().map(|RewritePath(path)| path),
+        upstream: target.unwrap_or(UpstreamId(0)),
+        policy: policy.policy(target, upstreams),
+        matches,
+    };
+    Some(Placed { route, place })
+}
+
+fn check_route_host(host: &At<Hostname>, site: &SiteContext, report: &mut Report<'_>) {
+    let belongs = site.hosts.iter().any(|own| *own == host.value || own.matches(host.value.as_str()));
+    // A site whose own hosts are wrong has its finding already.
+    if belongs || site.hosts.is_empty() {
+        return;
+    }
+    let names = site.hosts.iter().map(Hostname::as_str);
+    let way_out = match did_you_mean(host.value.as_str(), names.clone()) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => format!("one of {}, or a site of its own", super::or_list(names)),
+    };
+    report.add(Code::RouteHostNotInSite, host.place, "the host is not one of the site's", way_out);
+}
+
+fn path_match(
+    path: Key<RoutePath>,
+    prefix: Key<RoutePath>,
+    route: Place,
+    report: &mut Report<'_>,
+) -> Option<(PathMatch, Place)> {
+    match (path, prefix) {
+        (Key::Absent, Key::Absent) => {
+            report.add(
+                Code::RouteNoPath,
+                route,
+                "the route matches no path",
+                "add path = \"/exact\" or prefix = \"/p\"",
+            );
+            None
+        }
+        (path, prefix) if !path.is_absent() && !prefix.is_absent() => {
+            let also: Vec<_> = path.place().map(|place| (place, "the exact path is here")).into_iter().collect();
+            let place = prefix.place().unwrap_or(route);
+            let message = "the route has both a path and a prefix";
+            report.add_also(Code::RouteBothPathAndPrefix, place, message, "make it two routes", &also);
+            None
+        }
+        (Key::Given(at), _) => Some((PathMatch::Exact(at.value.0), at.place)),
+        (_, Key::Given(at)) => Some((PathMatch::Prefix(at.value.0), at.place)),
+        _ => None,
+    }
+}
+
+/// The operator's exact paths, the built-in one, then the other routes as they stand in the file.
+fn in_matching_order(
+    routes: Vec<Placed>,
+    builtin_status: bool,
+    site: &SiteContext,
+    upstreams: &Upstreams,
+    report: &mut Report<'_>,
+) -> Vec<Route> {
+    for (index, later) in routes.iter().enumerate() {
+        if let Some(earlier) = routes[..index].iter().find(|earlier| covers(&earlier.route, &later.route, site)) {
+            let also = [(earlier.place, "by this one")];
+            let message = "every request is taken by an earlier route";
+            report.add_also(Code::RouteUnreachable, later.place, message, "move it up, or remove it", &also);
+        }
+    }
+    let is_exact = |placed: &Placed| matches!(placed.route.matches, PathMatch::Exact(_));
+    let (exact, others): (Vec<Placed>, Vec<Placed>) = routes.into_iter().partition(is_exact);
+    let builtin = builtin_status.then(|| Route {
+        name: STATUS_PATH.into(),
+        hosts: Vec::new(),
+        matches: PathMatch::Exact(STATUS_PATH.into()),
+        rewrite: Some(Arc::from("/")),
+        upstream: site.target.unwrap_or(UpstreamId(0)),
+        policy: site.base.policy(site.target, upstreams),
+    });
+    let routes = |placed: Vec<Placed>| placed.into_iter().map(|placed| placed.route);
+    routes(exact).chain(builtin).chain(routes(others)).collect()
+}
+
+/// Whether `earlier` leaves nothing of what `later` matches.
+fn covers(earlier: &Route, later: &Route, site: &SiteContext) -> bool {
+    let wanted = if later.hosts.is_empty() { &site.hosts } else { &later.hosts };
+    let hosts = earlier.hosts.is_empty()
+        || wanted.iter().all(|host| earlier.hosts.iter().any(|own| own == host || own.matches(host.as_str())));
+    let path = match (&earlier.matches, &later.matches) {
+        (PathMatch::Exact(earlier), PathMatch::Exact(later)) => earlier == later,
+        (PathMatch::Prefix(earlier), PathMatch::Prefix(later)) => match later.strip_prefix(&**earlier) {
+            Some(rest) => rest.is_empty() || rest.starts_with('/') || earlier.ends_with('/'),
+            None => false,
+        },
+        // Exact paths come before prefixes, so neither can take the other's requests.
+        _ => false,
+    };
+    hosts && path
+}

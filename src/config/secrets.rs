@@ -1,0 +1,306 @@
+//! Where `${env:...}`, `${file:...}` and `${cred:...}` get their values: from the service's own surroundings, or for a
+//! check outside of it from the installed unit.
+
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    interpolate::{Kind, Lookup, Secrets},
+    unit::{self, Credential, Unit},
+};
+
+/// What the service itself sees: its environment and `$CREDENTIALS_DIRECTORY`. Nothing is unknown to it.
+pub struct ServiceSecrets;
+
+impl Secrets for ServiceSecrets {
+    fn look_up(&self, kind: Kind, name: &str) -> Lookup {
+        match kind {
+            Kind::Env => match env::var(name) {
+                Ok(value) => Lookup::Value(value),
+                Err(env::VarError::NotPresent) => Lookup::Unset(set_it(kind, name)),
+                Err(env::VarError::NotUnicode(_)) => Lookup::Unset("its value is not UTF-8 text".into()),
+            },
+            Kind::File => match read_value(Path::new(name)) {
+                Ok(value) => Lookup::Value(value),
+                Err(error) => Lookup::Unset(cannot_read(name, &error)),
+            },
+            Kind::Cred => {
+                let directory = env::var_os("CREDENTIALS_DIRECTORY");
+                match directory.map(|directory| read_value(&Path::new(&directory).join(name))) {
+                    Some(Ok(value)) => Lookup::Value(value),
+                    Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                        Lookup::Unset(format!("cannot read the credential: {}", words(&error)))
+                    }
+                    _ => Lookup::Unset(set_it(kind, name)),
+                }
+            }
+        }
+    }
+}
+
+/// What the service would see, as far as the installed unit tells; the rest is unknown, not wrong.
+pub struct UnitSecrets {
+    /// `None`: no unit is installed here.
+    unit: Option<Unit>,
+    /// Where systemd looks for a credential that is named without a path.
+    stores: Vec<PathBuf>,
+}
+
+/// Where systemd finds units and drop-ins, the strongest first (systemd.unit(5)).
+const UNIT_DIRECTORIES: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+const CREDENTIAL_STORES: [&str; 4] =
+    ["/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore"];
+
+impl UnitSecrets {
+    /// Reads the unit of this name (`clawgate.service`) and its drop-ins, if there is one. The files themselves are
+    /// read and systemd is not asked, so that this works in a container and before a `daemon-reload`.
+    pub fn of_installed(unit: &str) -> UnitSecrets {
+        let directories: Vec<PathBuf> = UNIT_DIRECTORIES.iter().map(PathBuf::from).collect();
+        let texts = unit_texts(&directories, unit);
+        let unit = (!texts.is_empty()).then(|| Unit::parse(texts.iter().map(String::as_str)));
+        UnitSecrets { unit, stores: CREDENTIAL_STORES.iter().map(PathBuf::from).collect() }
+    }
+
+    fn variable(&self, unit: &Unit, name: &str) -> Lookup {
+        if unit.unset.iter().any(|word| word.split('=').next() == Some(name)) {
+            return Lookup::Unset("the unit's UnsetEnvironment= names it".into());
+        }
+        let mut unreadable = None;
+        for file in unit.environment_files.iter().rev() {
+            // A pattern or a specifier: systemd's to expand.
+            if file.path.contains(['*', '?', '[', '%']) {
+                unreadable = Some(format!("EnvironmentFile={} may set it", file.path));
+                continue;
+            }
+            match fs::read_to_string(&file.path) {
+                Ok(text) => {
+                    if let Some(value) = unit::environment_file(&text).remove(name) {
+                        return match unreadable {
+                            // A later file would win.
+                            Some(why) => Lookup::Unknown(why),
+                            None => Lookup::Value(value),
+                        };
+                    }
+                }
+                Err(error) if file.optional && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => unreadable = Some(format!("cannot read the unit's {}: {}", file.path, words(&error))),
+            }
+        }
+        match (unreadable, unit.environment.get(name)) {
+            (Some(why), _) => Lookup::Unknown(why),
+            (None, Some(Some(value))) => Lookup::Value(value.clone()),
+            (None, Some(None)) => Lookup::Unknown("the unit sets it to something only systemd can expand".into()),
+            (None, None) if unit.passed.iter().any(|passed| passed == name) => {
+                Lookup::Unknown("the unit passes it on from systemd's own environment".into())
+            }
+            (None, None) => Lookup::Unset(set_it(Kind::Env, name)),
+        }
+    }
+
+    fn credential(&self, unit: &Unit, name: &str) -> Lookup {
+        match unit.credentials.get(name) {
+            Some(Credential::Value(value)) => Lookup::Value(value.clone()),
+            Some(Credential::Opaque) => Lookup::Unknown("only systemd can decrypt or expand it".into()),
+            Some(Credential::File(path)) if path.starts_with('/') => from_file(Path::new(path)),
+            Some(Credential::File(stored)) => {
+                match self.stores.iter().map(|store| store.join(stored)).find(|path| path.exists()) {
+                    Some(path) => from_file(&path),
+                    None => Lookup::Unknown("it is not in a credential store that can be seen from here".into()),
+                }
+            }
+            None if unit.imports_credentials => Lookup::Unknown("the unit may import it".into()),
+            None => Lookup::Unset(set_it(Kind::Cred, name)),
+        }
+    }
+}
+
+impl Secrets for UnitSecrets {
+    fn look_up(&self, kind: Kind, name: &str) -> Lookup {
+        match (kind, &self.unit) {
+            (Kind::File, _) => from_file(Path::new(name)),
+            (Kind::Env, Some(unit)) => self.variable(unit, name),
+            (Kind::Cred, Some(unit)) => self.credential(unit, name),
+            // A machine without the unit: perhaps the service runs in a container, with this very environment.
+            (kind, None) => match ServiceSecrets.look_up(kind, name) {
+                Lookup::Value(value) => Lookup::Value(value),
+                _ => Lookup::Unknown("no unit is installed here that could set it".into()),
+            },
+        }
+    }
+}
+
+/// What `clawgate --check` uses: the service's own view inside of it (`ExecStartPre=`), the unit's outside.
+pub fn for_check() -> Box<dyn Secrets> {
+    match is_inside_the_unit() {
+        true => Box::new(ServiceSecrets),
+        false => Box::new(UnitSecrets::of_installed("clawgate.service")),
+    }
+}
+
+/// Whether systemd started this very process, so that its environment is the service's.
+pub fn is_inside_the_unit() -> bool {
+    // systemd.exec(5): a child that inherited the variable has another process id.
+    env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid.parse() == Ok(std::process::id()))
+}
+
+fn set_it(kind: Kind, name: &str) -> String {
+    match kind {
+        Kind::Env => format!("set Environment={name}=... in the unit, or EnvironmentFile="),
+        Kind::File => "create the file".into(),
+        Kind::Cred => format!("add LoadCredential={name}:/PATH to the unit"),
+    }
+}
+
+fn words(error: &io::Error) -> String {
+    error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+/// A value has no business being longer; `/dev/zero` is a file too.
+const LONGEST: u64 = 1 << 20;
+
+fn read_value(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    io::Read::read_to_string(&mut io::Read::take(fs::File::open(path)?, LONGEST + 1), &mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 1 MiB"));
+    }
+    // Editors and `echo` end a file with a line break that nobody means.
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
+
+/// A file the service would read: it may have rights that we have not.
+fn from_file(path: &Path) -> Lookup {
+    match read_value(path) {
+        Ok(value) => Lookup::Value(value),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Lookup::Unknown(format!("this user may not read {}", path.display()))
+        }
+        Err(error) => Lookup::Unset(cannot_read(path.display(), &error)),
+    }
+}
+
+fn cannot_read(path: impl std::fmt::Display, error: &io::Error) -> String {
+    format!("cannot read {path}: {}", words(error))
+}
+
+/// The unit file, then its drop-ins by file name; of two with the same name the stronger directory's counts.
+fn unit_texts(directories: &[PathBuf], unit: &str) -> Vec<String> {
+    let Some(main) = directories.iter().find_map(|directory| fs::read_to_string(directory.join(unit)).ok()) else {
+        return Vec::new();
+    };
+    let mut drop_ins = BTreeMap::new();
+    for directory in directories.iter().rev() {
+        let Ok(entries) = fs::read_dir(directory.join(format!("{unit}.d"))) else { continue };
+        for path in entries.filter_map(|entry| entry.ok().map(|entry| entry.path())) {
+            if path.extension().is_some_and(|extension| extension == "conf")
+                && let (Some(name), Ok(text)) = (path.file_name(), fs::read_to_string(&path))
+            {
+                drop_ins.insert(name.to_owned(), text);
+            }
+        }
+    }
+    std::iter::once(main).chain(drop_ins.into_values()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Machine {
+        directory: tempfile::TempDir,
+    }
+
+    impl Machine {
+        fn new() -> Machine {
+            Machine { directory: tempfile::tempdir().expect("a directory") }
+        }
+
+        fn file(&self, name: &str, text: &str) -> String {
+            let path = self.directory.path().join(name);
+            fs::create_dir_all(path.parent().expect("inside")).expect("directories");
+            fs::write(&path, text).expect("write");
+            path.display().to_string()
+        }
+
+        fn secrets(&self) -> UnitSecrets {
+            let path = |name| self.directory.path().join(name);
+            let texts = unit_texts(&[path("etc"), path("lib")], "clawgate.service");
+            let unit = (!texts.is_empty()).then(|| Unit::parse(texts.iter().map(String::as_str)));
+            UnitSecrets { unit, stores: vec![path("credstore")] }
+        }
+    }
+
+    fn value(text: &str) -> Lookup {
+        Lookup::Value(text.into())
+    }
+
+    #[test]
+    fn a_check_sees_what_the_unit_and_its_drop_ins_say() {
+        let machine = Machine::new();
+        let env = machine.file("env", "FROM_FILE=file\nBOTH=file\n");
+        let token = machine.file("token", "secret\n");
+        machine.file("credstore/stored", "kept\n");
+        machine.file(
+            "lib/clawgate.service",
+            &format!(
+                "[Service]\nEnvironment=A=1 BOTH=unit\nEnvironmentFile={env}\nEnvironmentFile=-/nonexistent/env\n\
+                 LoadCredential=token:{token}\nLoadCredential=stored\nLoadCredentialEncrypted=tpm:/x\nPassEnvironment=TZ\n"
+            ),
+        );
+        machine.file("lib/clawgate.service.d/10.conf", "[Service]\nEnvironment=A=2");
+        machine.file("lib/clawgate.service.d/20.conf", "[Service]\nEnvironment=B=lib");
+        machine.file("etc/clawgate.service.d/20.conf", "[Service]\nEnvironment=B=etc");
+        let secrets = machine.secrets();
+        assert_eq!(secrets.look_up(Kind::Env, "A"), value("2"));
+        assert_eq!(secrets.look_up(Kind::Env, "B"), value("etc"));
+        assert_eq!(secrets.look_up(Kind::Env, "FROM_FILE"), value("file"));
+        assert_eq!(secrets.look_up(Kind::Env, "BOTH"), value("file"));
+        assert_eq!(secrets.look_up(Kind::Cred, "token"), value("secret"));
+        assert_eq!(secrets.look_up(Kind::Cred, "stored"), value("kept"));
+        assert!(matches!(secrets.look_up(Kind::Env, "TZ"), Lookup::Unknown(_)));
+        assert!(matches!(secrets.look_up(Kind::Cred, "tpm"), Lookup::Unknown(_)));
+        assert!(
+            matches!(secrets.look_up(Kind::Env, "PATH"), Lookup::Unset(_)),
+            "the shell's environment is not the unit's"
+        );
+        assert!(matches!(secrets.look_up(Kind::Cred, "other"), Lookup::Unset(_)));
+    }
+
+    #[test]
+    fn what_an_unreadable_environment_file_may_set_is_unknown() {
+        let machine = Machine::new();
+        machine.file("lib/clawgate.service", "[Service]\nEnvironment=A=1\nEnvironmentFile=/nonexistent/env\n");
+        assert!(matches!(machine.secrets().look_up(Kind::Env, "A"), Lookup::Unknown(_)));
+    }
+
+    #[test]
+    fn without_a_unit_nothing_is_an_error() {
+        let secrets = Machine::new().secrets();
+        assert!(matches!(secrets.look_up(Kind::Env, "CLAWGATE_TEST_NOT_SET"), Lookup::Unknown(_)));
+        assert!(matches!(secrets.look_up(Kind::Cred, "token"), Lookup::Unknown(_)));
+    }
+
+    #[test]
+    fn a_file_loses_one_line_break_and_an_endless_one_is_refused() {
+        let machine = Machine::new();
+        let path = machine.file("value", "a\n\r\n");
+        assert_eq!(ServiceSecrets.look_up(Kind::File, &path), value("a\n"));
+        assert!(matches!(ServiceSecrets.look_up(Kind::File, "/dev/zero"), Lookup::Unset(_)));
+        assert!(matches!(ServiceSecrets.look_up(Kind::File, "/nonexistent/file"), Lookup::Unset(_)));
+    }
+}

@@ -1,0 +1,370 @@
+//! Small values: text in, a typed value or what is wrong with it out.
+//!
+//! The messages never repeat the value: the line is printed below them, and a value that came from `${cred:...}`
+//! must not be printed at all. Only `instead` is made of the value, and it is dropped for those.
+
+use std::{path::PathBuf, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+
+use super::{
+    finding::{Code, did_you_mean},
+    model::{IdentityRule, ListenerKind, LogFormat, UpstreamKind},
+};
+
+/// A type that is written as text in the configuration.
+pub trait Value: Sized {
+    /// What is expected, with an example, for a value of another TOML type.
+    const EXPECTED: &'static str;
+
+    fn parse(text: &str) -> Result<Self, Wrong>;
+
+    /// Stands for a value that cannot be known here; `n` makes those apart that must differ.
+    fn placeholder(n: usize) -> Self;
+
+    /// Called for a value that came from outside the file.
+    fn secret(self) -> Self {
+        self
+    }
+}
+
+/// What is wrong with a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    pub code: Code,
+    /// Does not contain the value.
+    pub message: String,
+    /// Does not contain the value.
+    pub way_out: String,
+    /// What was probably meant; made of the value.
+    pub instead: Option<String>,
+}
+
+impl Wrong {
+    pub(super) fn new(code: Code, message: &str, way_out: &str) -> Wrong {
+        Wrong { code, message: message.into(), way_out: way_out.into(), instead: None }
+    }
+
+    pub(super) fn instead(self, instead: Option<String>) -> Wrong {
+        Wrong { instead, ..self }
+    }
+}
+
+fn number_and_rest(text: &str) -> Option<(u64, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at(digits);
+    Some((number.parse().ok()?, rest.trim_start()))
+}
+
+impl Value for Duration {
+    const EXPECTED: &'static str = "a duration such as \"30s\"";
+
+    fn parse(text: &str) -> Result<Duration, Wrong> {
+        let wrong =
+            || Wrong::new(Code::ValueDuration, "not a duration", "a whole number and one of ms, s, m, h, d: \"30s\"");
+        let (number, unit) = number_and_rest(text).ok_or_else(wrong)?;
+        let seconds = match unit {
+            "ms" => return Ok(Duration::from_millis(number)),
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            other => {
+                let unit = match other.to_ascii_lowercase().as_str() {
+                    "" | "sec" | "secs" | "second" | "seconds" => Some("s"),
+                    "min" | "mins" | "minute" | "minutes" => Some("m"),
+                    "hr" | "hour" | "hours" => Some("h"),
+                    "day" | "days" => Some("d"),
+                    "msec" | "millis" | "milliseconds" => Some("ms"),
+                    _ => None,
+                };
+                return Err(wrong().instead(unit.map(|unit| format!("{number}{unit}"))));
+            }
+        };
+        number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+    }
+
+    fn placeholder(_: usize) -> Duration {
+        Duration::from_secs(1)
+    }
+}
+
+/// Bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl Value for Size {
+    const EXPECTED: &'static str = "a size such as \"64KiB\"";
+
+    fn parse(text: &str) -> Result<Size, Wrong> {
+        let wrong =
+            || Wrong::new(Code::ValueSize, "not a size", "a whole number and one of B, KiB, MiB, GiB: \"64KiB\"");
+        let (number, unit) = number_and_rest(text).ok_or_else(wrong)?;
+        let bytes = match unit {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            other => {
+                // Whether "64K" is 64,000 or 65,536 is better asked than guessed.
+                let unit = match other.to_ascii_lowercase().as_str() {
+                    "" | "b" | "bytes" => Some("B"),
+                    "k" | "kb" | "ki" | "kib" => Some("KiB"),
+                    "m" | "mb" | "mi" | "mib" => Some("MiB"),
+                    "g" | "gb" | "gi" | "gib" => Some("GiB"),
+                    _ => None,
+                };
+                return Err(wrong().instead(unit.map(|unit| format!("{number}{unit}"))));
+            }
+        };
+        number.checked_mul(bytes).map(Size).ok_or_else(wrong)
+    }
+
+    fn placeholder(_: usize) -> Size {
+        Size(1)
+    }
+}
+
+/// At least so many bytes in any such time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub bytes: u64,
+    pub window: Duration,
+}
+
+impl Value for Rate {
+    const EXPECTED: &'static str = "a rate such as \"1KiB/30s\"";
+
+    fn parse(text: &str) -> Result<Rate, Wrong> {
+        let wrong = || Wrong::new(Code::ValueRate, "not a rate", "a size, a slash and a duration: \"1KiB/30s\"");
+        let (size, window) = text.split_once('/').ok_or_else(wrong)?;
+        let (size, window) = (Size::parse(size.trim()), Duration::parse(window.trim()));
+        Ok(Rate { bytes: size.map_err(|_| wrong())?.0, window: window.map_err(|_| wrong())? })
+    }
+
+    fn placeholder(n: usize) -> Rate {
+        Rate { bytes: 1, window: Duration::placeholder(n) }
+    }
+}
+
+/// A value or the word `unlimited`, which is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit<T>(pub Option<T>);
+
+impl<T: Value> Value for Limit<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn parse(text: &str) -> Result<Limit<T>, Wrong> {
+        match text {
+            "unlimited" => Ok(Limit(None)),
+            text => T::parse(text).map(|value| Limit(Some(value))).map_err(|wrong| Wrong {
+                instead: wrong.instead.or(did_you_mean(text, ["unlimited"]).map(str::to_owned)),
+                way_out: format!("{}, or \"unlimited\"", wrong.way_out),
+                ..wrong
+            }),
+        }
+    }
+
+    fn placeholder(_: usize) -> Limit<T> {
+        Limit(None)
+    }
+}
+
+impl Value for PathBuf {
+    const EXPECTED: &'static str = "a path such as \"/var/lib/clawgate\"";
+
+    fn parse(text: &str) -> Result<PathBuf, Wrong> {
+        match text.strip_prefix('/') {
+            Some(rest) if !rest.contains('\0') => Ok(PathBuf::from(text)),
+            Some(_) => Err(Wrong::new(Code::ValuePath, "a path cannot contain a zero byte", "remove it")),
+            None => Err(Wrong::new(Code::ValuePath, "not an absolute path", "begin it with a slash")),
+        }
+    }
+
+    fn placeholder(n: usize) -> PathBuf {
+        PathBuf::from(format!("/unknown-here-{n}"))
+    }
+}
+
+/// Where a site's certificate comes from, before its key is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateSource {
+    Internal,
+    File(PathBuf),
+}
+
+impl Value for CertificateSource {
+    const EXPECTED: &'static str = "\"internal\" or the path of a certificate file";
+
+    fn parse(text: &str) -> Result<CertificateSource, Wrong> {
+        match text {
+            "internal" => Ok(CertificateSource::Internal),
+            text => PathBuf::parse(text).map(CertificateSource::File).map_err(|_| {
+                let message = "neither \"internal\" nor an absolute path";
+                let way_out = "\"internal\", or the path of a PEM file together with `key`";
+                Wrong::new(Code::ValueChoice, message, way_out)
+                    .instead(did_you_mean(text, ["internal"]).map(str::to_owned))
+            }),
+        }
+    }
+
+    fn placeholder(_: usize) -> CertificateSource {
+        CertificateSource::Internal
+    }
+}
+
+impl Value for HeaderName {
+    const EXPECTED: &'static str = "a header name such as \"X-Frame-Options\"";
+
+    fn parse(text: &str) -> Result<HeaderName, Wrong> {
+        let way_out = "letters, digits and hyphens: \"X-Frame-Options\"";
+        HeaderName::try_from(text).map_err(|_| Wrong::new(Code::HeadersBadName, "not a header name", way_out))
+    }
+
+    fn placeholder(n: usize) -> HeaderName {
+        HeaderName::try_from(format!("x-unknown-here-{n}")).expect("a well formed name")
+    }
+}
+
+impl Value for HeaderValue {
+    const EXPECTED: &'static str = "a header value in quotes";
+
+    fn parse(text: &str) -> Result<HeaderValue, Wrong> {
+        // `from_str` lets other bytes than ASCII pass, of which RFC 9110 §5.5 says that receivers may not understand them.
+        HeaderValue::from_str(text).ok().filter(|_| text.is_ascii()).ok_or_else(|| {
+            let message = match text.contains(['\r', '\n']) {
+                true => "a header value cannot contain a line break",
+                false => "a header value is visible ASCII, spaces and tabs",
+            };
+            Wrong::new(Code::HeadersBadValue, message, "remove the other characters")
+        })
+    }
+
+    fn placeholder(_: usize) -> HeaderValue {
+        HeaderValue::from_static("unknown here")
+    }
+
+    fn secret(mut self) -> HeaderValue {
+        self.set_sensitive(true);
+        self
+    }
+}
+
+/// A filter such as `info` or `info,clawgate=debug`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLevel(pub String);
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl Value for LogLevel {
+    const EXPECTED: &'static str = "a level such as \"info\"";
+
+    fn parse(text: &str) -> Result<LogLevel, Wrong> {
+        let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+        let is_good = |part: &str| match part.rsplit_once('=') {
+            Some((target, level)) => !target.is_empty() && is_level(level),
+            // A bare word that is no level would be taken for a target, and silence everything else.
+            None => is_level(part),
+        };
+        let parsed = tracing_subscriber::EnvFilter::builder().parse(text);
+        match text.split(',').map(str::trim).all(is_good) && parsed.is_ok() {
+            true => Ok(LogLevel(text.to_owned())),
+            false => Err(Wrong::new(
+                Code::ValueLogLevel,
+                "not a log level",
+                "off, error, warn, info, debug, trace, or a list such as \"info,clawgate::serve=debug\"",
+            )
+            .instead(did_you_mean(text, LEVELS).map(str::to_owned))),
+        }
+    }
+
+    fn placeholder(_: usize) -> LogLevel {
+        LogLevel("info".into())
+    }
+}
+
+/// Text that is judged in `resolve`, where its context is known.
+impl Value for String {
+    const EXPECTED: &'static str = "text in quotes";
+
+    fn parse(text: &str) -> Result<String, Wrong> {
+        Ok(text.to_owned())
+    }
+
+    fn placeholder(n: usize) -> String {
+        format!("/unknown-here-{n}")
+    }
+}
+
+macro_rules! choice {
+    ($type:ident, $expected:literal, $($word:literal => $variant:ident),+) => {
+        impl Value for $type {
+            const EXPECTED: &'static str = $expected;
+
+            fn parse(text: &str) -> Result<$type, Wrong> {
+                match text {
+                    $($word => Ok($type::$variant),)+
+                    text => Err(Wrong::new(Code::ValueChoice, "not one of the words that can stand here", $expected)
+                        .instead(did_you_mean(text, [$($word),+]).map(str::to_owned))),
+                }
+            }
+
+            fn placeholder(_: usize) -> $type {
+                [$($type::$variant),+][0]
+            }
+        }
+    };
+}
+
+choice!(IdentityRule, "\"auto\", \"loopback\" or \"attributed\"", "auto" => Auto, "loopback" => Loopback, "attributed" => Attributed);
+choice!(ListenerKind, "\"https\", \"redirect\" or \"http\"", "https" => Https, "redirect" => Redirect, "http" => Http);
+choice!(LogFormat, "\"auto\", \"text\" or \"json\"", "auto" => Auto, "text" => Text, "json" => Json);
+choice!(UpstreamKind, "\"openclaw\" or \"generic\"", "openclaw" => Openclaw, "generic" => Generic);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good<T: Value>(text: &str) -> T {
+        T::parse(text).unwrap_or_else(|wrong| panic!("{text}: {wrong:?}"))
+    }
+
+    fn instead<T: Value + std::fmt::Debug>(text: &str) -> Option<String> {
+        T::parse(text).expect_err(text).instead
+    }
+
+    #[test]
+    fn durations_and_sizes_have_units() {
+        assert_eq!(good::<Duration>("30s"), Duration::from_secs(30));
+        assert_eq!(good::<Duration>("250ms"), Duration::from_millis(250));
+        assert_eq!(good::<Duration>("2 h"), Duration::from_secs(7200));
+        assert_eq!(instead::<Duration>("30").as_deref(), Some("30s"));
+        assert_eq!(instead::<Duration>("5 minutes").as_deref(), Some("5m"));
+        for text in ["", "s", "-1s", "1.5s", "1m30s", "99999999999999999999s", "18446744073709551615d", "٣s"] {
+            assert_eq!(instead::<Duration>(text), None, "{text}");
+        }
+        assert_eq!(good::<Size>("64KiB"), Size(65536));
+        assert_eq!(instead::<Size>("64k").as_deref(), Some("64KiB"));
+        assert_eq!(instead::<Size>("18446744073709551615GiB"), None);
+        assert_eq!(good::<Rate>("1KiB/30s"), Rate { bytes: 1024, window: Duration::from_secs(30) });
+        assert_eq!(good::<Limit<Size>>("unlimited"), Limit(None));
+        assert_eq!(instead::<Limit<Size>>("unlimitted").as_deref(), Some("unlimited"));
+    }
+
+    #[test]
+    fn a_misspelt_level_is_not_taken_for_a_target() {
+        assert_eq!(good::<LogLevel>("info,clawgate::serve=debug").0, "info,clawgate::serve=debug");
+        assert_eq!(instead::<LogLevel>("inof").as_deref(), Some("info"));
+        for text in ["clawgate", "=debug", "clawgate=loud", "", "info,,"] {
+            assert!(LogLevel::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn header_values_cannot_begin_another_header() {
+        for text in ["a\r\nX-Forwarded-For: 127.0.0.1", "a\nb", "\0", "ü"] {
+            assert_eq!(HeaderValue::parse(text).expect_err(text).code, Code::HeadersBadValue);
+        }
+        assert!(good::<HeaderValue>("token").secret().is_sensitive());
+    }
+}

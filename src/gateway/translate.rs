@@ -1,0 +1,456 @@
+//! What the gateway says when it refuses, in the operator's words: the cause, and the command that mends it.
+//!
+//! The gateway's own texts are made for whoever runs it on a laptop; behind a proxy the same words often mean something
+//! else, and the same cause shows up as an HTTP status, as the `res` to `connect` or as a close code. All of them end in
+//! one [`Trouble`], whose code is what logs, pages and the documentation share. Texts are those of 2026.3.13 to 2026.9.6.
+
+use super::{
+    answer::Refusal,
+    frames::{Close, Side},
+};
+use crate::config::model::ATTRIBUTED_SOURCE;
+
+/// Something the gateway said.
+#[derive(Debug, Clone, Copy)]
+pub enum Seen<'a> {
+    /// An answer to a request or an upgrade; of the body the first kilobyte is enough.
+    Http { status: u16, body: &'a [u8] },
+    /// The answer to `connect`.
+    Refused(&'a Refusal),
+    /// The first close frame of a tunnel.
+    Closed { by: Side, close: &'a Close },
+}
+
+/// Where it was seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// The host as the client wrote it, with the port where it is not 443.
+    pub host: &'a str,
+    /// Why the client came as attributed, such as "its address 203.0.113.9 is in none of `clients`"; `None` if it had D1.
+    pub attributed: Option<&'a str>,
+}
+
+/// What is wrong, and the way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// Stable, such as `gateway/pairing-required`.
+    pub code: &'static str,
+    pub what: &'static str,
+    /// One or two sentences; commands are meant for the gateway's host.
+    pub cure: String,
+}
+
+/// Translates what is known; `None` for everything else.
+pub fn translate(seen: Seen<'_>, at: &Situation<'_>) -> Option<Cause> {
+    let trouble = Trouble::of(seen)?;
+    let request_id = match seen {
+        Seen::Refused(refusal) => refusal.request_id.as_deref(),
+        Seen::Http { .. } | Seen::Closed { .. } => None,
+    };
+    Some(Cause { code: trouble.code(), what: trouble.what(), cure: trouble.cure(at, request_id) })
+}
+
+/// The troubles we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    ProxyAttributionRequired,
+    PairingRequired,
+    OriginNotAllowed,
+    PageOutdated,
+    DeviceRequired,
+    MissingScope,
+    CredentialMissing,
+    CredentialWrong,
+    RateLimited,
+    ClockSkew,
+    SignatureInvalid,
+    ProtocolMismatch,
+    PreAuthPlaces,
+    Restarting,
+    PolicyChanged,
+    SlowConsumer,
+    TooLarge,
+    UiConnectFailed,
+}
+
+impl Trouble {
+    pub const ALL: [Trouble; 18] = [
+        Trouble::ProxyAttributionRequired,
+        Trouble::PairingRequired,
+        Trouble::OriginNotAllowed,
+        Trouble::PageOutdated,
+        Trouble::DeviceRequired,
+        Trouble::MissingScope,
+        Trouble::CredentialMissing,
+        Trouble::CredentialWrong,
+        Trouble::RateLimited,
+        Trouble::ClockSkew,
+        Trouble::SignatureInvalid,
+        Trouble::ProtocolMismatch,
+        Trouble::PreAuthPlaces,
+        Trouble::Restarting,
+        Trouble::PolicyChanged,
+        Trouble::SlowConsumer,
+        Trouble::TooLarge,
+        Trouble::UiConnectFailed,
+    ];
+
+    /// The trouble behind what was seen.
+    pub fn of(seen: Seen<'_>) -> Option<Trouble> {
+        match seen {
+            Seen::Http { status, body } => Trouble::of_http(status, body),
+            Seen::Refused(refusal) => Trouble::of_refusal(refusal),
+            Seen::Closed { by: Side::Gateway, close } => Trouble::of_close(close),
+            // The Control UI's own code for "the connect failed"; the gateway never sends it.
+            Seen::Closed { by: Side::Client, close } => (close.code == Some(4008)).then_some(Trouble::UiConnectFailed),
+        }
+    }
+
+    fn of_http(status: u16, body: &[u8]) -> Option<Trouble> {
+        let says = |text: &str| memchr::memmem::find(&body[..body.len().min(1024)], text.as_bytes()).is_some();
+        match status {
+            403 if says("proxy_attribution_required") => Some(Trouble::ProxyAttributionRequired),
+            403 if says("missing scope") => Some(Trouble::MissingScope),
+            429 if says("Too many failed authentication attempts") => Some(Trouble::RateLimited),
+            503 if says("Too many unauthenticated sockets") => Some(Trouble::PreAuthPlaces),
+            503 if says("websocket admission closed") || says("websocket handlers unavailable") => {
+                Some(Trouble::Restarting)
+            }
+            _ => None,
+        }
+    }
+
+    fn of_refusal(refusal: &Refusal) -> Option<Trouble> {
+        if refusal.reload || refusal.message.contains("Control UI updated") {
+            return Some(Trouble::PageOutdated);
+        }
+        if let Some(trouble) = refusal.detail.as_deref().and_then(Trouble::of_detail) {
+            return Some(trouble);
+        }
+        // 2026.3.13 leaves `details` out in places; what follows is its code and its words.
+        match (&*refusal.code, &*refusal.message) {
+            ("UNAVAILABLE", _) => Some(Trouble::Restarting),
+            ("NOT_PAIRED", "device identity required") => Some(Trouble::DeviceRequired),
+            ("NOT_PAIRED", _) => Some(Trouble::PairingRequired),
+            (_, message) if message.contains("missing scope") => Some(Trouble::MissingScope),
+            (_, message) if message.starts_with("origin not allowed") => Some(Trouble::OriginNotAllowed),
+            (_, message) if message.starts_with("unauthorized") => Some(Trouble::CredentialWrong),
+            (_, message) if message.starts_with("protocol mismatch") => Some(Trouble::ProtocolMismatch),
+            _ => None,
+        }
+    }
+
+    fn of_detail(detail: &str) -> Option<Trouble> {
+        Some(match detail {
+            "PAIRING_REQUIRED" => Trouble::PairingRequired,
+            "CONTROL_UI_ORIGIN_NOT_ALLOWED" => Trouble::OriginNotAllowed,
+            "CONTROL_UI_BUILD_MISMATCH" => Trouble::PageOutdated,
+            "DEVICE_IDENTITY_REQUIRED" | "CONTROL_UI_DEVICE_IDENTITY_REQUIRED" => Trouble::DeviceRequired,
+            "AUTH_TOKEN_MISSING" | "AUTH_PASSWORD_MISSING" | "AUTH_REQUIRED" => Trouble::CredentialMissing,
+            "AUTH_RATE_LIMITED" => Trouble::RateLimited,
+            "DEVICE_AUTH_SIGNATURE_EXPIRED" => Trouble::ClockSkew,
+            "PROTOCOL_MISMATCH" => Trouble::ProtocolMismatch,
+            detail if detail.starts_with("AUTH_") => Trouble::CredentialWrong,
+            detail if detail.starts_with("DEVICE_AUTH_") => Trouble::SignatureInvalid,
+            _ => return None,
+        })
+    }
+
+    fn of_close(close: &Close) -> Option<Trouble> {
+        let reason = &*close.reason;
+        Some(match close.code? {
+            1002 if reason.starts_with("protocol mismatch") => Trouble::ProtocolMismatch,
+            1008 if reason.contains("Control UI updated") => Trouble::PageOutdated,
+            1008 if reason.starts_with("pairing required") => Trouble::PairingRequired,
+            1008 if reason == "device identity required" => Trouble::DeviceRequired,
+            1008 if reason == "device signature expired" => Trouble::ClockSkew,
+            1008 if reason.starts_with("device ") => Trouble::SignatureInvalid,
+            1008 if reason.starts_with("origin not allowed") => Trouble::OriginNotAllowed,
+            1008 if reason.starts_with("unauthorized") => Trouble::CredentialWrong,
+            1008 if reason == "slow consumer" => Trouble::SlowConsumer,
+            1008 if reason == "gateway ingress attribution required" => Trouble::ProxyAttributionRequired,
+            1009 => Trouble::TooLarge,
+            1012 | 1013 => Trouble::Restarting,
+            4001 => Trouble::PolicyChanged,
+            _ => return None,
+        })
+    }
+
+    pub fn code(self) -> &'static str {
+        match self {
+            Trouble::ProxyAttributionRequired => "gateway/proxy-attribution-required",
+            Trouble::PairingRequired => "gateway/pairing-required",
+            Trouble::OriginNotAllowed => "gateway/origin-not-allowed",
+            Trouble::PageOutdated => "gateway/page-outdated",
+            Trouble::DeviceRequired => "gateway/device-required",
+            Trouble::MissingScope => "gateway/missing-scope",
+            Trouble::CredentialMissing => "gateway/credential-missing",
+            Trouble::CredentialWrong => "gateway/credential-wrong",
+            Trouble::RateLimited => "gateway/rate-limited",
+            Trouble::ClockSkew => "gateway/clock-skew",
+            Trouble::SignatureInvalid => "gateway/signature-invalid",
+            Trouble::ProtocolMismatch => "gateway/protocol-mismatch",
+            Trouble::PreAuthPlaces => "gateway/pre-auth-places",
+            Trouble::Restarting => "gateway/restarting",
+            Trouble::PolicyChanged => "gateway/policy-changed",
+            Trouble::SlowConsumer => "gateway/slow-consumer",
+            Trouble::TooLarge => "gateway/message-too-large",
+            Trouble::UiConnectFailed => "gateway/ui-connect-failed",
+        }
+    }
+
+    pub fn what(self) -> &'static str {
+        match self {
+            Trouble::ProxyAttributionRequired => "the gateway does not trust this proxy to name its clients",
+            Trouble::PairingRequired => "the gateway wants this device approved by hand",
+            Trouble::OriginNotAllowed => "the gateway does not allow its web page at this address",
+            Trouble::PageOutdated => "the page in the browser is older than the gateway",
+            Trouble::DeviceRequired => "the client sent no device key",
+            Trouble::MissingScope => "the client lacks a scope, most often because it sent no device key",
+            Trouble::CredentialMissing => "the client sent no gateway token",
+            Trouble::CredentialWrong => "the client's gateway token or password is wrong",
+            Trouble::RateLimited => "the gateway has locked this client out after wrong tokens",
+            Trouble::ClockSkew => "the client's clock and the gateway's are more than two minutes apart",
+            Trouble::SignatureInvalid => "the client's device signature does not hold",
+            Trouble::ProtocolMismatch => "client and gateway do not speak the same protocol version",
+            Trouble::PreAuthPlaces => "all places for clients that have not logged in yet are taken at the gateway",
+            Trouble::Restarting => "the gateway is starting or stopping",
+            Trouble::PolicyChanged => "the gateway's access rules were changed",
+            Trouble::SlowConsumer => "the client read too slowly",
+            Trouble::TooLarge => "a message was larger than the gateway takes",
+            Trouble::UiConnectFailed => "the gateway's web page gave its connection up",
+        }
+    }
+
+    fn cure(self, at: &Situation<'_>, request_id: Option<&str>) -> String {
+        match self {
+            Trouble::ProxyAttributionRequired => format!(
+                "tell the gateway which address clients come from: \
+                 openclaw config set gateway.trustedProxies '[\"{ATTRIBUTED_SOURCE}\"]'"
+            ),
+            Trouble::PairingRequired => {
+                let id = request_id.filter(|id| is_plain(id)).unwrap_or("<requestId>");
+                let approve = format!("openclaw devices list, then openclaw devices approve {id}");
+                match at.attributed {
+                    Some(why) => format!(
+                        "approve it: {approve}. A backend that should be approved by itself did not get the loopback \
+                         identity: {why}"
+                    ),
+                    None => format!("approve it: {approve}"),
+                }
+            }
+            Trouble::OriginNotAllowed => {
+                let host = if is_plain(at.host) { at.host } else { "your-host" };
+                format!(
+                    "allow it (the list replaces the one there is): \
+                     openclaw config set gateway.controlUi.allowedOrigins '[\"https://{host}\"]'"
+                )
+            }
+            Trouble::PageOutdated => "reload the page".into(),
+            Trouble::DeviceRequired | Trouble::MissingScope => {
+                "let the client sign its connect with a device key; a browser does so over https only".into()
+            }
+            Trouble::CredentialMissing => {
+                "give the client the gateway's token: OPENCLAW_GATEWAY_TOKEN, or gateway.auth.token in openclaw.json"
+                    .into()
+            }
+            Trouble::CredentialWrong => {
+                "compare it with the gateway's: OPENCLAW_GATEWAY_TOKEN, or gateway.auth.token in openclaw.json".into()
+            }
+            Trouble::RateLimited => "wait five minutes, then connect with the right token".into(),
+            Trouble::ClockSkew => "set both clocks by NTP: timedatectl set-ntp true".into(),
+            Trouble::SignatureInvalid => {
+                "the client has to sign the nonce of this very connection with the key it names; update the client"
+                    .into()
+            }
+            Trouble::ProtocolMismatch => {
+                "update the older side: protocol 3 was spoken until 2026.5, protocol 4 since (openclaw --version)"
+                    .into()
+            }
+            Trouble::PreAuthPlaces => {
+                "someone holds connections open without logging in; a place is free again within 15 s".into()
+            }
+            Trouble::Restarting => "try again in a few seconds; if it lasts: openclaw gateway status".into(),
+            Trouble::PolicyChanged => "connect again; the new rules apply from then on".into(),
+            Trouble::SlowConsumer => {
+                "connect again over a better line; the gateway drops a client 50 MiB behind".into()
+            }
+            Trouble::TooLarge => "send smaller messages: 64 KiB before the connect is answered, 25 MiB after it".into(),
+            Trouble::UiConnectFailed => {
+                "its cause is the gateway's answer to connect just before; see the record of this connection".into()
+            }
+        }
+    }
+}
+
+/// Whether `text`, which came from outside, can stand in a command that someone will paste into a shell.
+fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 256
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+        && !text.starts_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Situation<'_> = Situation { host: "claw.example.com:8443", attributed: None };
+
+    fn refused(code: &str, message: &str, detail: Option<&str>) -> Refusal {
+        Refusal { code: code.into(), message: message.into(), detail: detail.map(Into::into), ..Refusal::default() }
+    }
+
+    fn code(seen: Seen<'_>) -> Option<&'static str> {
+        translate(seen, &AT).map(|cause| cause.code)
+    }
+
+    #[test]
+    fn http_answers_of_the_gateway_have_a_cause() {
+        // The first two bodies are 2026.9.6's.
+        let attribution = br#"{"error":{"message":"Proxy client attribution is required. Configure gateway.trustedProxies narrowly and make the proxy overwrite or safely rebuild forwarded client headers.","type":"proxy_attribution_required"}}"#;
+        let cases: [(u16, &[u8], Option<&str>); 7] = [
+            (403, attribution, Some("gateway/proxy-attribution-required")),
+            (503, b"Too many unauthenticated sockets", Some("gateway/pre-auth-places")),
+            (503, b"Gateway websocket admission closed", Some("gateway/restarting")),
+            (
+                429,
+                br#"{"error":{"message":"Too many failed authentication attempts. Please try again later."}}"#,
+                Some("gateway/rate-limited"),
+            ),
+            (403, b"Forbidden", None),
+            (200, attribution, None),
+            (503, b"", None),
+        ];
+        for (status, body, expected) in cases {
+            assert_eq!(code(Seen::Http { status, body }), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn refused_connects_have_a_cause() {
+        let cases = [
+            ("NOT_PAIRED", "pairing required", Some("PAIRING_REQUIRED"), Some("gateway/pairing-required")),
+            ("NOT_PAIRED", "pairing required: device is not approved yet", None, Some("gateway/pairing-required")),
+            (
+                "NOT_PAIRED",
+                "device identity required",
+                Some("DEVICE_IDENTITY_REQUIRED"),
+                Some("gateway/device-required"),
+            ),
+            (
+                "INVALID_REQUEST",
+                "origin not allowed (open ...)",
+                Some("CONTROL_UI_ORIGIN_NOT_ALLOWED"),
+                Some("gateway/origin-not-allowed"),
+            ),
+            (
+                "INVALID_REQUEST",
+                "unauthorized: gateway token mismatch",
+                Some("AUTH_TOKEN_MISMATCH"),
+                Some("gateway/credential-wrong"),
+            ),
+            (
+                "INVALID_REQUEST",
+                "unauthorized: gateway token missing",
+                Some("AUTH_TOKEN_MISSING"),
+                Some("gateway/credential-missing"),
+            ),
+            (
+                "INVALID_REQUEST",
+                "device signature expired",
+                Some("DEVICE_AUTH_SIGNATURE_EXPIRED"),
+                Some("gateway/clock-skew"),
+            ),
+            (
+                "INVALID_REQUEST",
+                "device nonce mismatch",
+                Some("DEVICE_AUTH_NONCE_MISMATCH"),
+                Some("gateway/signature-invalid"),
+            ),
+            ("INVALID_REQUEST", "protocol mismatch", Some("PROTOCOL_MISMATCH"), Some("gateway/protocol-mismatch")),
+            (
+                "UNAVAILABLE",
+                "protocol mismatch: Control UI updated; reload this page to continue",
+                Some("PROTOCOL_MISMATCH"),
+                Some("gateway/page-outdated"),
+            ),
+            ("UNAVAILABLE", "gateway starting; retry shortly", None, Some("gateway/restarting")),
+            ("INVALID_REQUEST", "missing scope: operator.read", None, Some("gateway/missing-scope")),
+            ("INVALID_REQUEST", "something new", Some("SOMETHING_NEW"), None),
+        ];
+        for (error, message, detail, expected) in cases {
+            assert_eq!(code(Seen::Refused(&refused(error, message, detail))), expected, "{error} {message}");
+        }
+    }
+
+    #[test]
+    fn closes_have_a_cause_by_who_closed() {
+        let cases = [
+            (Side::Gateway, 1012, "service restart", Some("gateway/restarting")),
+            (Side::Gateway, 1013, "gateway starting", Some("gateway/restarting")),
+            (Side::Gateway, 4001, "gateway policy changed", Some("gateway/policy-changed")),
+            (Side::Gateway, 1008, "slow consumer", Some("gateway/slow-consumer")),
+            (
+                Side::Gateway,
+                1008,
+                "pairing required: device is not approved yet (requestId: x)",
+                Some("gateway/pairing-required"),
+            ),
+            (
+                Side::Gateway,
+                1008,
+                "protocol mismatch: Control UI updated; reload this page to continue",
+                Some("gateway/page-outdated"),
+            ),
+            (Side::Gateway, 1002, "protocol mismatch", Some("gateway/protocol-mismatch")),
+            (Side::Gateway, 1000, "", None),
+            (Side::Gateway, 4008, "connect failed", None),
+            (Side::Client, 4008, "connect failed", Some("gateway/ui-connect-failed")),
+            (Side::Client, 1012, "service restart", None),
+        ];
+        for (by, number, reason, expected) in cases {
+            let close = Close { code: Some(number), reason: reason.into() };
+            assert_eq!(code(Seen::Closed { by, close: &close }), expected, "{by:?} {number} {reason}");
+        }
+    }
+
+    #[test]
+    fn cures_are_commands_to_paste() {
+        let cure = |seen| translate(seen, &AT).expect("a known trouble").cure;
+        let attribution = Seen::Http { status: 403, body: b"proxy_attribution_required" };
+        assert!(cure(attribution).ends_with(r#"openclaw config set gateway.trustedProxies '["127.0.0.2"]'"#));
+        let origin = refused("INVALID_REQUEST", "", Some("CONTROL_UI_ORIGIN_NOT_ALLOWED"));
+        let expected = r#"openclaw config set gateway.controlUi.allowedOrigins '["https://claw.example.com:8443"]'"#;
+        assert!(cure(Seen::Refused(&origin)).ends_with(expected));
+        let mut pairing = refused("NOT_PAIRED", "", Some("PAIRING_REQUIRED"));
+        pairing.request_id = Some("59da78d2-5505".into());
+        assert!(cure(Seen::Refused(&pairing)).ends_with("openclaw devices approve 59da78d2-5505"));
+    }
+
+    #[test]
+    fn a_pairing_request_of_an_attributed_client_names_why_it_is_attributed() {
+        let at = Situation { host: "h", attributed: Some("its address 203.0.113.9 is in none of `clients`") };
+        let pairing = refused("NOT_PAIRED", "", Some("PAIRING_REQUIRED"));
+        let cure = translate(Seen::Refused(&pairing), &at).expect("known").cure;
+        assert!(cure.ends_with("its address 203.0.113.9 is in none of `clients`"), "{cure}");
+    }
+
+    #[test]
+    fn nothing_from_outside_smuggles_itself_into_a_command() {
+        let mut pairing = refused("NOT_PAIRED", "", Some("PAIRING_REQUIRED"));
+        for id in ["x; rm -rf /", "$(id)", "-h", "", "a'b"] {
+            pairing.request_id = Some(id.into());
+            let cure = translate(Seen::Refused(&pairing), &AT).expect("known").cure;
+            assert!(cure.ends_with("approve <requestId>"), "{cure}");
+        }
+    }
+
+    #[test]
+    fn codes_are_unique() {
+        let mut codes: Vec<_> = Trouble::ALL.iter().map(|trouble| trouble.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Trouble::ALL.len());
+    }
+}

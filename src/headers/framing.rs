@@ -1,0 +1,132 @@
+//! What delimits a message's body: the place where request smuggling lives (RFC 9112 §6, §11.2).
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
+
+/// How a request's body is delimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// HTTP/1 without Content-Length and Transfer-Encoding: no body (RFC 9112 §6.3).
+    Empty,
+    /// Content-Length, in bytes; the field is still there, once.
+    Length(u64),
+    /// HTTP/1 chunked; `Transfer-Encoding: chunked` is still there, or hyper's client would drop the body of a GET.
+    Chunked,
+    /// HTTP/2 without Content-Length: whatever comes before the stream ends. See [`frame_streamed`].
+    Streamed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    #[error("Transfer-Encoding is not exactly one `chunked`")]
+    TransferEncoding,
+    #[error("Transfer-Encoding names a coding other than `chunked`, which this server does not know")]
+    UnknownCoding,
+    #[error("Content-Length is not one number")]
+    ContentLength,
+    #[error("Content-Length and Transfer-Encoding came together")]
+    Both,
+    #[error("HTTP/2 has no connection-specific fields (RFC 9113 §8.2.2)")]
+    ConnectionSpecific,
+}
+
+impl FramingError {
+    /// The answer's status when a request is at fault. RFC 9112 §6.1: 501 for a coding that is not understood.
+    pub fn status(self) -> StatusCode {
+        match self {
+            FramingError::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// A stable name for logs and labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            FramingError::TransferEncoding => "transfer_encoding",
+            FramingError::UnknownCoding => "transfer_coding_unknown",
+            FramingError::ContentLength => "content_length",
+            FramingError::Both => "content_length_and_transfer_encoding",
+            FramingError::ConnectionSpecific => "connection_specific_field",
+        }
+    }
+}
+
+/// Tells hyper's client to send a body of unknown length. To be called for [`Framing::Streamed`] when the body has not
+/// ended already: without it, the body of a GET would be dropped.
+pub fn frame_streamed(headers: &mut HeaderMap) {
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+}
+
+/// Exactly one line with exactly one `chunked`. RFC 9112 §6.1 allows other codings before it; we offer none, and
+/// several of them are how two parsers come to see two messages.
+pub(super) fn only_chunked(headers: &HeaderMap) -> Result<(), FramingError> {
+    let mut each = headers.get_all(TRANSFER_ENCODING).iter();
+    if let (Some(line), None) = (each.next(), each.next())
+        && trim(line.as_bytes()).eq_ignore_ascii_case(b"chunked")
+    {
+        return Ok(());
+    }
+    let known = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let codings = || members(headers, &TRANSFER_ENCODING);
+    match (codings().all(known), codings().last().is_some_and(known)) {
+        (false, true) => Err(FramingError::UnknownCoding),
+        _ => Err(FramingError::TransferEncoding),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Repeats {
+    /// The same number on several lines.
+    Lines,
+    /// Also `5, 5` on one line, which hyper's client accepts from an upstream.
+    LinesAndLists,
+}
+
+/// The one number that all Content-Length lines say; afterwards it is there once (RFC 9110 §8.6).
+pub(super) fn one_length(headers: &mut HeaderMap, repeats: Repeats) -> Result<u64, FramingError> {
+    let mut length = None;
+    let mut count = 0;
+    for line in headers.get_all(CONTENT_LENGTH) {
+        for number in line.as_bytes().split(|byte| *byte == b',' && repeats == Repeats::LinesAndLists) {
+            let number = digits(trim(number)).ok_or(FramingError::ContentLength)?;
+            if length.is_some_and(|before| before != number) {
+                return Err(FramingError::ContentLength);
+            }
+            length = Some(number);
+            count += 1;
+        }
+    }
+    let length = length.ok_or(FramingError::ContentLength)?;
+    if count > 1 {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(length)
+}
+
+/// 1*DIGIT that fits; `str::parse` would take a sign.
+fn digits(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// The members of a list field over all of its lines (RFC 9110 §5.6.1), without empty ones.
+pub(super) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(trim)
+        .filter(|m| !m.is_empty())
+}
+
+/// Without optional white space (RFC 9110 §5.6.3) around it.
+fn trim(text: &[u8]) -> &[u8] {
+    text.trim_ascii()
+}

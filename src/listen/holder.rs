@@ -1,0 +1,144 @@
+//! Who has the port we want: the answer that saves the operator an `ss -ltnp`.
+
+use std::{fmt, fs, net::IpAddr, net::SocketAddr, path::Path};
+
+/// A process that listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    pub name: String,
+    pub pid: u32,
+    /// The systemd service it runs in.
+    pub unit: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {}", self.name, self.pid)?;
+        match &self.unit {
+            Some(unit) => write!(f, ", {unit})"),
+            None => f.write_str(")"),
+        }
+    }
+}
+
+/// The process that listens where `address` would clash with it.
+///
+/// `None` where nobody does, and where we may not look: other users' descriptors are root's to read.
+pub fn holder(address: SocketAddr) -> Option<Holder> {
+    let mut inodes = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        // Absent where the kernel has no IPv6.
+        let Ok(text) = fs::read_to_string(table) else { continue };
+        let listening = text.lines().filter_map(listening);
+        inodes.extend(listening.filter(|(held, _)| clashes(*held, address)).map(|(_, inode)| inode));
+    }
+    let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let mut descriptors = fs::read_dir(process.path().join("fd")).ok()?.flatten();
+        descriptors
+            .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| wanted.iter().any(|socket| to == Path::new(socket))))
+            .then(|| describe(pid, &process.path()))
+    })
+}
+
+fn describe(pid: u32, process: &Path) -> Holder {
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    let groups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+    Holder { name: name.trim_end().to_owned(), pid, unit: unit(&groups) }
+}
+
+/// The service in a `/proc/PID/cgroup`: the innermost path component that systemd calls one. A login's own
+/// `user@UID.service` is not what anybody would stop.
+fn unit(groups: &str) -> Option<String> {
+    let mut services = groups.split(['/', '\n']).filter(|part| part.ends_with(".service"));
+    services.rfind(|part| !part.starts_with("user@")).map(str::to_owned)
+}
+
+/// Two sockets on one port clash when one has the other's address or the wildcard. An IPv6 wildcard may be dual-stack,
+/// which the table does not say, so it counts for both.
+fn clashes(held: SocketAddr, wanted: SocketAddr) -> bool {
+    let (a, b) = (held.ip().to_canonical(), wanted.ip().to_canonical());
+    held.port() == wanted.port()
+        && (a == b
+            || (a.is_unspecified() && (a.is_ipv6() || b.is_ipv4()))
+            || (b.is_unspecified() && a.is_ipv4() == b.is_ipv4()))
+}
+
+/// Address and inode of a line of `/proc/net/tcp` or `tcp6` whose socket listens (proc(5)).
+fn listening(line: &str) -> Option<(SocketAddr, u64)> {
+    const LISTEN: &str = "0A";
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (address, port) = fields.next()?.split_once(':')?;
+    if fields.nth(1)? != LISTEN {
+        return None;
+    }
+    let inode = fields.nth(5)?.parse().ok()?;
+    // The kernel prints each 32-bit word of the address as a number in host order.
+    let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    let ip = if address.len() == 8 {
+        IpAddr::from(word(0)?)
+    } else {
+        let mut octets = [0; 16];
+        for (i, four) in octets.chunks_exact_mut(4).enumerate() {
+            four.copy_from_slice(&word(i * 8)?);
+        }
+        IpAddr::from(octets)
+    };
+    Some((SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?), inode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_listener_is_found_by_its_port() {
+        for ip in ["127.0.0.1", "::1"] {
+            let socket = std::net::TcpListener::bind((ip, 0)).unwrap();
+            let found = holder(socket.local_addr().unwrap()).expect("our own descriptors are ours to read");
+            assert_eq!(found.pid, std::process::id(), "{ip}");
+            assert!(!found.name.is_empty());
+        }
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn only_listening_lines_of_the_kernels_table_count() {
+        let header = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+        let listens = "   0: 0100007F:01BB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0";
+        let connected = listens.replace(" 0A ", " 01 ");
+        let v6 = "   1: 00000000000000000000000001000000:01BB 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 4712 1 0";
+        assert_eq!(listening(header), None);
+        assert_eq!(listening(&connected), None);
+        assert_eq!(listening(listens), Some(("127.0.0.1:443".parse().unwrap(), 4711)));
+        assert_eq!(listening(v6), Some(("[::1]:443".parse().unwrap(), 4712)));
+        for cut in 0..listens.len() {
+            listening(&listens[..cut]);
+        }
+    }
+
+    #[test]
+    fn a_wildcard_holder_clashes_with_every_address_of_its_family() {
+        let clash = |held: &str, wanted: &str| clashes(held.parse().unwrap(), wanted.parse().unwrap());
+        assert!(clash("0.0.0.0:443", "127.0.0.1:443"));
+        assert!(clash("127.0.0.1:443", "0.0.0.0:443"));
+        assert!(clash("[::]:443", "0.0.0.0:443"), "dual-stack");
+        assert!(clash("[::]:443", "127.0.0.1:443"), "dual-stack");
+        assert!(clash("[::1]:443", "[::]:443"));
+        assert!(!clash("0.0.0.0:443", "[::]:443"), "ours is IPv6 only");
+        assert!(!clash("127.0.0.1:443", "127.0.0.2:443"));
+        assert!(!clash("127.0.0.1:443", "127.0.0.1:80"));
+    }
+
+    #[test]
+    fn the_unit_is_the_innermost_service() {
+        assert_eq!(unit("0::/system.slice/caddy.service\n").as_deref(), Some("caddy.service"));
+        let nested = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/web.service\n";
+        assert_eq!(unit(nested).as_deref(), Some("web.service"));
+        assert_eq!(unit("0::/user.slice/user-1000.slice/user@1000.service/app.slice/shell.scope\n"), None);
+    }
+}

@@ -1,0 +1,265 @@
+//! The control loop: signals, admin calls, the service manager's watchdog, and the drain at the end.
+//!
+//! It decides *when* something happens to the proxy and who is told; [`App`] does it. Everything it touches is handed
+//! in, so its promises are tested with a stand-in proxy under paused time.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    load::{self, Loaded, settle},
+    logs::LogsError,
+    notify::Manager,
+};
+use crate::{
+    admin::{Answer, Call, Refused, Verb},
+    app::{App, ReloadError},
+    config::{Config, model::Log},
+};
+
+/// The watchdog is fed only while every core turned within this time.
+const TURN_LIMIT: Duration = Duration::from_secs(10);
+/// How often the status line and the warnings are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often a drain is asked whether it is done.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+/// After `drain` the proxy has closed what was left; this is for the goodbyes to get out.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// What the unit's TimeoutStopSec adds to `drain`.
+const STOP_MARGIN: Duration = Duration::from_secs(15);
+
+/// What the control loop needs of a proxy.
+pub(super) trait Proxy {
+    fn reload(&self, config: Config) -> Result<(), ReloadError>;
+    fn drain(&self);
+    fn is_drained(&self) -> bool;
+    fn slowest_turn(&self) -> Duration;
+    fn counts(&self) -> (usize, usize);
+    fn warnings(&self) -> Vec<String>;
+}
+
+impl Proxy for App {
+    fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        App::reload(self, config)
+    }
+
+    fn drain(&self) {
+        App::drain(self);
+    }
+
+    fn is_drained(&self) -> bool {
+        App::is_drained(self)
+    }
+
+    fn slowest_turn(&self) -> Duration {
+        App::slowest_turn(self)
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        App::counts(self)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        App::warnings(self)
+    }
+}
+
+/// What the world asks of the loop.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// SIGHUP: reload, nobody waits for the answer.
+    Hangup,
+    /// SIGTERM or SIGINT.
+    Terminate,
+    Call(Call),
+}
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Drained,
+    /// `drain` and its grace were over first.
+    Overdue,
+    /// A second signal.
+    AtOnce,
+}
+
+/// Reads the next configuration.
+pub(super) type Load = Box<dyn Fn() -> Result<Loaded, load::Refused>>;
+type ApplyLog = Box<dyn Fn(&Log) -> Result<(), LogsError>>;
+
+pub(super) struct Control<P> {
+    pub(super) proxy: P,
+    /// What runs now.
+    pub(super) config: Config,
+    pub(super) load: Load,
+    /// Takes over the log settings; on an error it changed nothing.
+    pub(super) apply_log: ApplyLog,
+    pub(super) manager: Manager,
+    /// How long the service manager waits for a sign of life.
+    pub(super) watchdog: Option<Duration>,
+}
+
+impl<P: Proxy> Control<P> {
+    /// Says ready, serves until told to end, drains. The proxy comes back to be stopped.
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) -> (P, End) {
+        let mut look = interval(self.watchdog.map_or(LOOK, |limit| LOOK.min(limit / 2)));
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refused = None;
+        let mut said = BTreeSet::new();
+        self.manager.ready(&self.status(None));
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(Event::Hangup) => {
+                        self.reload(&mut refused);
+                    }
+                    Some(Event::Call(Call { verb: Verb::Reload, answer, .. })) => {
+                        // A caller that went away does not undo the reload.
+                        let _ = answer.send(self.reload(&mut refused));
+                    }
+                    // Without its senders the loop could not even be asked to end.
+                    Some(Event::Terminate) | None => break,
+                },
+                _ = look.tick() => {
+                    self.feed_watchdog();
+                    self.log_new_warnings(&mut said);
+                    let status = self.status(refused.as_deref());
+                    self.manager.status(&status);
+                }
+            }
+        }
+        let end = self.drain(events, look).await;
+        (self.proxy, end)
+    }
+
+    fn feed_watchdog(&self) {
+        let slowest = self.proxy.slowest_turn();
+        if slowest >= TURN_LIMIT {
+            error!(slowest_ms = slowest.as_millis(), "a core does not turn, the watchdog is not fed");
+        } else if self.watchdog.is_some() {
+            self.manager.feed_watchdog();
+        }
+    }
+
+    /// Each warning once, when it first holds (the probe of the gateway ends after the start), and again after it was gone.
+    fn log_new_warnings(&self, said: &mut BTreeSet<String>) {
+        let now: BTreeSet<String> = self.proxy.warnings().into_iter().collect();
+        for warning in now.difference(said) {
+            warn!("{warning}");
+        }
+        *said = now;
+    }
+
+    fn status(&self, refused: Option<&str>) -> String {
+        let (connections, tunnels) = self.proxy.counts();
+        let warnings = self.proxy.warnings().len();
+        let mut status = format!("serving; connections: {connections}, WebSockets: {tunnels}");
+        if warnings > 0 {
+            status.push_str(&format!(", warnings: {warnings}"));
+        }
+        if let Some(refused) = refused {
+            status.push_str("; last reload refused, the configuration before it stays: ");
+            status.push_str(refused);
+        }
+        status
+    }
+
+    fn reload(&mut self, refused: &mut Option<String>) -> Answer {
+        self.manager.reloading();
+        let answer = self.try_reload();
+        *refused = match &answer {
+            Answer { ok: true, text, .. } => {
+                info!(outcome = text, "reloaded");
+                None
+            }
+            Answer { text, .. } => {
+                error!(findings = text, "reload refused, the configuration before it stays");
+                text.lines().next().map(str::to_owned)
+            }
+        };
+        // Also after a refusal: what runs is ready (sd_notify(3): RELOADING has to be followed by READY).
+        let status = self.status(refused.as_deref());
+        self.manager.ready(&status);
+        answer
+    }
+
+    fn try_reload(&mut self) -> Answer {
+        let loaded = match (self.load)() {
+            Ok(loaded) => loaded,
+            Err(findings) => return Answer::refused(Refused::Config, findings.to_string()),
+        };
+        let (config, notes) = settle(&self.config, loaded.config);
+        // Before the proxy's part, because that one cannot be taken back.
+        if let Err(error) = super::logs::parse_level(&config.log.level) {
+            return Answer::refused(Refused::Config, format!("{error}"));
+        }
+        if let Err(error) = self.proxy.reload(config.clone()) {
+            return Answer::refused(Refused::Failed, error.to_string());
+        }
+        if let Err(error) = (self.apply_log)(&config.log) {
+            warn!(%error, "the log keeps its settings");
+        }
+        self.config = config;
+        let mut lines = vec!["configuration applied".to_owned()];
+        lines.extend(notes.into_iter().map(|note| format!("note: {note}")));
+        lines.extend(loaded.warnings.iter().map(ToString::to_string));
+        Answer::done(lines.join("\n"))
+    }
+
+    async fn drain(&mut self, mut events: mpsc::Receiver<Event>, mut look: tokio::time::Interval) -> End {
+        let allowed = self.config.drain;
+        let (connections, tunnels) = self.proxy.counts();
+        info!(connections, tunnels, drain_s = allowed.as_secs(), "draining");
+        self.manager.stopping(allowed + STOP_MARGIN, &self.draining());
+        let deadline = Instant::now() + allowed + DRAIN_GRACE;
+        self.proxy.drain();
+        let mut poll = interval(DRAIN_POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    Some(Event::Terminate) => {
+                        warn!("second signal, ending at once");
+                        return End::AtOnce;
+                    }
+                    Some(Event::Hangup) => {}
+                    Some(Event::Call(call)) => {
+                        let _ = call.answer.send(Answer::refused(Refused::Busy, "the process is draining, it will end"));
+                    }
+                    None => return End::AtOnce,
+                },
+                _ = poll.tick() => {
+                    if self.proxy.is_drained() {
+                        info!("drained");
+                        return End::Drained;
+                    }
+                }
+                _ = look.tick() => {
+                    self.feed_watchdog();
+                    let status = self.draining();
+                    self.manager.status(&status);
+                }
+                () = sleep_until(deadline) => {
+                    let (connections, tunnels) = self.proxy.counts();
+                    warn!(connections, tunnels, "the drain is over, closing what is left");
+                    return End::Overdue;
+                }
+            }
+        }
+    }
+
+    fn draining(&self) -> String {
+        let (connections, tunnels) = self.proxy.counts();
+        format!("draining; connections: {connections}, WebSockets: {tunnels}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! `clawgate run`: from the configuration to the exit.
+//!
+//! ```text
+//! main thread:  load -> log -> App::start (binds) -> admin socket -> READY -> control loop -> drain -> stop -> flush
+//! its runtime:  signals and admin callers become events of the control loop
+//! ```
+
+use std::{
+    io::{self, IsTerminal as _},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
+use tracing::{info, warn};
+
+use super::{
+    control::{Control, End, Event, Load},
+    load::{self, Loaded},
+    logs::{Logs, LogsError},
+    notify::Manager,
+};
+use crate::{
+    admin,
+    app::{App, StartError},
+    config::{Config, model::ListenerKind},
+    exit,
+};
+
+/// Events on their way to the control loop: a burst of signals and a few admin callers.
+const EVENTS: usize = 16;
+/// Stopping the threads of a drained proxy takes no time; a thread that hangs does not keep the process.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Config(#[from] load::Refused),
+    #[error("cannot log")]
+    Log(#[from] LogsError),
+    #[error("cannot start")]
+    Start(#[from] StartError),
+    #[error("cannot start the control thread's runtime")]
+    Runtime(#[source] io::Error),
+}
+
+/// Serves the configuration in `path` until a signal ends the process.
+pub fn run(path: &Path) -> Result<(), RunError> {
+    let loaded = load::load(path)?;
+    let path = path.to_owned();
+    serve(loaded, Box::new(move || load::load(&path)), |app| {
+        if io::stdout().is_terminal() {
+            let addresses: Vec<String> = app.addresses().into_iter().map(|(kind, at)| url(kind, at)).collect();
+            eprintln!("clawgate {} listens on {}; Ctrl-C ends it", env!("CARGO_PKG_VERSION"), addresses.join(", "));
+        }
+    })
+}
+
+/// Serves `loaded` until a signal ends the process; `reload` reads the next configuration, `announce` runs once
+/// connections are accepted.
+pub(super) fn serve(loaded: Loaded, reload: Load, announce: impl FnOnce(&App)) -> Result<(), RunError> {
+    let Loaded { config, warnings } = loaded;
+    let logs = Logs::install(&config.log)?;
+    let _guard = exit::OnPanic::new("control");
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
+    let (sender, events) = mpsc::channel(EVENTS);
+    // Before the first connection is accepted: from here on a SIGHUP no longer kills.
+    watch_signals(&runtime, &sender).map_err(RunError::Runtime)?;
+    let app = App::start(config.clone(), logs.access())?;
+    for (kind, address) in app.addresses() {
+        info!(%address, kind = ?kind, "listening");
+    }
+    open_admin_socket(&runtime, &config, &sender);
+    // The signal tasks keep the channel open; the loop ends by its events.
+    drop(sender);
+    announce(&app);
+    info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    let logs = std::rc::Rc::new(logs);
+    let log = logs.clone();
+    let control = Control {
+        proxy: app,
+        config,
+        load: reload,
+        apply_log: Box::new(move |settings| log.apply(settings)),
+        manager: Manager::systemd(),
+        watchdog: sd_notify::watchdog_enabled(),
+    };
+    let (app, end) = runtime.block_on(control.run(events));
+    // The admin socket's file goes with it.
+    drop(runtime);
+    if end != End::AtOnce {
+        stop(app);
+    }
+    info!("ended");
+    logs.finish();
+    Ok(())
+}
+
+fn stop(app: App) {
+    let limit = thread::Builder::new().name("stop limit".into()).spawn(|| {
+        thread::sleep(STOP_LIMIT);
+        warn!("a thread did not stop, ending without it");
+        exit::last_words();
+        std::process::exit(0);
+    });
+    // Without the thread there is no limit, and TimeoutStopSec is the next one.
+    drop(limit);
+    app.stop();
+}
+
+fn watch_signals(runtime: &Runtime, events: &mpsc::Sender<Event>) -> io::Result<()> {
+    let _context = runtime.enter();
+    let watch = |kind, event: fn() -> Event| {
+        let mut signals: Signal = signal(kind)?;
+        let events = events.clone();
+        tokio::spawn(async move { while signals.recv().await.is_some() && events.send(event()).await.is_ok() {} });
+        Ok::<(), io::Error>(())
+    };
+    watch(SignalKind::hangup(), || Event::Hangup)?;
+    watch(SignalKind::terminate(), || Event::Terminate)?;
+    watch(SignalKind::interrupt(), || Event::Terminate)
+}
+
+/// Without it everything but `clawgate reload` works: SIGHUP does the same.
+fn open_admin_socket(runtime: &Runtime, config: &Config, events: &mpsc::Sender<Event>) {
+    let _context = runtime.enter();
+    let listener = match admin::Listener::bind(&config.admin_socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let error = format!("{:#}", anyhow::Error::new(error));
+            warn!(error, "no admin socket: `clawgate reload` will not work, SIGHUP does");
+            return;
+        }
+    };
+    let (sender, mut calls) = mpsc::channel(1);
+    tokio::spawn(listener.serve(sender));
+    let events = events.clone();
+    tokio::spawn(async move {
+        while let Some(call) = calls.recv().await {
+            if events.send(Event::Call(call)).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn url(kind: ListenerKind, address: std::net::SocketAddr) -> String {
+    match kind {
+        ListenerKind::Https => format!("https://{address}"),
+        ListenerKind::Redirect => format!("http://{address} (redirects)"),
+        ListenerKind::Http => format!("http://{address}"),
+    }
+}

@@ -1,0 +1,628 @@
+//! A record as one line, written by hand: this runs for every request on a connection core.
+//!
+//! The fields are described in `docs/LOGS.md`; a field that is not known is left out.
+
+use std::{
+    io::Write as _,
+    net::IpAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::{Record, Redacted};
+
+/// The longest of each that a line shows, in bytes as received: a client chooses these, and must not choose how much
+/// we log. What is longer ends in `…`.
+const MAX_HOST: usize = 255;
+const MAX_PATH: usize = 2048;
+const MAX_REFERER: usize = 1024;
+const MAX_USER_AGENT: usize = 512;
+/// RFC 6455 §5.5: a control frame carries 125 bytes, two of them the code.
+const MAX_REASON: usize = 123;
+
+/// `{"timestamp":...,"target":"access",...}` and a line feed.
+pub(super) fn json(out: &mut Vec<u8>, record: &Record<'_>, stamp: &mut Stamp) {
+    out.extend_from_slice(b"{\"timestamp\":\"");
+    stamp.write(out, record.at);
+    out.extend_from_slice(b"\",\"level\":\"INFO\",\"target\":\"access\"");
+    let mut fields = Json(out);
+    fields.word("kind", record.kind.name());
+    fields.address("client", record.client);
+    if let Some(peer) = record.peer {
+        fields.address("peer", peer);
+    }
+    if let Some(identity) = record.identity {
+        fields.word("identity", identity);
+    }
+    if !record.method.is_empty() {
+        fields.text("method", MAX_HOST, record.method.as_bytes());
+    }
+    if !record.scheme.is_empty() {
+        fields.word("scheme", record.scheme);
+    }
+    if let Some(version) = record.version {
+        fields.word("version", version_name(version));
+    }
+    if !record.host.is_empty() {
+        fields.text("host", MAX_HOST, record.host);
+    }
+    if !record.path.is_empty() {
+        fields.url("path", MAX_PATH, record.path);
+    }
+    if let Some(status) = record.status {
+        fields.number("status", status.into());
+    }
+    fields.number("request_bytes", record.request_bytes);
+    fields.number("response_bytes", record.response_bytes);
+    fields.number("duration_us", micros(record.duration));
+    if let Some(route) = record.route {
+        fields.text("route", MAX_PATH, route.as_bytes());
+    }
+    if let Some(upstream) = record.upstream {
+        fields.text("upstream", MAX_HOST, upstream.as_bytes());
+    }
+    if let Some(refusal) = record.refusal {
+        fields.word("refusal", refusal);
+    }
+    if let Some(close) = &record.close {
+        if let Some(code) = close.code {
+            fields.number("close_code", code.into());
+        }
+        fields.word("closed_by", close.by.name());
+        if !close.reason.is_empty() {
+            fields.text("close_reason", MAX_REASON, close.reason);
+        }
+    }
+    if let Some(user_agent) = record.user_agent {
+        fields.text("user_agent", MAX_USER_AGENT, user_agent);
+    }
+    if let Some(referer) = record.referer {
+        fields.url("referer", MAX_REFERER, referer);
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+/// `TIME  INFO access: request GET https://host/path 200 12.345ms client=...` for a person at a terminal.
+pub(super) fn text(out: &mut Vec<u8>, record: &Record<'_>, stamp: &mut Stamp) {
+    stamp.write(out, record.at);
+    out.extend_from_slice(b"  INFO access: ");
+    out.extend_from_slice(record.kind.name().as_bytes());
+    if !record.method.is_empty() {
+        out.push(b' ');
+        Escape::word(out, MAX_HOST).push(record.method.as_bytes()).end();
+    }
+    if !record.host.is_empty() || !record.path.is_empty() {
+        out.push(b' ');
+        // Only an origin-form target stands behind its host; an absolute one names it again.
+        if record.path.is_empty() || record.path.is_origin_form() {
+            if !record.scheme.is_empty() {
+                out.extend_from_slice(record.scheme.as_bytes());
+                out.extend_from_slice(b"://");
+            }
+            Escape::word(out, MAX_HOST).push(record.host).end();
+        }
+        let mut path = Escape::word(out, MAX_PATH);
+        record.path.pieces(|piece| {
+            path.push(piece);
+        });
+        path.end();
+    }
+    if let Some(status) = record.status {
+        out.push(b' ');
+        number(out, status.into());
+    }
+    out.push(b' ');
+    millis(out, record.duration);
+    let mut fields = Text(out);
+    fields.key("client");
+    address(fields.0, record.client);
+    if let Some(peer) = record.peer {
+        fields.key("peer");
+        address(fields.0, peer);
+    }
+    if let Some(identity) = record.identity {
+        fields.word("identity", identity);
+    }
+    if let Some(version) = record.version {
+        fields.word("version", version_name(version));
+    }
+    fields.number("request_bytes", record.request_bytes);
+    fields.number("response_bytes", record.response_bytes);
+    if let Some(route) = record.route {
+        fields.quoted("route", MAX_PATH, route.as_bytes());
+    }
+    if let Some(upstream) = record.upstream {
+        fields.quoted("upstream", MAX_HOST, upstream.as_bytes());
+    }
+    if let Some(refusal) = record.refusal {
+        fields.word("refusal", refusal);
+    }
+    if let Some(close) = &record.close {
+        if let Some(code) = close.code {
+            fields.number("close_code", code.into());
+        }
+        fields.word("closed_by", close.by.name());
+        if !close.reason.is_empty() {
+            fields.quoted("close_reason", MAX_REASON, close.reason);
+        }
+    }
+    if let Some(user_agent) = record.user_agent {
+        fields.quoted("user_agent", MAX_USER_AGENT, user_agent);
+    }
+    if let Some(referer) = record.referer {
+        fields.key("referer");
+        let mut escape = Escape::quoted(fields.0, MAX_REFERER);
+        referer.pieces(|piece| {
+            escape.push(piece);
+        });
+        escape.end();
+    }
+    out.push(b'\n');
+}
+
+struct Json<'o>(&'o mut Vec<u8>);
+
+impl Json<'_> {
+    fn key(&mut self, key: &str) {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    /// One of our own words: nothing in it needs an escape.
+    fn word(&mut self, key: &str, word: &'static str) {
+        self.key(key);
+        self.0.push(b'"');
+        self.0.extend_from_slice(word.as_bytes());
+        self.0.push(b'"');
+    }
+
+    fn text(&mut self, key: &str, max: usize, value: &[u8]) {
+        self.key(key);
+        Escape::quoted(self.0, max).push(value).end();
+    }
+
+    fn url(&mut self, key: &str, max: usize, url: Redacted<'_>) {
+        self.key(key);
+        let mut escape = Escape::quoted(self.0, max);
+        url.pieces(|piece| {
+            escape.push(piece);
+        });
+        escape.end();
+    }
+
+    fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        number(self.0, value);
+    }
+
+    fn address(&mut self, key: &str, value: IpAddr) {
+        self.key(key);
+        self.0.push(b'"');
+        address(self.0, value);
+        self.0.push(b'"');
+    }
+}
+
+struct Text<'o>(&'o mut Vec<u8>);
+
+impl Text<'_> {
+    fn key(&mut self, key: &str) {
+        self.0.push(b' ');
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.push(b'=');
+    }
+
+    fn word(&mut self, key: &str, word: &'static str) {
+        self.key(key);
+        self.0.extend_from_slice(word.as_bytes());
+    }
+
+    fn quoted(&mut self, key: &str, max: usize, value: &[u8]) {
+        self.key(key);
+        Escape::quoted(self.0, max).push(value).end();
+    }
+
+    fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        number(self.0, value);
+    }
+}
+
+/// Writes bytes from outside so that they stay inside their field, on this line and out of the terminal's hands:
+/// quotes and backslashes as JSON does, control characters (C1 and DEL too) as `\u00XX`, what is not UTF-8 as U+FFFD.
+struct Escape<'o> {
+    out: &'o mut Vec<u8>,
+    left: usize,
+    cut: bool,
+    style: Style,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// Between quotes.
+    Quoted,
+    /// One word of the text format: a space would begin the next one.
+    Word,
+}
+
+impl<'o> Escape<'o> {
+    fn quoted(out: &'o mut Vec<u8>, max: usize) -> Escape<'o> {
+        out.push(b'"');
+        Escape { out, left: max, cut: false, style: Style::Quoted }
+    }
+
+    fn word(out: &'o mut Vec<u8>, max: usize) -> Escape<'o> {
+        Escape { out, left: max, cut: false, style: Style::Word }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> &mut Self {
+        let bytes = match bytes.get(..self.left) {
+            Some(head) if head.len() < bytes.len() => {
+                self.cut = true;
+                head
+            }
+            _ => bytes,
+        };
+        self.left -= bytes.len();
+        let mut rest = bytes;
+        while let Some(at) = rest.iter().position(|&b| !PLAIN[usize::from(b)]) {
+            self.out.extend_from_slice(&rest[..at]);
+            if rest[at] < 0x80 {
+                self.special(rest[at]);
+                rest = &rest[at + 1..];
+            } else {
+                let end = rest[at..].iter().position(u8::is_ascii).map_or(rest.len(), |n| at + n);
+                self.beyond_ascii(&rest[at..end]);
+                rest = &rest[end..];
+            }
+        }
+        self.out.extend_from_slice(rest);
+        self
+    }
+
+    fn special(&mut self, byte: u8) {
+        match byte {
+            b' ' if self.style == Style::Quoted => self.out.push(b' '),
+            b'"' | b'\\' => self.out.extend_from_slice(&[b'\\', byte]),
+            _ => self.escaped(byte),
+        }
+    }
+
+    fn beyond_ascii(&mut self, bytes: &[u8]) {
+        for chunk in bytes.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                match u8::try_from(character) {
+                    // C1 controls: some terminals obey U+009B as they do ESC [.
+                    Ok(byte) if byte < 0xa0 => self.escaped(byte),
+                    _ => self.out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+                }
+            }
+            // A character that we cut in two is not the client's mistake.
+            let ours = self.cut && self.left == 0;
+            if !chunk.invalid().is_empty() && !ours {
+                self.out.extend_from_slice("\u{fffd}".as_bytes());
+            }
+        }
+    }
+
+    fn escaped(&mut self, byte: u8) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+        self.out.extend_from_slice(b"\\u00");
+        self.out.extend_from_slice(&digits);
+    }
+
+    fn end(&mut self) {
+        if self.cut {
+            self.out.extend_from_slice("…".as_bytes());
+        }
+        if self.style == Style::Quoted {
+            self.out.push(b'"');
+        }
+    }
+}
+
+/// The bytes that go out as they are in either style.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0x21;
+    while byte < 0x7f {
+        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
+        byte += 1;
+    }
+    plain
+};
+
+fn version_name(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "1.0",
+        http::Version::HTTP_11 => "1.1",
+        http::Version::HTTP_2 => "2",
+        _ => "other",
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millis(out: &mut Vec<u8>, duration: Duration) {
+    let micros = micros(duration);
+    number(out, micros / 1000);
+    let rest = micros % 1000;
+    out.push(b'.');
+    out.extend_from_slice(&digits(rest, [0; 3]));
+    out.extend_from_slice(b"ms");
+}
+
+fn number(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            for (index, octet) in v4.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                number(out, octet.into());
+            }
+        }
+        IpAddr::V6(v6) => write!(out, "{v6}").expect("a Vec takes every write"),
+    }
+}
+
+/// The low decimal digits of `value`, with leading zeros.
+fn digits<const N: usize>(mut value: u64, mut out: [u8; N]) -> [u8; N] {
+    for digit in out.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    out
+}
+
+/// Writes RFC 3339 timestamps in UTC with microseconds, and works out date and time only once a second.
+#[derive(Debug, Clone)]
+pub struct Stamp {
+    second: u64,
+    /// `2026-11-22T18:00:00`
+    text: [u8; 19],
+}
+
+impl Default for Stamp {
+    fn default() -> Stamp {
+        Stamp { second: 0, text: *b"1970-01-01T00:00:00" }
+    }
+}
+
+impl Stamp {
+    /// A time before 1970 is written as 1970, one after 9999 as 9999.
+    pub fn write(&mut self, out: &mut Vec<u8>, at: SystemTime) {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if since.as_secs() != self.second {
+            self.second = since.as_secs();
+            self.text = date_time(self.second);
+        }
+        out.extend_from_slice(&self.text);
+        out.push(b'.');
+        out.extend_from_slice(&digits(since.subsec_micros().into(), [0; 6]));
+        out.push(b'Z');
+    }
+}
+
+fn date_time(second: u64) -> [u8; 19] {
+    const YEAR_9999: i64 = 253_402_300_799;
+    let second = i64::try_from(second).unwrap_or(YEAR_9999).min(YEAR_9999);
+    let at = time::OffsetDateTime::from_unix_timestamp(second).expect("1970 to 9999 is in range");
+    let mut text = *b"0000-00-00T00:00:00";
+    text[..4].copy_from_slice(&digits(at.year().unsigned_abs().into(), [0; 4]));
+    let parts = [u8::from(at.month()), at.day(), at.hour(), at.minute(), at.second()];
+    for (index, part) in parts.into_iter().enumerate() {
+        text[5 + 3 * index..7 + 3 * index].copy_from_slice(&digits(part.into(), [0; 2]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::{
+        super::{Close, ClosedBy, Kind},
+        *,
+    };
+
+    fn at() -> SystemTime {
+        UNIX_EPOCH + Duration::new(1_795_370_400, 123_456_789)
+    }
+
+    fn line(record: &Record<'_>, write: fn(&mut Vec<u8>, &Record<'_>, &mut Stamp)) -> String {
+        let mut out = Vec::new();
+        write(&mut out, record, &mut Stamp::default());
+        String::from_utf8(out).unwrap()
+    }
+
+    fn request() -> Record<'static> {
+        let mut record = Record::new(Kind::Request, at(), Ipv4Addr::new(203, 0, 113, 7).into());
+        record.peer = Some(Ipv4Addr::new(192, 0, 2, 1).into());
+        record.identity = Some("attributed");
+        record.method = "GET";
+        record.scheme = "https";
+        record.version = Some(http::Version::HTTP_2);
+        record.host = b"chat.test";
+        record.path = Redacted::new("/?token=deadbeef");
+        record.status = Some(200);
+        record.request_bytes = 12;
+        record.response_bytes = 3456;
+        record.duration = Duration::from_micros(12_034);
+        record.route = Some("/");
+        record.upstream = Some("openclaw");
+        record.user_agent = Some(b"curl/8 \"x\"");
+        record.referer = Some(Redacted::new("https://a:b@chat.test/x?token=deadbeef#y"));
+        record
+    }
+
+    #[test]
+    fn a_request_as_json() {
+        assert_eq!(
+            line(&request(), json),
+            concat!(
+                r#"{"timestamp":"2026-11-22T18:00:00.123456Z","level":"INFO","target":"access","kind":"request","#,
+                r#""client":"203.0.113.7","peer":"192.0.2.1","identity":"attributed","method":"GET","scheme":"https","#,
+                r#""version":"2","host":"chat.test","path":"/?token=***","status":200,"request_bytes":12,"#,
+                r#""response_bytes":3456,"duration_us":12034,"route":"/","upstream":"openclaw","#,
+                r#""user_agent":"curl/8 \"x\"","referer":"https://chat.test/x?token=***"}"#,
+                "\n",
+            )
+        );
+    }
+
+    #[test]
+    fn a_request_as_text() {
+        assert_eq!(
+            line(&request(), text),
+            concat!(
+                "2026-11-22T18:00:00.123456Z  INFO access: request GET https://chat.test/?token=*** 200 12.034ms ",
+                "client=203.0.113.7 peer=192.0.2.1 identity=attributed version=2 request_bytes=12 response_bytes=3456 ",
+                r#"route="/" upstream="openclaw" user_agent="curl/8 \"x\"" referer="https://chat.test/x?token=***""#,
+                "\n",
+            )
+        );
+    }
+
+    #[test]
+    fn a_websocket_says_who_closed_it_and_how() {
+        let mut record = Record::new(Kind::WebSocket, at(), Ipv6Addr::LOCALHOST.into());
+        record.close = Some(Close { code: Some(1008), by: ClosedBy::Upstream, reason: b"pairing required\n" });
+        let shown = line(&record, json);
+        assert!(shown.contains(r#""kind":"websocket","client":"::1""#), "{shown}");
+        assert!(
+            shown.contains(r#""close_code":1008,"closed_by":"upstream","close_reason":"pairing required\u000a""#),
+            "{shown}"
+        );
+        record.close = Some(Close { code: None, by: ClosedBy::Client, reason: b"" });
+        let shown = line(&record, text);
+        assert!(shown.ends_with("closed_by=client\n"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let mut record = Record::new(Kind::Handshake, at(), Ipv4Addr::LOCALHOST.into());
+        record.refusal = Some("tls_protocol_error");
+        assert_eq!(
+            line(&record, json),
+            concat!(
+                r#"{"timestamp":"2026-11-22T18:00:00.123456Z","level":"INFO","target":"access","kind":"handshake","#,
+                r#""client":"127.0.0.1","request_bytes":0,"response_bytes":0,"duration_us":0,"#,
+                r#""refusal":"tls_protocol_error"}"#,
+                "\n",
+            )
+        );
+        assert_eq!(
+            line(&record, text),
+            "2026-11-22T18:00:00.123456Z  INFO access: handshake 0.000ms client=127.0.0.1 request_bytes=0 \
+             response_bytes=0 refusal=tls_protocol_error\n"
+        );
+    }
+
+    #[test]
+    fn bytes_from_outside_stay_in_their_field() {
+        let table: [(&[u8], &str); 9] = [
+            (b"plain", r#""plain""#),
+            (b"a \"b\" \\ c", r#""a \"b\" \\ c""#),
+            (b"\x00\x1b[31m\x7f\r\n\t", r#""\u0000\u001b[31m\u007f\u000d\u000a\u0009""#),
+            ("grün €".as_bytes(), "\"grün €\""),
+            ("\u{9b}31m\u{85}".as_bytes(), r#""\u009b31m\u0085""#),
+            (b"\xff\xfe", "\"\u{fffd}\u{fffd}\""),
+            (b"a\xe2\x82b", "\"a\u{fffd}b\""),
+            (b"", r#""""#),
+            (b"\xc3\xa9\xff\"", "\"é\u{fffd}\\\"\""),
+        ];
+        for (bytes, shown) in table {
+            let mut out = Vec::new();
+            Escape::quoted(&mut out, 100).push(bytes).end();
+            assert_eq!(String::from_utf8(out).unwrap(), shown, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_space_cannot_forge_a_field_of_the_text_line() {
+        let mut record = request();
+        record.host = b"x 200 client=10.0.0.1";
+        record.path = Redacted::new("/a b");
+        let shown = line(&record, text);
+        assert!(shown.contains(r"GET https://x\u0020200\u0020client=10.0.0.1/a\u0020b 200 12.034ms "), "{shown}");
+    }
+
+    #[test]
+    fn an_absolute_target_does_not_repeat_the_host() {
+        let mut record = request();
+        record.path = Redacted::new("https://chat.test/x?y=z");
+        assert!(line(&record, text).contains(" GET https://chat.test/x?y=*** 200 "));
+    }
+
+    #[test]
+    fn a_client_does_not_choose_how_much_is_logged() {
+        let long = "é".repeat(100_000);
+        let path = format!("/{}?token=x", "a".repeat(100_000));
+        let mut record = request();
+        record.host = long.as_bytes();
+        record.user_agent = Some(long.as_bytes());
+        record.referer = Some(Redacted::new(&path));
+        record.path = Redacted::new(&path);
+        for write in [json, text] {
+            let shown = line(&record, write);
+            assert!(shown.len() < 5000, "{}", shown.len());
+            assert!(shown.contains("é…\""), "a character that was cut in two is left out");
+            assert!(!shown.contains('\u{fffd}'));
+        }
+    }
+
+    #[test]
+    fn timestamps_follow_the_calendar() {
+        let table = [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000000Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.000000Z"),
+            (4_102_444_800, "2100-01-01T00:00:00.000000Z"),
+            (u64::MAX >> 1, "9999-12-31T23:59:59.000000Z"),
+        ];
+        let mut stamp = Stamp::default();
+        for (seconds, expected) in table {
+            let Some(at) = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) else { continue };
+            let mut out = Vec::new();
+            stamp.write(&mut out, at);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+        let mut out = Vec::new();
+        stamp.write(&mut out, UNIX_EPOCH - Duration::from_secs(1));
+        assert_eq!(out, b"1970-01-01T00:00:00.000000Z");
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_is_one_json_object_on_one_line(
+            host in prop::collection::vec(any::<u8>(), 0..300),
+            path in prop::collection::vec(any::<u8>(), 0..300),
+            agent in prop::collection::vec(any::<u8>(), 0..600),
+            reason in prop::collection::vec(any::<u8>(), 0..130),
+        ) {
+            let mut record = request();
+            record.host = &host;
+            record.path = Redacted::from_bytes(&path);
+            record.user_agent = Some(&agent);
+            record.close = Some(Close { code: Some(1000), by: ClosedBy::Client, reason: &reason });
+            let shown = line(&record, json);
+            prop_assert_eq!(shown.matches('\n').count(), 1);
+            let value: serde_json::Value = serde_json::from_str(&shown).unwrap();
+            prop_assert_eq!(&value["status"], 200);
+            let shown = line(&record, text);
+            prop_assert_eq!(shown.matches('\n').count(), 1);
+            prop_assert!(!shown.trim_end_matches('\n').chars().any(char::is_control));
+            prop_assert!(shown.contains(" client=203.0.113.7 "));
+        }
+    }
+}

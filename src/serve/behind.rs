@@ -1,0 +1,89 @@
+//! One upstream with what is known of the gateway there: shared by all cores, kept over reloads.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use http::HeaderValue;
+
+use crate::{
+    config::model::{self, UpstreamKind},
+    gateway::{
+        demote::Demotions,
+        places::{self, Places},
+    },
+    headers::forwarded,
+    upstream::Upstream,
+};
+
+pub struct Behind {
+    pub upstream: Upstream,
+    /// The `Host` of D1.
+    pub endpoint: HeaderValue,
+    /// Only where an OpenClaw gateway stands.
+    pub gateway: Option<Arc<Gateway>>,
+}
+
+/// What the process has learnt of one gateway's clients.
+pub struct Gateway {
+    pub places: Places,
+    demotions: Mutex<Demotions>,
+    /// Whether any connect was refused yet: spares all other requests the lock.
+    any_refused: AtomicBool,
+    last_approved: Mutex<Option<IpAddr>>,
+}
+
+impl Behind {
+    pub fn new(config: model::Upstream, old: Option<&Behind>) -> Behind {
+        let kept =
+            old.filter(|o| o.upstream.config.endpoint == config.endpoint && o.upstream.config.kind == config.kind);
+        let gateway = match config.kind {
+            UpstreamKind::Openclaw => {
+                Some(kept.and_then(|k| k.gateway.clone()).unwrap_or_else(|| Arc::new(Gateway::new())))
+            }
+            UpstreamKind::Generic => None,
+        };
+        let endpoint = forwarded::endpoint_value(&config.endpoint).unwrap_or(const { HeaderValue::from_static("") });
+        Behind { endpoint, upstream: Upstream::new(config, kept.map(|k| k.upstream.state.clone())), gateway }
+    }
+}
+
+impl Gateway {
+    fn new() -> Gateway {
+        Gateway {
+            places: Places::new(places::Limits::default()),
+            demotions: Mutex::new(Demotions::new()),
+            any_refused: AtomicBool::new(false),
+            last_approved: Mutex::new(None),
+        }
+    }
+
+    /// The gateway refused a connect of `client`; true if that demotes it from D1 for a while.
+    pub fn refused(&self, client: IpAddr) -> bool {
+        self.any_refused.store(true, Ordering::Relaxed);
+        lock(&self.demotions).refused(client, Instant::now())
+    }
+
+    pub fn is_demoted(&self, client: IpAddr) -> bool {
+        self.any_refused.load(Ordering::Relaxed) && lock(&self.demotions).until(client, Instant::now()).is_some()
+    }
+
+    /// A D1 connect was approved from here: the address that a fence should name.
+    pub fn approved(&self, client: IpAddr) {
+        *lock(&self.last_approved) = Some(client);
+    }
+
+    pub fn last_approved(&self) -> Option<IpAddr> {
+        *lock(&self.last_approved)
+    }
+}
+
+/// What these locks guard is valid at every step, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,241 @@
+//! One client connection: HTTP/1.1 or HTTP/2 by hyper, deadlines by [`super::io`], stages by the core.
+
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
+
+use http::HeaderValue;
+use hyper::{rt::Executor, server::conn, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::{Instant, Sleep};
+
+use super::{
+    core::{Core, Counted, Stage},
+    exchange,
+    io::{ClientIo, Deadlines, Phase, Transport},
+    redirect,
+    refusal::{Reason, Refusal},
+    snapshot::Snapshot,
+};
+use crate::{config::model::ListenerKind, headers::forwarded, listen::Permit};
+
+/// What a request needs to know of the connection it came on.
+pub struct Client {
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub kind: ListenerKind,
+    pub sni: Option<Arc<str>>,
+    pub h2: bool,
+    pub phase: Arc<Phase>,
+    /// The peer's address as X-Forwarded-For wants it: made once for all requests of the connection.
+    pub peer_value: HeaderValue,
+    /// Requests under way; more than one only on HTTP/2.
+    active: Cell<usize>,
+    /// The site of `sni` in the configuration of that generation.
+    sni_site: Cell<Option<(*const Snapshot, Option<usize>)>>,
+    /// Held until connection and tunnel are both gone.
+    _permit: Permit,
+}
+
+impl Client {
+    pub fn https(&self) -> bool {
+        self.kind == ListenerKind::Https
+    }
+
+    pub fn begin(&self) {
+        self.active.set(self.active.get() + 1);
+        self.phase.serving();
+    }
+
+    pub fn end(&self) {
+        self.active.set(self.active.get() - 1);
+        if self.active.get() == 0 {
+            self.phase.idle();
+        }
+    }
+
+    pub fn tunnel_ended(&self) {
+        if self.h2 {
+            self.end();
+        }
+    }
+
+    /// The site `host` belongs to. RFC 9110 §7.4: one that is not the SNI's is misdirected.
+    pub fn site(&self, snapshot: &Snapshot, host: &str) -> Result<usize, Refusal> {
+        let site = snapshot.site(host).ok_or(Reason::Misdirected)?;
+        if self.kind != ListenerKind::Https {
+            return Ok(site);
+        }
+        let of_sni = match self.sni_site.get() {
+            Some((of, index)) if std::ptr::eq(of, snapshot) => index,
+            _ => {
+                // Without SNI the first site's certificate was shown; an address as Host may find it too.
+                let index = self.sni.as_ref().map_or(Some(site), |sni| snapshot.site(sni));
+                if self.sni.is_some() {
+                    self.sni_site.set(Some((snapshot, index)));
+                }
+                index
+            }
+        };
+        if of_sni == Some(site) { Ok(site) } else { Err(Reason::Misdirected.into()) }
+    }
+}
+
+/// A connection whose transport is ready.
+pub struct Incoming {
+    pub transport: Transport,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    pub kind: ListenerKind,
+    pub sni: Option<Arc<str>>,
+    pub h2: bool,
+    pub permit: Permit,
+}
+
+/// Serves the connection until it ends.
+pub async fn serve(core: Rc<Core>, incoming: Incoming) {
+    let shared = core.shared.clone();
+    let _counted = Counted::new(&shared.counts.connections);
+    let snapshot = core.snapshot();
+    let limits = &snapshot.config.limits;
+    let phase = Arc::new(Phase::new(Instant::now()));
+    let h2 = incoming.h2;
+    let deadlines = Deadlines { idle: limits.idle_timeout, head: (!h2).then_some(limits.header_timeout) };
+    let io = TokioIo::new(ClientIo::new(incoming.transport, phase.clone(), deadlines));
+    let client = Rc::new(Client {
+        peer: incoming.peer,
+        local: incoming.local,
+        kind: incoming.kind,
+        sni: incoming.sni,
+        h2,
+        phase: phase.clone(),
+        peer_value: forwarded::client_value(incoming.peer.ip()),
+        active: Cell::new(0),
+        sni_site: Cell::new(None),
+        _permit: incoming.permit,
+    });
+    let service = {
+        let core = core.clone();
+        let client = client.clone();
+        service_fn(move |request| {
+            let core = core.clone();
+            let client = client.clone();
+            async move {
+                Ok::<_, Infallible>(if client.kind == ListenerKind::Redirect {
+                    redirect::serve(core, client, request).await
+                } else {
+                    exchange::serve(core, client, request).await
+                })
+            }
+        })
+    };
+    let result = if h2 {
+        let mut builder = conn::http2::Builder::new(LocalExec);
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.h2_streams)
+            .max_header_list_size(limits.header_block.try_into().unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(limits.h2_resets)
+            .max_local_error_reset_streams(limits.h2_resets)
+            .initial_stream_window_size(H2_STREAM_WINDOW)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .max_send_buf_size(H2_SEND_BUFFER)
+            .enable_connect_protocol();
+        let connection = builder.serve_connection(io, service);
+        let connection = pin!(connection);
+        drive(&core, &client, connection, conn::http2::Connection::graceful_shutdown).await
+    } else {
+        let mut builder = conn::http1::Builder::new();
+        builder
+            .header_read_timeout(None)
+            .max_headers(limits.header_fields)
+            .max_buf_size((limits.header_block + limits.request_line).max(8192))
+            .half_close(false);
+        let connection = builder.serve_connection(io, service).with_upgrades();
+        let connection = pin!(connection);
+        drive(&core, &client, connection, conn::http1::UpgradeableConnection::graceful_shutdown).await
+    };
+    if let Err(error) = result {
+        ended_badly(&core, &client, &error);
+    }
+    if phase.head_timed_out() {
+        super::log_unserved(&core, &client, 408, "http_request_timeout");
+    }
+}
+
+/// HTTP/2 flow control: a stream may have 256 KiB under way, a connection 1 MiB; enough for 100 MB/s at 10 ms.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+const H2_SEND_BUFFER: usize = 256 * 1024;
+
+/// Polls the connection and passes on the core's stages: at `Draining` it finishes what is under way, at `Closing` it
+/// is dropped.
+async fn drive<C, E>(
+    core: &Rc<Core>,
+    client: &Client,
+    mut connection: Pin<&mut C>,
+    graceful: impl Fn(Pin<&mut C>),
+) -> Result<(), E>
+where
+    C: Future<Output = Result<(), E>>,
+{
+    let listening = core.listen();
+    let mut told = false;
+    let mut closing: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        listening.register(cx);
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            if !told && (core.stage() != Stage::Serving || client.phase.idle_expired()) {
+                told = true;
+                graceful(connection.as_mut());
+                continue;
+            }
+            break;
+        }
+        if core.stage() == Stage::Closing {
+            // Tunnels over HTTP/2 say goodbye through this connection first.
+            let wait = closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(super::tunnel::CLOSE_GRACE)));
+            if client.active.get() == 0 && !client.h2 || wait.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// What hyper answered or ended by itself never reached the service: it is recorded from the connection's error.
+fn ended_badly(core: &Core, client: &Client, error: &hyper::Error) {
+    if error.is_parse_too_large() {
+        super::log_unserved(core, client, 431, Reason::HeaderTooLarge.row().name);
+    } else if error.is_parse() && !client.h2 {
+        super::log_unserved(core, client, 400, "http_request_error");
+    } else if error.is_parse() || error.is_user() {
+        tracing::debug!(%error, peer = %client.peer, "connection ended");
+    }
+}
+
+/// hyper's tasks stay on this core.
+#[derive(Clone, Copy)]
+struct LocalExec;
+
+impl<F> Executor<F> for LocalExec
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}

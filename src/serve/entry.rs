@@ -1,0 +1,104 @@
+//! From an accepted socket to a connection that can be served: PROXY protocol, TLS.
+
+use std::{net::SocketAddr, rc::Rc, time::SystemTime};
+
+use tokio::{net::TcpStream, time::Instant};
+
+use super::{
+    access::{self, Record},
+    connection::{self, Incoming},
+    core::Core,
+    io::Transport,
+};
+use crate::{
+    config::model::{Listener, ListenerKind},
+    listen::{Accepted, OverLimit, proxy_protocol},
+    tls::{Alpn, HandshakeError},
+};
+
+pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accepted: Accepted) {
+    let Accepted { mut stream, mut peer, mut permit, over } = accepted;
+    let snapshot = core.snapshot();
+    let limits = &snapshot.config.limits;
+    let mut over = over;
+    if listener.proxy_protocol_from.iter().any(|n| n.contains(&peer.ip())) {
+        let deadline = Instant::now() + limits.header_timeout;
+        match proxy_protocol::read_header(&mut stream, deadline).await {
+            Ok(Some(source)) => {
+                peer = SocketAddr::new(source.ip().to_canonical(), source.port());
+                if let Err(full) = permit.charge(peer.ip()) {
+                    over = Some(full);
+                }
+            }
+            // LOCAL: the balancer's own health check.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(%peer, %error, "PROXY protocol");
+                return;
+            }
+        }
+    }
+    if let Some(over) = over {
+        if listener.kind != ListenerKind::Https {
+            answer_over_limit(stream, over).await;
+        }
+        return;
+    }
+    let incoming = match listener.kind {
+        ListenerKind::Http | ListenerKind::Redirect => Incoming {
+            transport: Transport::Plain(stream),
+            peer,
+            local,
+            kind: listener.kind,
+            sni: None,
+            h2: false,
+            permit,
+        },
+        ListenerKind::Https => {
+            let deadline = Instant::now() + limits.handshake_timeout;
+            match core.shared.tls.accept(stream, deadline).await {
+                Ok(tls) => Incoming {
+                    transport: Transport::Tls(Box::new(tls.stream)),
+                    peer,
+                    local,
+                    kind: listener.kind,
+                    sni: tls.sni,
+                    h2: tls.alpn == Alpn::H2,
+                    permit,
+                },
+                Err(error) => {
+                    failed(&core, peer, &error);
+                    return;
+                }
+            }
+        }
+    };
+    drop(snapshot);
+    connection::serve(core, incoming).await;
+}
+
+fn failed(core: &Core, peer: SocketAddr, error: &HandshakeError) {
+    tracing::debug!(%peer, %error, "TLS handshake failed");
+    let mut record = Record::new(access::Kind::Handshake, SystemTime::now(), peer.ip());
+    record.refusal = Some(error.name());
+    core.log(&record);
+}
+
+/// Says 429 or 503 to a connection that is one too many, and closes it.
+async fn answer_over_limit(mut stream: TcpStream, over: OverLimit) {
+    use tokio::io::AsyncWriteExt;
+    let line: &[u8] = match over {
+        OverLimit::Client => {
+            b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 10\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        }
+        OverLimit::Total => {
+            b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 10\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        }
+    };
+    // Whoever does not take these few bytes does not get them.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), async {
+        stream.write_all(line).await?;
+        stream.shutdown().await
+    })
+    .await;
+}

@@ -1,0 +1,245 @@
+//! What must happen once an exchange is over, however it ended: the connection back to its pool, the record written.
+
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::{
+    access::{self, ClosedBy, Record, Redacted},
+    body::{RequestBody, Upload},
+    connection::Client,
+    core::Core,
+    exchange,
+    refusal::{Refusal, Side},
+    tunnel::Ended,
+};
+use crate::{gateway::frames, headers::identity::Identity, upstream::pool};
+
+/// Travels with the answer's body; its drop is the end of the exchange.
+pub struct Finish {
+    core: Rc<Core>,
+    client: Rc<Client>,
+    started: Instant,
+    /// `None` until there is an answer.
+    status: Option<StatusCode>,
+    sent: u64,
+    upload: Option<Rc<Upload>>,
+    lease: Option<(pool::Key, pool::Connection<RequestBody>)>,
+    complete: bool,
+    failure: Option<&'static str>,
+    /// `None` when nobody wants access records.
+    noted: Option<Noted>,
+}
+
+/// What the record will say of the request.
+struct Noted {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    client: IpAddr,
+    identity: Option<Identity>,
+    route: Option<Arc<str>>,
+    upstream: Option<Arc<str>>,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+}
+
+impl Finish {
+    pub fn new(core: Rc<Core>, client: Rc<Client>, request: &Request<Incoming>) -> Finish {
+        client.begin();
+        core.shared.counts.requests.fetch_add(1, Ordering::Relaxed);
+        let noted = core.logs_access().then(|| Noted {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            host: None,
+            client: client.peer.ip(),
+            identity: None,
+            route: None,
+            upstream: None,
+            user_agent: request.headers().get(header::USER_AGENT).cloned(),
+            referer: request.headers().get(header::REFERER).cloned(),
+        });
+        Finish {
+            core,
+            client,
+            started: Instant::now(),
+            status: None,
+            sent: 0,
+            upload: None,
+            lease: None,
+            complete: false,
+            failure: None,
+            noted,
+        }
+    }
+
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub fn host(&mut self, host: &HeaderValue) {
+        if let Some(noted) = &mut self.noted {
+            noted.host = Some(host.clone());
+        }
+    }
+
+    pub fn route(&mut self, route: &Arc<str>, upstream: &Arc<str>) {
+        if let Some(noted) = &mut self.noted {
+            noted.route = Some(route.clone());
+            noted.upstream = Some(upstream.clone());
+        }
+    }
+
+    pub fn client(&mut self, address: IpAddr) {
+        if let Some(noted) = &mut self.noted {
+            noted.client = address;
+        }
+    }
+
+    pub fn identity(&mut self, identity: Identity) {
+        if let Some(noted) = &mut self.noted {
+            noted.identity = Some(identity);
+        }
+    }
+
+    pub fn upload(&mut self, upload: Option<Rc<Upload>>) {
+        self.upload = upload;
+    }
+
+    pub fn upload_unfinished(&self) -> bool {
+        self.upload.as_ref().is_some_and(|u| !u.done.get())
+    }
+
+    /// The connection the answer comes on.
+    pub fn lease(&mut self, key: pool::Key, connection: pool::Connection<RequestBody>) {
+        self.lease = Some((key, connection));
+    }
+
+    /// That connection is not to be used again.
+    pub fn drop_lease(&mut self) {
+        self.lease = None;
+    }
+
+    pub fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    pub fn refused(&mut self, refusal: &Refusal) {
+        let row = &refusal.row;
+        self.failure = Some(row.name);
+        if row.side == Side::Us {
+            tracing::warn!(reason = row.name, detail = refusal.detail.as_deref(), "refused");
+        }
+    }
+
+    pub fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// The answer's last byte has been handed over.
+    pub fn complete(&mut self) {
+        if self.complete {
+            return;
+        }
+        self.complete = true;
+        if let Some((key, connection)) = self.lease.take()
+            && !self.upload_unfinished()
+        {
+            self.core.pool.put(key, connection, std::time::Instant::now());
+        }
+    }
+
+    pub fn upstream_failed(&mut self) {
+        self.failure = Some("http_response_incomplete");
+        self.lease = None;
+    }
+
+    /// The exchange becomes a tunnel: the record is written at the tunnel's end.
+    pub fn for_tunnel(&mut self) -> TunnelRecord {
+        TunnelRecord { core: self.core.clone(), client: self.client.clone(), noted: self.noted.take() }
+    }
+}
+
+/// The record of a tunnel that is still open.
+pub struct TunnelRecord {
+    core: Rc<Core>,
+    client: Rc<Client>,
+    noted: Option<Noted>,
+}
+
+impl TunnelRecord {
+    pub fn end(self, ended: &Ended, duration: Duration) {
+        let Some(noted) = &self.noted else { return };
+        let mut record = noted.record(access::Kind::WebSocket, &self.client);
+        record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        record.request_bytes = ended.from_client;
+        record.response_bytes = ended.from_upstream;
+        record.duration = duration;
+        record.close = match (ended.goodbye, &ended.close) {
+            (Some(goodbye), _) => Some(access::Close {
+                code: Some(goodbye.code()),
+                by: ClosedBy::Proxy,
+                reason: goodbye.reason().as_bytes(),
+            }),
+            (None, Some((by, close))) => Some(access::Close {
+                code: close.code,
+                by: match by {
+                    frames::Side::Client => ClosedBy::Client,
+                    frames::Side::Gateway => ClosedBy::Upstream,
+                },
+                reason: close.reason.as_bytes(),
+            }),
+            (None, None) => None,
+        };
+        self.core.log(&record);
+    }
+}
+
+impl Noted {
+    fn record(&self, kind: access::Kind, client: &Client) -> Record<'_> {
+        let mut record = Record::new(kind, SystemTime::now(), self.client);
+        record.peer = (client.peer.ip() != self.client).then(|| client.peer.ip());
+        record.identity = self.identity.map(Identity::name);
+        record.method = self.method.as_str();
+        record.scheme = if client.https() { "https" } else { "http" };
+        record.version = Some(if client.h2 { Version::HTTP_2 } else { self.version });
+        record.host = self.host.as_ref().map_or(b"", HeaderValue::as_bytes);
+        record.path = Redacted::new(self.uri.path_and_query().map_or("*", PathAndQuery::as_str));
+        record.route = self.route.as_deref();
+        record.upstream = self.upstream.as_deref();
+        record.user_agent = self.user_agent.as_ref().map(HeaderValue::as_bytes);
+        record.referer = self.referer.as_ref().map(|r| Redacted::from_bytes(r.as_bytes()));
+        record
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let unanswered = self.status.is_none() && self.noted.is_some();
+        let cut_short = !self.complete && self.lease.is_some();
+        if self.failure.is_none() && (unanswered || cut_short) {
+            self.failure = Some("client_aborted");
+        }
+        if let Some(noted) = &self.noted {
+            let mut record = noted.record(access::Kind::Request, &self.client);
+            record.status = self.status.map(|s| s.as_u16());
+            record.refusal = self.failure;
+            record.request_bytes = exchange::uploaded(self.upload.as_ref());
+            record.response_bytes = self.sent;
+            record.duration = self.started.elapsed();
+            self.core.log(&record);
+        }
+        self.core.shared.counts.requests.fetch_sub(1, Ordering::Relaxed);
+        self.core.shared.counts.served.fetch_add(1, Ordering::Relaxed);
+        self.client.end();
+    }
+}

@@ -1,0 +1,350 @@
+//! Every way a request can fail, and the one table that turns it into status, header, label and page.
+
+use std::{borrow::Cow, fmt::Write, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    headers::{authority::HostError, hop::FramingError, identity, method},
+    route::path::PathError,
+    upstream::{Away, ConnectError},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Upstream,
+    Us,
+}
+
+/// Why a request got an answer of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    HostInvalid,
+    Misdirected,
+    RequestLineTooLong,
+    HeaderTooLarge,
+    BodyTooLarge,
+    BodyTooSlow,
+    ForeignOrigin,
+    ChallengeUnknown,
+    UpgradeInvalid,
+    TooManyHeld,
+    HoldOver,
+    PlacesFull,
+    ConnectionRefused,
+    ConnectionTimeout,
+    DnsError,
+    Unreachable,
+    SourceAddress,
+    Exhausted,
+    ResponseIncomplete,
+    ResponseInvalid,
+    ResponseTimeout,
+    UpgradeFailed,
+    AttributionRequired,
+    Overloaded,
+    Draining,
+    Internal,
+}
+
+/// What the table says of one reason.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    pub status: StatusCode,
+    pub side: Side,
+    /// Stable: logs, metrics and the JSON answer carry it.
+    pub name: &'static str,
+    /// The error type of RFC 9209 §2.3 for `Proxy-Status`.
+    pub error: &'static str,
+    pub text: &'static str,
+}
+
+impl Reason {
+    pub const fn row(self) -> Row {
+        use Reason::*;
+        use Side::*;
+        let (status, side, name, error, text) = match self {
+            HostInvalid => (400, Client, "host_invalid", "http_request_error", "The request names no valid host."),
+            Misdirected => {
+                (421, Client, "misdirected", "http_request_denied", "This server does not serve that host here.")
+            }
+            RequestLineTooLong => {
+                (414, Client, "request_line_too_long", "http_request_error", "The request line is too long.")
+            }
+            HeaderTooLarge => {
+                (431, Client, "header_too_large", "http_request_error", "The request's header fields are too large.")
+            }
+            BodyTooLarge => (
+                413,
+                Client,
+                "body_too_large",
+                "http_request_error",
+                "The request body is larger than this place accepts.",
+            ),
+            BodyTooSlow => (408, Client, "body_too_slow", "http_request_error", "The request body came too slowly."),
+            ForeignOrigin => {
+                (403, Client, "foreign_origin", "http_request_denied", "Only pages of this server itself may ask here.")
+            }
+            ChallengeUnknown => {
+                (404, Client, "challenge_unknown", "http_request_denied", "No such challenge is pending.")
+            }
+            UpgradeInvalid => {
+                (400, Client, "upgrade_invalid", "http_request_error", "The request for a WebSocket is not acceptable.")
+            }
+            TooManyHeld => (
+                503,
+                Upstream,
+                "too_many_held",
+                "destination_unavailable",
+                "The gateway is away and too many requests wait for it already.",
+            ),
+            HoldOver => (
+                503,
+                Upstream,
+                "destination_unavailable",
+                "destination_unavailable",
+                "The gateway is away. It may be restarting: try again in a moment.",
+            ),
+            PlacesFull => (
+                503,
+                Upstream,
+                "places_full",
+                "connection_limit_reached",
+                "Too many connections to the gateway are still logging in. Try again in a moment.",
+            ),
+            ConnectionRefused => {
+                (502, Upstream, "connection_refused", "connection_refused", "The gateway refused the connection.")
+            }
+            ConnectionTimeout => (
+                504,
+                Upstream,
+                "connection_timeout",
+                "connection_timeout",
+                "The gateway did not accept the connection in time.",
+            ),
+            DnsError => (502, Upstream, "dns_error", "dns_error", "The upstream's name could not be looked up."),
+            Unreachable => (
+                502,
+                Upstream,
+                "destination_ip_unroutable",
+                "destination_ip_unroutable",
+                "The upstream cannot be reached.",
+            ),
+            SourceAddress => (
+                503,
+                Us,
+                "source_address",
+                "proxy_configuration_error",
+                "The address 127.0.0.2, from which attributed requests reach the gateway, cannot be used on this machine.",
+            ),
+            Exhausted => (503, Us, "exhausted", "proxy_internal_error", "The proxy has no descriptor or port left."),
+            ResponseIncomplete => (
+                502,
+                Upstream,
+                "http_response_incomplete",
+                "http_response_incomplete",
+                "The gateway closed the connection before it answered.",
+            ),
+            ResponseInvalid => (
+                502,
+                Upstream,
+                "http_protocol_error",
+                "http_protocol_error",
+                "The gateway's answer was not valid HTTP.",
+            ),
+            ResponseTimeout => {
+                (504, Upstream, "http_response_timeout", "http_response_timeout", "The gateway did not answer in time.")
+            }
+            UpgradeFailed => (
+                502,
+                Upstream,
+                "http_upgrade_failed",
+                "http_upgrade_failed",
+                "The gateway did not switch to WebSocket properly.",
+            ),
+            AttributionRequired => (
+                403,
+                Upstream,
+                "proxy_attribution_required",
+                "destination_unavailable",
+                "The gateway does not yet trust this proxy to say who is asking. On the server, run:",
+            ),
+            Overloaded => {
+                (503, Us, "overloaded", "connection_limit_reached", "Too many connections. Try again in a moment.")
+            }
+            Draining => (503, Us, "draining", "proxy_internal_error", "The proxy is stopping."),
+            Internal => (
+                500,
+                Us,
+                "proxy_internal_error",
+                "proxy_internal_error",
+                "Something went wrong in the proxy; its log says more.",
+            ),
+        };
+        let Ok(status) = StatusCode::from_u16(status) else { panic!("the table holds valid status codes") };
+        Row { status, side, name, error, text }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub row: Row,
+    /// What was wrong with this very request; shown to the client, so never a secret.
+    pub detail: Option<Cow<'static, str>>,
+    pub retry_after: Option<Duration>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        let retry_after = match reason {
+            Reason::HoldOver | Reason::TooManyHeld | Reason::PlacesFull => Some(Duration::from_secs(5)),
+            Reason::Overloaded | Reason::Exhausted | Reason::Draining => Some(Duration::from_secs(10)),
+            _ => None,
+        };
+        Refusal { row: reason.row(), detail: None, retry_after }
+    }
+}
+
+impl Refusal {
+    pub fn because(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal { detail: Some(detail.into()), ..reason.into() }
+    }
+
+    pub fn from_away(away: &Away) -> Refusal {
+        Refusal::from(match away {
+            Away::HoldOver => Reason::HoldOver,
+            Away::TooManyHeld => Reason::TooManyHeld,
+            Away::Connect(error) => match error {
+                ConnectError::Refused { .. } => Reason::ConnectionRefused,
+                ConnectError::Timeout { .. } => Reason::ConnectionTimeout,
+                ConnectError::Lookup { .. } => Reason::DnsError,
+                ConnectError::SourceAddress { .. } => Reason::SourceAddress,
+                ConnectError::Unreachable { .. } => Reason::Unreachable,
+                ConnectError::Exhausted { .. } => Reason::Exhausted,
+            },
+        })
+    }
+
+    /// The answer: a page for browsers, JSON for the others.
+    pub fn response(&self, html: bool) -> Response<Bytes> {
+        let row = &self.row;
+        let (kind, body) =
+            if html { ("text/html; charset=utf-8", self.page(row)) } else { ("application/json", self.json(row)) };
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = row.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if kind.starts_with("text/html") {
+            const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+            headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+        }
+        let status = format!("clawgate; error={}", row.error);
+        headers.insert(PROXY_STATUS, status.try_into().expect("error types are tokens"));
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, after.as_secs().into());
+        }
+        if row.status == StatusCode::METHOD_NOT_ALLOWED {
+            // RFC 9110 §15.5.6 wants the methods that do work.
+            const ALLOW: HeaderValue = HeaderValue::from_static(method::ALLOW);
+            headers.insert(header::ALLOW, ALLOW);
+        }
+        response
+    }
+
+    fn json(&self, row: &Row) -> String {
+        let mut object = serde_json::json!({
+            "status": row.status.as_u16(),
+            "error": row.name,
+            "message": row.text,
+        });
+        if let Some(detail) = &self.detail {
+            object["detail"] = detail.as_ref().into();
+        }
+        let mut text = object.to_string();
+        text.push('\n');
+        text
+    }
+
+    fn page(&self, row: &Row) -> String {
+        let title = row.status.canonical_reason().unwrap_or("Error");
+        let mut page = String::with_capacity(1024);
+        let _ = write!(
+            page,
+            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width\"><title>{code} {title}</title>\
+             <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:12vh auto;padding:0 1em}}\
+             code{{display:block;padding:.7em;background:#8882;overflow-wrap:anywhere}}\
+             small{{opacity:.7}}</style><h1>{title}</h1><p>{text}</p>",
+            code = row.status.as_u16(),
+            text = Escaped(row.text),
+        );
+        if let Some(detail) = &self.detail {
+            let _ = write!(page, "<code>{}</code>", Escaped(detail));
+        }
+        let _ = writeln!(page, "<p><small>{} {} &middot; clawgate</small></p></html>", row.status.as_u16(), row.name);
+        page
+    }
+}
+
+impl Refusal {
+    /// The request itself is at fault; the room that found out knows status and name.
+    fn malformed(status: StatusCode, name: &'static str, detail: String) -> Refusal {
+        let text = "The request is not acceptable.";
+        let row = Row { status, side: Side::Client, name, error: "http_request_error", text };
+        Refusal { row, detail: Some(detail.into()), retry_after: None }
+    }
+}
+
+impl From<HostError> for Refusal {
+    fn from(error: HostError) -> Self {
+        Refusal::malformed(error.status(), error.name(), error.to_string())
+    }
+}
+
+impl From<PathError> for Refusal {
+    fn from(error: PathError) -> Self {
+        Refusal::malformed(error.status(), error.name(), error.to_string())
+    }
+}
+
+impl From<FramingError> for Refusal {
+    fn from(error: FramingError) -> Self {
+        Refusal::malformed(error.status(), error.name(), error.to_string())
+    }
+}
+
+impl From<identity::Refused> for Refusal {
+    fn from(refused: identity::Refused) -> Self {
+        let text = "The gateway must not be asked on behalf of this client.";
+        let row =
+            Row { status: refused.status(), side: Side::Us, name: refused.name(), error: "http_request_denied", text };
+        Refusal { row, detail: Some(refused.to_string().into()), retry_after: None }
+    }
+}
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+pub fn wants_html(request: &HeaderMap) -> bool {
+    request.get(header::ACCEPT).is_some_and(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
+}
+
+struct Escaped<'a>(&'a str);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '&' => f.write_str("&amp;")?,
+                '"' => f.write_str("&quot;")?,
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}

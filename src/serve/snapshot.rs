@@ -1,0 +1,92 @@
+//! One configuration, compiled for look-ups: immutable, swapped whole, loaded once a request.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::behind::Behind;
+use crate::{
+    config::{
+        Config,
+        model::{IdentityRule, ListenerKind, Policy, Site, UpstreamId},
+    },
+    route,
+};
+
+pub struct Snapshot {
+    pub config: Arc<Config>,
+    /// In the order of `config.upstreams`.
+    pub behind: Vec<Arc<Behind>>,
+    sites: Vec<route::Table>,
+    exact: HashMap<Box<str>, usize>,
+    /// Keyed by what follows `*.`.
+    wildcard: HashMap<Box<str>, usize>,
+    /// Where a redirect leads; `None` is the default port.
+    pub https_port: Option<u16>,
+}
+
+/// Where one request goes and under which rules.
+pub struct Target<'a> {
+    pub policy: &'a Policy,
+    pub upstream: UpstreamId,
+    pub rewrite: Option<&'a route::Rewrite>,
+    /// The configured path, or `*` for the site itself.
+    pub route: &'a Arc<str>,
+}
+
+impl Snapshot {
+    pub fn new(config: Arc<Config>, behind: Vec<Arc<Behind>>) -> Snapshot {
+        let mut exact = HashMap::new();
+        let mut wildcard = HashMap::new();
+        for (index, site) in config.sites.iter().enumerate() {
+            for host in &site.hosts {
+                match host.wildcard_suffix() {
+                    Some(suffix) => wildcard.insert(suffix.into(), index),
+                    None => exact.insert(host.as_str().into(), index),
+                };
+            }
+        }
+        let sites = config.sites.iter().map(route::Table::new).collect();
+        let https = config.listeners.iter().find(|l| l.kind == ListenerKind::Https);
+        let https_port = https.map(|l| l.address.port()).filter(|p| *p != 443);
+        Snapshot { config, behind, sites, exact, wildcard, https_port }
+    }
+
+    /// The site a host name belongs to. `host` is lower case, without port, brackets and trailing dot.
+    pub fn site(&self, host: &str) -> Option<usize> {
+        if let Some(index) = self.exact.get(host) {
+            return Some(*index);
+        }
+        if self.wildcard.is_empty() {
+            return None;
+        }
+        let (label, suffix) = host.split_once('.')?;
+        if label.is_empty() { None } else { self.wildcard.get(suffix).copied() }
+    }
+
+    pub fn target<'a>(&'a self, site: usize, host: &str, path: &str) -> Target<'a> {
+        let config: &Site = &self.config.sites[site];
+        match self.sites[site].find(host, path) {
+            Some(index) => {
+                let route = &config.routes[index];
+                let rewrite = self.sites[site].rewrite(index);
+                Target { policy: &route.policy, upstream: route.upstream, rewrite, route: &route.name }
+            }
+            None => {
+                static WHOLE_SITE: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "*".into());
+                Target { policy: &config.policy, upstream: config.upstream, rewrite: None, route: &WHOLE_SITE }
+            }
+        }
+    }
+
+    /// Policies that give D1 to anyone who is not a browser: worth a warning at every start.
+    pub fn unfenced(&self) -> Vec<&Site> {
+        let open = |p: &Policy| p.identity != IdentityRule::Attributed && p.clients.is_empty();
+        let sites = self.config.sites.iter();
+        sites
+            .filter(|s| {
+                let openclaw = |id: UpstreamId| self.behind[id.0].gateway.is_some();
+                (open(&s.policy) && openclaw(s.upstream))
+                    || s.routes.iter().any(|r| open(&r.policy) && openclaw(r.upstream))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,160 @@
+//! From a request for a WebSocket to a tunnel: h1 Upgrade and h2 extended CONNECT (RFC 8441) both become an h1 Upgrade.
+
+use std::rc::Rc;
+
+use base64::Engine;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::{body::Incoming, upgrade::Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::{
+    admitted::{Admitted, Asked},
+    body::RequestBody,
+    connection::Client,
+    core::{Core, Counted},
+    exchange::{self, Answer, Judged},
+    finish::Finish,
+    gateway_answer,
+    io::ClientIo,
+    refusal::{Reason, Refusal},
+    tunnel::{self, Ended, Watching},
+};
+use crate::{
+    gateway::places::Place,
+    headers::{hop, identity::Identity, policy},
+    upstream::pool::UpstreamIo,
+};
+
+pub async fn upgrade(
+    core: &Rc<Core>,
+    client: &Rc<Client>,
+    mut request: Request<Incoming>,
+    judged: &Judged<'_>,
+    asked: Asked,
+    finish: &mut Finish,
+) -> Result<Answer, Refusal> {
+    let from_client = hyper::upgrade::on(&mut request);
+    let mut request = request.map(|_| RequestBody::Empty);
+    let key = if client.h2 { Some(become_h1(&mut request)?) } else { None };
+    hop::ask_websocket(request.headers_mut());
+
+    let place = place(judged).await?;
+    let mut connection = exchange::fresh(judged, true).await?;
+    let sending = connection.sender.send_request(request);
+    let sent = match judged.target.policy.response_timeout {
+        Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
+        None => sending.await,
+    };
+    let mut response = sent.map_err(|error| exchange::refusal_of(&error))?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return exchange::receive(response, judged, finish).await;
+    }
+    if !switched_properly(&response, key.as_ref()) {
+        return Err(Reason::UpgradeFailed.into());
+    }
+    let from_upstream = hyper::upgrade::on(&mut response);
+    let mut answer = Response::new(Bytes::new());
+    *answer.headers_mut() = std::mem::take(response.headers_mut());
+    hop::strip_response(StatusCode::SWITCHING_PROTOCOLS, answer.headers_mut()).map_err(|_| Reason::UpgradeFailed)?;
+    policy::apply(answer.headers_mut(), &judged.target.policy.response_headers);
+    if client.h2 {
+        // RFC 8441 §5: a 2xx takes the place of 101, and the accept key has no meaning.
+        *answer.status_mut() = StatusCode::OK;
+        answer.headers_mut().remove(header::SEC_WEBSOCKET_ACCEPT);
+    } else {
+        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        hop::ask_websocket(answer.headers_mut());
+    }
+    let watching = Watching {
+        client: judged.client,
+        place,
+        gateway: judged.behind.gateway.clone(),
+        loopback: judged.identity == Identity::Loopback,
+        attributed: gateway_answer::why_attributed(judged.rule, judged.client),
+        host: judged.host.to_str().unwrap_or_default().into(),
+    };
+    let record = finish.for_tunnel();
+    let admitted = Admitted::new(asked, judged);
+    let core = core.clone();
+    let client = client.clone();
+    if client.h2 {
+        // Its connection is in use for as long as the tunnel is open.
+        client.begin();
+    }
+    tokio::task::spawn_local(async move {
+        let shared = core.shared.clone();
+        let _counted = Counted::new(&shared.counts.tunnels);
+        let started = Instant::now();
+        let (Ok(from_client), Ok(from_upstream)) = (from_client.await, from_upstream.await) else {
+            record.end(&Ended::default(), started.elapsed());
+            client.tunnel_ended();
+            return;
+        };
+        if !client.h2 {
+            client.phase.tunnel();
+        }
+        let ended = join(core.clone(), from_client, from_upstream, watching, admitted).await;
+        record.end(&ended, started.elapsed());
+        client.tunnel_ended();
+    });
+    Ok(Answer::Whole(answer))
+}
+
+/// Takes the streams out of hyper's hands, with what it had read ahead.
+async fn join(
+    core: Rc<Core>,
+    from_client: Upgraded,
+    from_upstream: Upgraded,
+    watching: Watching,
+    admitted: Admitted,
+) -> Ended {
+    let check = {
+        let core = core.clone();
+        move || admitted.still_holds(&core, &core.snapshot())
+    };
+    let upstream = match from_upstream.downcast::<TokioIo<UpstreamIo>>() {
+        Ok(parts) => (parts.io.into_inner(), parts.read_buf),
+        // The upstream side is always a stream of ours.
+        Err(_) => return Ended::default(),
+    };
+    match from_client.downcast::<TokioIo<ClientIo>>() {
+        Ok(parts) => tunnel::run(core, (parts.io.into_inner(), parts.read_buf), upstream, watching, check).await,
+        // A stream of an HTTP/2 connection.
+        Err(stream) => tunnel::run(core, (TokioIo::new(stream), Bytes::new()), upstream, watching, check).await,
+    }
+}
+
+/// An extended CONNECT as an HTTP/1.1 Upgrade; the key is ours, so the answer to it is ours to check.
+fn become_h1(request: &mut Request<RequestBody>) -> Result<HeaderValue, Refusal> {
+    let mut nonce = [0u8; 16];
+    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| Reason::Internal)?;
+    let key = base64::engine::general_purpose::STANDARD.encode(nonce);
+    let key = HeaderValue::try_from(key).expect("base64 is ASCII");
+    *request.method_mut() = Method::GET;
+    request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, key.clone());
+    request.headers_mut().entry(header::SEC_WEBSOCKET_VERSION).or_insert(const { HeaderValue::from_static("13") });
+    Ok(key)
+}
+
+/// Whether the 101 switches to what was asked for.
+fn switched_properly(response: &Response<Incoming>, key: Option<&HeaderValue>) -> bool {
+    let upgrade = response.headers().get(header::UPGRADE);
+    if !upgrade.is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        return false;
+    }
+    let Some(key) = key else { return true };
+    let expected = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
+    response.headers().get(header::SEC_WEBSOCKET_ACCEPT).is_some_and(|a| a.as_bytes() == expected.as_bytes())
+}
+
+/// One of the gateway's places for connections that have not logged in; waits for one within the hold.
+async fn place(judged: &Judged<'_>) -> Result<Option<Place>, Refusal> {
+    let Some(gateway) = &judged.behind.gateway else { return Ok(None) };
+    let entering = gateway.places.enter(judged.client, judged.fenced);
+    match tokio::time::timeout_at(judged.until, entering).await {
+        Ok(Ok(place)) => Ok(Some(place)),
+        Ok(Err(_)) | Err(_) => Err(Reason::PlacesFull.into()),
+    }
+}

@@ -1,0 +1,333 @@
+//! What a connection goes through before its first request: ClientHello, choice of certificate, handshake.
+//!
+//! ```text
+//! first byte not 0x16 ──> plain HTTP: 400 with the https URL; PROXY header or anything else: closed
+//! acme-tls/1, name pending ──> the challenge's certificate, and the connection is over
+//! SNI not configured ──> alert unrecognized_name
+//! SNI, or no SNI (address, then first host) ──> handshake ──> stream, sni, h1 or h2
+//! ```
+
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use rustls::{
+    AlertDescription, NamedGroup, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{Acceptor, ClientHello, NoServerSessionStorage},
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use super::{
+    first_bytes::FirstBytes,
+    store::{CertStore, without_trailing_dot},
+};
+use crate::challenge::{ACME_TLS_ALPN, Challenges};
+
+const H2: &[u8] = b"h2";
+const H1: &[u8] = b"http/1.1";
+
+/// A fatal `unrecognized_name` alert (RFC 8446 §6.2, RFC 6066 §3) in a record of its own. rustls has no way to send it:
+/// for a name without certificate it says `access_denied`.
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
+
+/// How long we wait for a client to take in why it was refused. A close with its bytes unread would be a reset, which
+/// overtakes the answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The TLS side of every listener. Clones share certificates and ticket keys, so that a session that began on one core
+/// resumes on any other.
+#[derive(Debug, Clone)]
+pub struct Terminator {
+    store: Arc<CertStore>,
+    challenges: Arc<Challenges>,
+    config: Arc<ServerConfig>,
+    /// For clients that know X25519MLKEM768: nothing else is agreed on with them.
+    post_quantum: Arc<ServerConfig>,
+    /// Shows whatever the challenge says; see [`Terminator::choose`].
+    challenge: Arc<ServerConfig>,
+}
+
+/// A connection with its handshake done.
+#[derive(Debug)]
+pub struct Tls {
+    pub stream: TlsStream<TcpStream>,
+    /// Lower case, without trailing dot; the name a Host has to belong to. `None` where the client sent none, or an
+    /// address.
+    pub sni: Option<Arc<str>>,
+    pub alpn: Alpn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpn {
+    H1,
+    H2,
+}
+
+/// Why a connection ended before its first request.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    #[error("the handshake was not done in time")]
+    Deadline,
+    #[error("the client closed the connection")]
+    ClientClosed,
+    #[error("{0} is not a host of this configuration")]
+    UnrecognizedName(Box<str>),
+    #[error("plain HTTP was sent to an https port")]
+    PlainHttp,
+    #[error("a PROXY protocol header came from a peer outside proxy_protocol_from")]
+    UnexpectedProxyHeader,
+    #[error("something else than TLS was sent")]
+    NotTls,
+    #[error("the client offers neither TLS 1.2 nor 1.3")]
+    NoCommonVersion,
+    #[error("the client offers no application protocol that we have")]
+    NoCommonProtocol,
+    #[error("nothing in common with the client")]
+    NothingInCommon(#[source] rustls::Error),
+    #[error("the client ended the handshake with the alert {0:?}")]
+    ClientAlert(AlertDescription),
+    #[error("the client broke the TLS protocol")]
+    Protocol(#[source] rustls::Error),
+    #[error("no certificate to show")]
+    NoCertificate,
+    #[error("the handshake failed")]
+    Failed(#[source] rustls::Error),
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
+    /// Not a failure: a CA has looked, and has nothing else to do here (RFC 8737 §3).
+    #[error("an acme-tls/1 validation was answered")]
+    ChallengeAnswered,
+}
+
+impl HandshakeError {
+    /// The name in logs and labels.
+    pub fn name(&self) -> &'static str {
+        match self {
+            HandshakeError::Deadline => "deadline",
+            HandshakeError::ClientClosed => "client_closed",
+            HandshakeError::UnrecognizedName(_) => "unrecognized_name",
+            HandshakeError::PlainHttp => "plain_http",
+            HandshakeError::UnexpectedProxyHeader => "unexpected_proxy_header",
+            HandshakeError::NotTls => "not_tls",
+            HandshakeError::NoCommonVersion => "no_common_version",
+            HandshakeError::NoCommonProtocol => "no_common_protocol",
+            HandshakeError::NothingInCommon(_) => "nothing_in_common",
+            HandshakeError::ClientAlert(_) => "client_alert",
+            HandshakeError::Protocol(_) => "protocol_error",
+            HandshakeError::NoCertificate => "no_certificate",
+            HandshakeError::Failed(_) => "failed",
+            HandshakeError::Io(_) => "io",
+            HandshakeError::ChallengeAnswered => "challenge_answered",
+        }
+    }
+}
+
+/// tokio-rustls wraps what rustls says into an `io::Error`.
+impl From<io::Error> for HandshakeError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                return HandshakeError::ClientClosed;
+            }
+            _ => {}
+        }
+        match error.downcast::<rustls::Error>() {
+            Ok(error) => error.into(),
+            Err(error) => HandshakeError::Io(error),
+        }
+    }
+}
+
+impl From<rustls::Error> for HandshakeError {
+    fn from(error: rustls::Error) -> Self {
+        use rustls::{Error, PeerIncompatible};
+        match error {
+            Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls12NotOfferedOrEnabled) => {
+                HandshakeError::NoCommonVersion
+            }
+            Error::PeerIncompatible(_) => HandshakeError::NothingInCommon(error),
+            Error::NoApplicationProtocol => HandshakeError::NoCommonProtocol,
+            Error::AlertReceived(alert) => HandshakeError::ClientAlert(alert),
+            Error::InvalidMessage(_)
+            | Error::PeerMisbehaved(_)
+            | Error::DecryptError
+            | Error::PeerSentOversizedRecord
+            | Error::InappropriateMessage { .. }
+            | Error::InappropriateHandshakeMessage { .. } => HandshakeError::Protocol(error),
+            _ => HandshakeError::Failed(error),
+        }
+    }
+}
+
+/// What a ClientHello gets.
+enum Choice {
+    Serve(Arc<ServerConfig>, Option<Arc<str>>),
+    Challenge(Arc<ServerConfig>),
+    Unrecognized(Box<str>),
+    Nothing,
+}
+
+impl Terminator {
+    /// Fails where the system gives no randomness for ticket keys.
+    pub fn try_new(store: Arc<CertStore>, challenges: Arc<Challenges>) -> Result<Terminator, rustls::Error> {
+        let provider = aws_lc_rs::default_provider();
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider.clone()))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(store.clone());
+        config.alpn_protocols = vec![H2.to_vec(), H1.to_vec()];
+        // A new key every 6 hours, in memory only; the one before it still opens its tickets.
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        // Tickets do it all: a cache of sessions would cost memory and a lock between cores.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        // Each connection takes a ticket and leaves one; a client that wants more of them asks (RFC 9149).
+        config.send_tls13_tickets = 1;
+        config.max_tls13_tickets = 4;
+        // Early data can be replayed by anybody (RFC 8446 §8), and what we forward is not safe to repeat.
+        config.max_early_data_size = 0;
+
+        let mut post_quantum = ServerConfig::builder_with_provider(Arc::new(CryptoProvider {
+            kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768],
+            ..provider
+        }))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(store.clone());
+        post_quantum.alpn_protocols.clone_from(&config.alpn_protocols);
+        post_quantum.ticketer = config.ticketer.clone();
+        post_quantum.session_storage = config.session_storage.clone();
+        post_quantum.send_tls13_tickets = config.send_tls13_tickets;
+        post_quantum.max_tls13_tickets = config.max_tls13_tickets;
+        post_quantum.max_early_data_size = config.max_early_data_size;
+
+        let mut challenge = config.clone();
+        challenge.alpn_protocols = vec![ACME_TLS_ALPN.to_vec()];
+        challenge.send_tls13_tickets = 0;
+        Ok(Terminator {
+            store,
+            challenges,
+            config: Arc::new(config),
+            post_quantum: Arc::new(post_quantum),
+            challenge: Arc::new(challenge),
+        })
+    }
+
+    /// The handshake with a client, all of it done at `deadline`.
+    ///
+    /// On an error the client has been told, as far as it could be, and the connection is closed.
+    pub async fn accept(&self, stream: TcpStream, deadline: Instant) -> Result<Tls, HandshakeError> {
+        timeout_at(deadline, self.handshake(stream)).await.unwrap_or(Err(HandshakeError::Deadline))
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> Result<Tls, HandshakeError> {
+        let mut hello = LazyConfigAcceptor::new(Acceptor::default(), FirstBytes::new(stream));
+        let start = match (&mut hello).await {
+            Ok(start) => start,
+            Err(error) => {
+                return Err(match hello.take_io().map(FirstBytes::into_parts) {
+                    Some((stream, Some(bytes))) => refuse_plaintext(stream, &bytes).await,
+                    _ => error.into(),
+                });
+            }
+        };
+        let local = || start.io.get_ref().local_addr().ok().map(|address| address.ip().to_canonical());
+        let choice = self.choose(&start.client_hello(), local);
+        // From here on the bytes are TLS; the stream goes on without its wrapper.
+        let (mut stream, _) = start.io.into_parts();
+        let resume = |stream| tokio_rustls::StartHandshake::from_parts(start.accepted, stream);
+        match choice {
+            Choice::Serve(config, sni) => {
+                let stream = resume(stream).into_stream(config).await?;
+                let alpn = if stream.get_ref().1.alpn_protocol() == Some(H2) { Alpn::H2 } else { Alpn::H1 };
+                Ok(Tls { stream, sni, alpn })
+            }
+            Choice::Challenge(config) => {
+                let mut stream = resume(stream).into_stream(config).await?;
+                // The CA has its certificate; a close that fails changes nothing about that.
+                let _ = stream.shutdown().await;
+                Err(HandshakeError::ChallengeAnswered)
+            }
+            Choice::Unrecognized(name) => {
+                last_words(&mut stream, &UNRECOGNIZED_NAME).await;
+                Err(HandshakeError::UnrecognizedName(name))
+            }
+            Choice::Nothing => Err(HandshakeError::NoCertificate),
+        }
+    }
+
+    /// `local` is the address that the client reached us on.
+    fn choose(&self, hello: &ClientHello<'_>, local: impl FnOnce() -> Option<IpAddr>) -> Choice {
+        // rustls has checked that it is a DNS name and made it lower case; an address in its place counts as none.
+        let sni = hello.server_name().map(without_trailing_dot);
+        if let Some(certificate) = sni.filter(|_| is_challenge(hello)).and_then(|sni| self.challenges.tls(sni)) {
+            return Choice::Challenge(showing(&self.challenge, certificate));
+        }
+        let config = if knows_post_quantum(hello) { &self.post_quantum } else { &self.config };
+        let names = self.store.names();
+        match sni {
+            Some(sni) if names.by_name(sni).is_some() => Choice::Serve(config.clone(), Some(sni.into())),
+            Some(sni) => Choice::Unrecognized(sni.into()),
+            None => match local().and_then(|ip| names.by_address(ip)) {
+                Some(certificate) => Choice::Serve(showing(config, certificate.clone()), None),
+                None if names.without_name().is_some() => Choice::Serve(config.clone(), None),
+                None => Choice::Nothing,
+            },
+        }
+    }
+}
+
+/// The same settings with a certificate that is not chosen by name. A few reference counts, and rarely needed.
+fn showing(config: &ServerConfig, certificate: Arc<CertifiedKey>) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::unwrap_or_clone(certificate)));
+    Arc::new(config)
+}
+
+/// "a single protocol name, acme-tls/1" (RFC 8737 §3).
+fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS_ALPN) && offered.next().is_none())
+}
+
+/// Whether X25519MLKEM768 can be agreed on. rustls would follow the client's order of groups, and take X25519 from a
+/// client that happens to list that first; what is recorded today must not be readable in twenty years for that.
+/// The group is one of TLS 1.3, which a client offers by its cipher suites.
+fn knows_post_quantum(hello: &ClientHello<'_>) -> bool {
+    use rustls::CipherSuite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
+    const TLS13: [rustls::CipherSuite; 3] =
+        [TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
+    hello.named_groups().is_some_and(|groups| groups.contains(&NamedGroup::X25519MLKEM768))
+        && hello.cipher_suites().iter().any(|suite| TLS13.contains(suite))
+}
+
+async fn refuse_plaintext(mut stream: TcpStream, bytes: &[u8]) -> HandshakeError {
+    if bytes.starts_with(b"PROXY ") || bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
+        return HandshakeError::UnexpectedProxyHeader;
+    }
+    // A request begins with a method, and every method in use is a word in capitals.
+    let method = bytes.split(|b| *b == b' ').next().unwrap_or(bytes);
+    if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
+        return HandshakeError::NotTls;
+    }
+    last_words(&mut stream, super::first_bytes::https_only(bytes).as_bytes()).await;
+    HandshakeError::PlainHttp
+}
+
+/// Tells the client why, and waits a moment for it to have read that. Whether it did is not ours to care about.
+async fn last_words(stream: &mut TcpStream, words: &[u8]) {
+    let said = async {
+        stream.write_all(words).await?;
+        stream.shutdown().await?;
+        let mut ignored = [0; 512];
+        while stream.read(&mut ignored).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = timeout(LINGER, said).await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+use std::{sync::Arc, time::Duration};
+
+use rustls::sign::CertifiedKey;
+
+use super::*;
+use crate::tls::testing::{DAY, Files, chmod, hosts, now, pem_pair};
+
+type Site = (Vec<Hostname>, Certificate);
+
+fn site(names: &[&str], certificate: Certificate) -> Site {
+    (hosts(names), certificate)
+}
+
+fn load(state: &Path, sites: &[Site]) -> Result<Prepared, Vec<LoadCertError>> {
+    let sites: Vec<_> = sites.iter().map(|(hosts, certificate)| (&hosts[..], certificate)).collect();
+    CertKeeper::load(state, &sites, now())
+}
+
+fn errors(state: &Path, sites: &[Site]) -> Vec<LoadCertError> {
+    load(state, sites).err().expect("it cannot be loaded")
+}
+
+fn from(files: &Files) -> Certificate {
+    Certificate::Files { chain: files.chain(), key: files.key() }
+}
+
+struct Kept {
+    keeper: CertKeeper,
+    store: Arc<CertStore>,
+    _state: tempfile::TempDir,
+}
+
+fn keep(sites: Vec<Site>) -> Kept {
+    let state = tempfile::tempdir().unwrap();
+    let prepared = load(state.path(), &sites).unwrap_or_else(|errors| panic!("{errors:?}"));
+    assert_eq!(prepared.warnings, []);
+    Kept { keeper: prepared.keeper, store: CertStore::new(prepared.names), _state: state }
+}
+
+impl Kept {
+    fn turn(&mut self, at: SystemTime) -> Vec<CertEvent> {
+        self.keeper.turn(&self.store, at)
+    }
+
+    fn shown(&self, name: &str) -> Arc<CertifiedKey> {
+        self.store.names().by_name(name).expect(name).clone()
+    }
+}
+
+#[test]
+fn every_site_shows_its_own_certificate() {
+    let files = Files::new(&["a.test", "www.a.test"]);
+    let kept = keep(vec![site(&["a.test", "www.a.test"], from(&files)), site(&["b.test"], Certificate::Internal)]);
+    assert!(Arc::ptr_eq(&kept.shown("a.test"), &kept.shown("www.a.test")));
+    assert!(!Arc::ptr_eq(&kept.shown("a.test"), &kept.shown("b.test")));
+    assert!(Arc::ptr_eq(kept.store.names().without_name().unwrap(), &kept.shown("a.test")));
+    assert!(kept.keeper.root_pem().is_some());
+}
+
+#[test]
+fn all_that_is_wrong_is_reported_at_once() {
+    let (readable, missing) = (Files::new(&["a.test"]), Files::new(&["b.test"]));
+    chmod(&readable.key(), 0o604);
+    fs::remove_file(missing.chain()).unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let sites = vec![site(&["a.test"], from(&readable)), site(&["b.test"], from(&missing))];
+    let errors = errors(state.path(), &sites);
+    assert!(matches!(&errors[..], [LoadCertError::WorldReadable { .. }, LoadCertError::Read { .. }]), "{errors:?}");
+}
+
+#[test]
+fn changed_files_are_shown_without_a_restart() {
+    let files = Files::new(&["a.test"]);
+    let mut kept = keep(vec![site(&["a.test"], from(&files))]);
+    let before = kept.shown("a.test");
+    assert!(kept.turn(now()).is_empty(), "nothing changed");
+
+    let (chain, key) = pem_pair(&["a.test"], 100 * DAY);
+    files.write_chain(&chain);
+    files.write_key(&key);
+    let events = kept.turn(now());
+    assert!(
+        matches!(&events[..], [CertEvent::Reloaded { leaf, .. }] if leaf.not_after == now() + 100 * DAY),
+        "{events:?}"
+    );
+    assert_ne!(kept.shown("a.test").cert, before.cert);
+    assert!(kept.turn(now()).is_empty());
+}
+
+#[test]
+fn a_half_written_pair_keeps_the_one_from_before_and_says_so_once() {
+    let files = Files::new(&["a.test"]);
+    let mut kept = keep(vec![site(&["a.test"], from(&files))]);
+    let before = kept.shown("a.test");
+    let (chain, key) = pem_pair(&["a.test"], 100 * DAY);
+
+    files.write_chain(&chain[..chain.len() / 2]);
+    let events = kept.turn(now());
+    assert!(matches!(&events[..], [CertEvent::Kept { error: LoadCertError::Pem { .. }, .. }]), "{events:?}");
+    assert!(kept.turn(now()).is_empty(), "said once");
+
+    files.write_chain(&chain);
+    let events = kept.turn(now());
+    assert!(matches!(&events[..], [CertEvent::Kept { error: LoadCertError::Mismatch { .. }, .. }]), "{events:?}");
+    assert!(Arc::ptr_eq(&kept.shown("a.test"), &before));
+
+    files.write_key(&key);
+    assert!(matches!(&kept.turn(now())[..], [CertEvent::Reloaded { .. }]));
+    assert!(!Arc::ptr_eq(&kept.shown("a.test"), &before));
+}
+
+#[test]
+fn files_that_are_gone_for_a_moment_do_no_harm() {
+    let files = Files::new(&["a.test"]);
+    let mut kept = keep(vec![site(&["a.test"], from(&files))]);
+    let before = kept.shown("a.test");
+    let key = fs::read(files.key()).unwrap();
+    fs::remove_file(files.key()).unwrap();
+    assert!(matches!(&kept.turn(now())[..], [CertEvent::Kept { error: LoadCertError::Read { .. }, .. }]));
+    assert!(Arc::ptr_eq(&kept.shown("a.test"), &before));
+    fs::write(files.key(), key).unwrap();
+    chmod(&files.key(), 0o600);
+    assert!(matches!(&kept.turn(now())[..], [CertEvent::Reloaded { .. }]));
+}
+
+#[test]
+fn a_link_that_points_elsewhere_is_a_change() {
+    // How certbot renews.
+    let live = tempfile::tempdir().unwrap();
+    let (old, new) = (Files::new(&["a.test"]), Files::new(&["a.test"]));
+    let (chain, key) = (live.path().join("fullchain.pem"), live.path().join("privkey.pem"));
+    let point_to = |files: &Files| {
+        for (link, target) in [(&chain, files.chain()), (&key, files.key())] {
+            let _ = fs::remove_file(link);
+            std::os::unix::fs::symlink(target, link).unwrap();
+        }
+    };
+    point_to(&old);
+    let mut kept = keep(vec![site(&["a.test"], Certificate::Files { chain: chain.clone(), key: key.clone() })]);
+    point_to(&new);
+    assert!(matches!(&kept.turn(now())[..], [CertEvent::Reloaded { .. }]));
+}
+
+#[test]
+fn internal_certificates_are_renewed_by_themselves() {
+    let mut kept = keep(vec![site(&["a.test", "*.b.test"], Certificate::Internal)]);
+    let before = kept.shown("a.test");
+    assert!(kept.turn(now() + DAY).is_empty());
+    assert!(matches!(&kept.turn(now() + 5 * DAY)[..], [CertEvent::Renewed { .. }]));
+    assert!(!Arc::ptr_eq(&kept.shown("a.test"), &before));
+    assert!(Arc::ptr_eq(&kept.shown("a.test"), &kept.shown("x.b.test")));
+    assert!(kept.turn(now() + 5 * DAY).is_empty());
+}
+
+#[test]
+fn a_certificate_that_cannot_be_renewed_is_kept_and_tried_again_in_an_hour() {
+    let mut kept = keep(vec![site(&["a.test"], Certificate::Internal)]);
+    let before = kept.shown("a.test");
+    let root_expired = now() + 4000 * DAY;
+    assert!(matches!(&kept.turn(root_expired)[..], [CertEvent::NotRenewed { .. }]));
+    assert!(kept.turn(root_expired + Duration::from_secs(5)).is_empty());
+    assert!(matches!(&kept.turn(root_expired + RETRY)[..], [CertEvent::NotRenewed { .. }]));
+    assert!(Arc::ptr_eq(&kept.shown("a.test"), &before));
+}
+
+#[test]
+fn a_site_that_the_kept_root_may_not_sign_for_is_an_error_with_the_way_out() {
+    let state = tempfile::tempdir().unwrap();
+    load(state.path(), &[site(&["a.test"], Certificate::Internal)]).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let errors = errors(state.path(), &[site(&["a.test", "b.test"], Certificate::Internal)]);
+    let [LoadCertError::Internal(error)] = &errors[..] else { panic!("{errors:?}") };
+    assert!(error.to_string().contains("may not sign for b.test; remove "), "{error}");
+}

@@ -1,0 +1,269 @@
+//! The gateway's restart is a pause, not an outage: dials wait for an upstream that is away, within bounds.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+};
+
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use super::{ConnectError, Source, connect};
+use crate::config::model;
+
+/// One upstream as all cores see it.
+pub struct Upstream {
+    /// Not reused in the life of the process: pools are keyed by it.
+    pub id: u64,
+    pub config: model::Upstream,
+    pub state: Arc<State>,
+}
+
+/// What survives a reload that leaves the endpoint alone.
+pub struct State {
+    id: u64,
+    seen: watch::Sender<Seen>,
+    /// Mirrors [`Seen`] so that a request that need not wait takes no lock.
+    fast: AtomicU8,
+    /// Wakes the watcher when a dial failed.
+    lost: Notify,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Seen {
+    /// Not looked at yet, since the start or since a dial failed: the watcher is on it.
+    Away = 0,
+    /// Answers, and its authentication is on (or is not ours to judge).
+    Up = 1,
+    /// Answers, and lets anyone in without token or device: D1 is not given.
+    UpWithoutAuth = 2,
+}
+
+impl Seen {
+    pub fn is_up(self) -> bool {
+        self != Seen::Away
+    }
+}
+
+#[derive(Default)]
+struct Held {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// How many may wait for one upstream.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldLimits {
+    pub total: usize,
+    pub per_client: usize,
+}
+
+/// Why there is no connection to the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum Away {
+    #[error("the upstream did not come back in time")]
+    HoldOver,
+    #[error("too many requests already wait for the upstream")]
+    TooManyHeld,
+    #[error(transparent)]
+    Connect(ConnectError),
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Upstream {
+    pub fn new(config: model::Upstream, state: Option<Arc<State>>) -> Upstream {
+        let state = state.unwrap_or_else(|| {
+            Arc::new(State {
+                id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+                seen: watch::Sender::new(Seen::Away),
+                fast: AtomicU8::new(Seen::Away as u8),
+                lost: Notify::new(),
+                held: Mutex::default(),
+            })
+        });
+        Upstream { id: state.id, config, state }
+    }
+
+    /// Dials; while the upstream is away the dial waits `until` then.
+    pub async fn dial(
+        &self,
+        source: Source,
+        client: IpAddr,
+        until: Instant,
+        limits: HoldLimits,
+    ) -> Result<TcpStream, Away> {
+        let mut ticket = None;
+        loop {
+            // The first dial does not ask whether the upstream was seen: it finds out sooner than any watcher.
+            match connect(&self.config.endpoint, source, self.config.connect_timeout).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) if !error.upstream_away() || Instant::now() >= until => return Err(Away::Connect(error)),
+                Err(_) => self.state.mark_lost(),
+            }
+            if ticket.is_none() {
+                ticket = Some(self.state.hold(client, limits)?);
+            }
+            self.state.wait_up(until).await?;
+        }
+    }
+
+    /// Waits until it is known whether this upstream may be given D1. Costs one atomic load when it is.
+    pub async fn known(&self, client: IpAddr, until: Instant, limits: HoldLimits) -> Result<Seen, Away> {
+        let now = self.state.now();
+        if now.is_up() {
+            return Ok(now);
+        }
+        let _ticket = self.state.hold(client, limits)?;
+        self.state.wait_up(until).await?;
+        Ok(self.state.now())
+    }
+}
+
+impl State {
+    pub fn now(&self) -> Seen {
+        match self.fast.load(Ordering::Acquire) {
+            1 => Seen::Up,
+            2 => Seen::UpWithoutAuth,
+            _ => Seen::Away,
+        }
+    }
+
+    pub fn set(&self, seen: Seen) {
+        self.fast.store(seen as u8, Ordering::Release);
+        self.seen.send_replace(seen);
+    }
+
+    fn mark_lost(&self) {
+        self.set(Seen::Away);
+        self.lost.notify_one();
+    }
+
+    /// For the watcher: returns when a dial has failed.
+    pub async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
+    pub fn held(&self) -> usize {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
+    async fn wait_up(&self, until: Instant) -> Result<(), Away> {
+        let mut seen = self.seen.subscribe();
+        let up = seen.wait_for(|s| s.is_up());
+        match tokio::time::timeout_at(until, up).await {
+            Ok(Ok(_)) => Ok(()),
+            // The sender is in `self`, so the channel cannot have closed.
+            Ok(Err(_)) | Err(_) => Err(Away::HoldOver),
+        }
+    }
+
+    fn hold(self: &Arc<Self>, client: IpAddr, limits: HoldLimits) -> Result<Ticket, Away> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_client = held.by_address.get(&client).copied().unwrap_or(0);
+        if held.total >= limits.total || of_client >= limits.per_client {
+            return Err(Away::TooManyHeld);
+        }
+        held.total += 1;
+        held.by_address.insert(client, of_client + 1);
+        Ok(Ticket { state: self.clone(), client })
+    }
+}
+
+/// A place among those who wait.
+struct Ticket {
+    state: Arc<State>,
+    client: IpAddr,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut held = self.state.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.total -= 1;
+        if let Some(n) = held.by_address.get_mut(&self.client) {
+            *n -= 1;
+            if *n == 0 {
+                held.by_address.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::model::{Endpoint, UpstreamKind};
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7));
+    const LIMITS: HoldLimits = HoldLimits { total: 4, per_client: 2 };
+
+    fn upstream(port: u16) -> Upstream {
+        Upstream::new(
+            model::Upstream {
+                name: "gateway".into(),
+                endpoint: Endpoint::Address(([127, 0, 0, 1], port).into()),
+                kind: UpstreamKind::Openclaw,
+                hold: Duration::from_secs(30),
+                connect_timeout: Duration::from_secs(5),
+                idle_timeout: Duration::from_secs(4),
+            },
+            None,
+        )
+    }
+
+    async fn free_port() -> u16 {
+        tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+    }
+
+    #[tokio::test]
+    async fn a_dial_waits_until_the_upstream_is_back() {
+        let port = free_port().await;
+        let upstream = Arc::new(upstream(port));
+        let dialling = tokio::spawn({
+            let upstream = upstream.clone();
+            async move { upstream.dial(Source::Loopback, CLIENT, Instant::now() + Duration::from_secs(20), LIMITS).await }
+        });
+        upstream.state.lost().await;
+        assert_eq!(upstream.state.now(), Seen::Away);
+        let _listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        upstream.state.set(Seen::Up);
+        assert!(dialling.await.unwrap().is_ok());
+        assert_eq!(upstream.state.held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_hold_ends() {
+        let upstream = upstream(free_port().await);
+        let result = upstream.dial(Source::Loopback, CLIENT, Instant::now() + Duration::from_secs(2), LIMITS).await;
+        assert!(matches!(result, Err(Away::HoldOver)), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn one_client_cannot_take_every_waiting_place() {
+        let upstream = upstream(1);
+        let first = upstream.state.hold(CLIENT, LIMITS).unwrap();
+        let _second = upstream.state.hold(CLIENT, LIMITS).unwrap();
+        assert!(matches!(upstream.state.hold(CLIENT, LIMITS), Err(Away::TooManyHeld)));
+        let _other = upstream.state.hold([198, 51, 100, 1].into(), LIMITS).unwrap();
+        drop(first);
+        assert!(upstream.state.hold(CLIENT, LIMITS).is_ok());
+    }
+
+    #[tokio::test]
+    async fn without_a_hold_the_refusal_is_immediate() {
+        let upstream = upstream(free_port().await);
+        let result = upstream.dial(Source::Attributed, CLIENT, Instant::now(), LIMITS).await;
+        assert!(matches!(result, Err(Away::Connect(ConnectError::Refused { .. }))), "{result:?}");
+    }
+}

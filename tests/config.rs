@@ -1,0 +1,573 @@
+//! What the configuration promises: every finding has its exact text, the example cannot drift, nothing panics.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clawgate::config::{
+    self, Code, Config, Loaded, Lookup, NoSecrets, Severity, Source,
+    interpolate::Kind,
+    model::{Endpoint, IdentityRule, PathMatch, UpstreamId, UpstreamKind},
+};
+use proptest::prelude::*;
+
+const EXAMPLE: &str = include_str!("../config.example.toml");
+const REFERENCE: &str = include_str!("../docs/CONFIG.md");
+
+fn source(text: &str) -> Source {
+    Source { name: "config.toml".into(), text: text.into() }
+}
+
+fn parse(text: &str) -> Loaded {
+    config::parse(&[source(text)], &secrets()).unwrap_or_else(|findings| panic!("{findings}"))
+}
+
+fn findings(text: &str) -> String {
+    config::parse(&[source(text)], &secrets()).expect_err("an error").to_string()
+}
+
+fn secrets() -> BTreeMap<(Kind, String), Lookup> {
+    BTreeMap::from([
+        ((Kind::Env, "DOMAIN".into()), Lookup::Value("gateway.example.com".into())),
+        ((Kind::Cred, "token".into()), Lookup::Value("hunter2".into())),
+        ((Kind::Cred, "two-lines".into()), Lookup::Value("hunter2\nX: y".into())),
+        ((Kind::Cred, "sealed".into()), Lookup::Unknown("only systemd can decrypt or expand it".into())),
+    ])
+}
+
+/// A case is `NAME.toml`, or a directory `NAME` with `config.toml` and `conf.d`; what it prints is `NAME.txt`.
+fn case_sources(path: &Path) -> Vec<Source> {
+    if path.is_file() {
+        return vec![source(&fs::read_to_string(path).expect("a case"))];
+    }
+    let read = |file: &Path| {
+        let name = file.strip_prefix(path).expect("inside").display().to_string();
+        Source { name, text: fs::read_to_string(file).expect("a case") }
+    };
+    let entries = fs::read_dir(path.join("conf.d")).expect("conf.d");
+    let mut fragments: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    fragments.sort();
+    std::iter::once(read(&path.join("config.toml"))).chain(fragments.iter().map(|file| read(file))).collect()
+}
+
+#[test]
+fn every_case_prints_its_exact_text() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config_cases");
+    let update = std::env::var_os("UPDATE_CASES").is_some();
+    let mut cases: Vec<PathBuf> =
+        fs::read_dir(&directory).expect("the cases").map(|e| e.expect("a case").path()).collect();
+    cases.retain(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "toml"));
+    cases.sort();
+    let mut wrong = String::new();
+    for case in &cases {
+        let printed = match config::parse(&case_sources(case), &secrets()) {
+            Ok(loaded) => config::Findings(loaded.warnings).to_string(),
+            Err(findings) => findings.to_string(),
+        };
+        let expected = case.with_extension("txt");
+        if update {
+            fs::write(&expected, &printed).expect("write");
+        } else if fs::read_to_string(&expected).unwrap_or_default() != printed {
+            wrong += &format!("{}:\n{printed}\n", case.display());
+        }
+    }
+    assert!(wrong.is_empty(), "UPDATE_CASES=1 writes these if they are right:\n{wrong}");
+}
+
+#[test]
+fn every_code_has_a_case_and_is_in_the_reference() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config_cases");
+    let printed: String = fs::read_dir(directory)
+        .expect("the cases")
+        .map(|entry| entry.expect("a case").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .map(|path| fs::read_to_string(path).expect("a case"))
+        .collect();
+    // These two need files; `load` below has them.
+    let needs_files = [Code::FileUnreadable, Code::FileNotUtf8];
+    for code in Code::ALL {
+        assert!(needs_files.contains(code) || printed.contains(&format!("[{code}]")), "no case prints {code}");
+        let row = format!("| `{code}` | {} | {} |", code.severity(), code.page());
+        assert!(REFERENCE.contains(&row), "docs/CONFIG.md lacks {row}");
+    }
+}
+
+/// The example with the commented defaults (`#key`) made active.
+fn with_defaults() -> String {
+    let begins = |c: char| c.is_ascii_lowercase() || c == '[';
+    let active = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(begins) => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    EXAMPLE.lines().map(active).collect::<Vec<_>>().join("\n")
+}
+
+/// The example with its commented examples (`#     key`) made active.
+fn with_examples() -> String {
+    let active = |line: &str| line.strip_prefix("#     ").unwrap_or(line).to_owned();
+    EXAMPLE.lines().map(active).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_loads_as_it_is_and_repeats_the_defaults() {
+    let minimal = parse("[[site]]\nhost = \"gateway.example.com\"").config;
+    let example = config::parse(&[source(EXAMPLE)], &NoSecrets).unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(example.config, minimal);
+    assert_eq!(example.warnings, []);
+    let spelled_out = parse(&with_defaults());
+    assert_eq!(spelled_out.config, minimal);
+    assert_eq!(spelled_out.warnings, []);
+}
+
+#[test]
+fn the_examples_in_the_example_load_and_its_upstream_shows_the_defaults() {
+    let text = with_examples().replace("${cred:tools}", "${cred:token}");
+    let Loaded { config, warnings } = parse(&text);
+    assert_eq!(warnings, []);
+    assert_eq!((config.sites.len(), config.sites[0].routes.len()), (2, 3));
+    let (named, inline) = (&config.upstreams[0], &config.upstreams[1]);
+    assert_eq!((&*named.name, &*inline.name), ("second", "127.0.0.1:18789"));
+    let mut renamed = named.clone();
+    (renamed.name, renamed.endpoint) = (inline.name.clone(), inline.endpoint.clone());
+    assert_eq!(renamed, *inline);
+}
+
+fn key_paths(table: &toml::Table, prefix: &str, paths: &mut Vec<String>) {
+    for (key, value) in table {
+        let key = if prefix == "upstream" { "NAME" } else { key };
+        let path = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        match value {
+            toml::Value::Table(inner) => key_paths(inner, &path, paths),
+            toml::Value::Array(items) => {
+                items.iter().filter_map(toml::Value::as_table).for_each(|inner| key_paths(inner, &path, paths));
+            }
+            _ => {}
+        }
+        paths.push(path);
+    }
+}
+
+#[test]
+fn every_key_is_in_the_example_and_in_the_reference() {
+    let mut shown = Vec::new();
+    for text in [with_defaults(), with_examples()] {
+        key_paths(&text.parse::<toml::Table>().expect("TOML"), "", &mut shown);
+    }
+    for key in config::schema_keys() {
+        assert!(REFERENCE.contains(&format!("| `{key}` |")), "docs/CONFIG.md lacks {key}");
+        // A route's header operations are the site's.
+        let in_example = if key.contains("_headers.") { key.replace("site.route.", "site.") } else { key };
+        assert!(shown.contains(&in_example), "config.example.toml lacks {in_example}");
+    }
+}
+
+/// The text of every default in the example, by key path.
+fn default_lines() -> Vec<(String, String)> {
+    let table: toml::Table = with_defaults().parse().expect("TOML");
+    let site = table["site"][0].as_table().expect("a site");
+    let tables = [("", &table), ("log.", table["log"].as_table().expect("log")), ("site.", site)];
+    let limits = ("limits.", table["limits"].as_table().expect("limits"));
+    let scalars = tables.into_iter().chain([limits]).flat_map(|(prefix, table)| {
+        let scalars = table.iter().filter(|(_, value)| !value.is_table() && value.as_array().is_none_or(Vec::is_empty));
+        scalars.map(move |(key, value)| (format!("{prefix}{key}"), value.to_string()))
+    });
+    scalars.filter(|(key, _)| key != "site.host").collect()
+}
+
+#[test]
+fn the_reference_repeats_the_defaults() {
+    for (key, default) in default_lines() {
+        let row = REFERENCE.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).expect("a row");
+        let cell = row.split(" | ").nth(2).expect("a default");
+        assert_eq!(cell, format!("`{default}`"), "{key} in docs/CONFIG.md");
+    }
+}
+
+#[test]
+fn every_key_is_read() {
+    // A datetime is good for nothing, so every key that is read complains about it.
+    for key in config::schema_keys() {
+        let (table, key) = key.rsplit_once('.').unwrap_or(("", &key));
+        let text = match table {
+            "" => format!("{key} = 1979-05-27"),
+            "listen" => format!("[[listen]]\n{key} = 1979-05-27"),
+            "site.route" => format!("[[site]]\n[[site.route]]\n{key} = 1979-05-27"),
+            table => match table.strip_prefix("site.route.").or(table.strip_prefix("site")) {
+                Some(inner) if table.starts_with("site.route.") => {
+                    format!("[[site]]\n[[site.route]]\n{inner} = {{ {key} = 1979-05-27 }}")
+                }
+                Some("") => format!("[[site]]\n{key} = 1979-05-27"),
+                Some(inner) => format!("[[site]]\n{} = {{ {key} = 1979-05-27 }}", &inner[1..]),
+                None => format!("[{table}]\n{key} = 1979-05-27"),
+            },
+        };
+        assert!(findings(&text).contains("found a date or time"), "{table}.{key}: {}", findings(&text));
+    }
+}
+
+#[test]
+fn a_host_alone_is_the_setup_guides_configuration() {
+    let config = parse("[[site]]\nhost = \"Gateway.Example.com\"").config;
+    assert_eq!(config.listeners.len(), 4);
+    let site = &config.sites[0];
+    assert_eq!(site.hosts[0].as_str(), "gateway.example.com");
+    assert_eq!(site.policy.identity, IdentityRule::Auto);
+    assert_eq!(config.upstreams[site.upstream.0].endpoint.to_string(), "127.0.0.1:18789");
+    let status = &site.routes[0];
+    assert_eq!(status.matches, PathMatch::Exact("/api/status".into()));
+    assert_eq!(status.rewrite.as_deref(), Some("/"));
+}
+
+fn route_names(config: &Config) -> Vec<&str> {
+    config.sites[0].routes.iter().map(|route| &*route.name).collect()
+}
+
+#[test]
+fn routes_are_exact_then_built_in_then_prefixes_in_file_order() {
+    let site = "[[site]]\nhost = \"a.test\"\n";
+    let routes = "[[site.route]]\nprefix = \"/z\"\n[[site.route]]\npath = \"/y\"\n[[site.route]]\nprefix = \"/a\"\n\
+                  [[site.route]]\npath = \"/b\"\n";
+    assert_eq!(route_names(&parse(&format!("{site}{routes}")).config), ["/y", "/b", "/api/status", "/z", "/a"]);
+    let without = format!("{site}builtin_status = false\n{routes}");
+    assert_eq!(route_names(&parse(&without).config), ["/y", "/b", "/z", "/a"]);
+    let generic = format!("{site}kind = \"generic\"\n");
+    assert!(route_names(&parse(&generic).config).is_empty());
+    assert_eq!(route_names(&parse(&format!("{generic}builtin_status = true")).config), ["/api/status"]);
+}
+
+#[test]
+fn a_route_inherits_what_it_does_not_say() {
+    let config = parse(
+        r#"
+        [[site]]
+        host = "a.test"
+        clients = ["10.0.0.0/8"]
+        body_limit = "1MiB"
+        response_timeout = "5s"
+        identity = "loopback"
+        response_headers = { set = { A = "site", B = "site" } }
+        [[site.route]]
+        prefix = "/r"
+        body_limit = "unlimited"
+        identity = "attributed"
+        response_headers = { set = { B = "route" } }
+        "#,
+    )
+    .config;
+    let (site, route) = (&config.sites[0].policy, &config.sites[0].routes[1].policy);
+    assert_eq!((site.body_limit, route.body_limit), (Some(1 << 20), None));
+    assert_eq!((&route.clients, route.response_timeout), (&site.clients, site.response_timeout));
+    assert_eq!((site.identity, route.identity), (IdentityRule::Loopback, IdentityRule::Attributed));
+    let set: Vec<_> = route.response_headers.set.iter().map(|(n, v)| (n.as_str(), v.to_str().expect("text"))).collect();
+    assert_eq!(set, [("a", "site"), ("b", "route")]);
+    assert_eq!(config.sites[0].routes[0].policy, *site, "the built-in route has the site's policy");
+}
+
+#[test]
+fn one_address_is_one_upstream_however_it_is_written() {
+    let config = parse(
+        r#"
+        [[site]]
+        host = "a.test"
+        [[site]]
+        host = "b.test"
+        upstream = "localhost:18789"
+        hold = "7s"
+        [[site.route]]
+        prefix = "/x"
+        upstream = "[::ffff:127.0.0.1]:18789"
+        [[site.route]]
+        prefix = "/y"
+        upstream = "127.0.0.1:3000"
+        [[site.route]]
+        prefix = "/z"
+        upstream = "tools"
+        [upstream.tools]
+        address = "127.0.0.1:3000"
+        kind = "generic"
+        "#,
+    )
+    .config;
+    assert_eq!(config.upstreams.len(), 2);
+    let gateway = config.sites[0].upstream;
+    assert_eq!(config.upstreams[gateway.0].hold.as_secs(), 7);
+    let of_routes: Vec<UpstreamId> = config.sites[1].routes.iter().map(|route| route.upstream).collect();
+    assert_eq!((of_routes[0], of_routes[1]), (gateway, gateway));
+    assert_eq!(of_routes[2], of_routes[3]);
+    assert_eq!(config.upstreams[of_routes[2].0].kind, UpstreamKind::Generic);
+}
+
+#[test]
+fn only_upstreams_without_a_gateways_rules_may_have_the_same_address() {
+    let two = |first: &str, second: &str| {
+        format!(
+            "[[site]]\nhost = \"a.test\"\nupstream = \"a\"\n[[site.route]]\nprefix = \"/b\"\nupstream = \"b\"\n\
+             [upstream.a]\naddress = \"127.0.0.1:1\"\nkind = \"{first}\"\n\
+             [upstream.b]\naddress = \"127.0.0.1:1\"\nkind = \"{second}\"\nhold = \"1s\""
+        )
+    };
+    assert_eq!(parse(&two("generic", "generic")).config.upstreams.len(), 2);
+    for text in [two("generic", "openclaw"), two("openclaw", "generic"), two("openclaw", "openclaw")] {
+        assert!(findings(&text).contains("[upstream/same-address]"));
+    }
+}
+
+#[test]
+fn auto_is_attributed_towards_what_is_not_ipv4_loopback() {
+    for address in ["10.0.0.5:18789", "[::1]:18789", "gateway.internal:18789"] {
+        let config = parse(&format!("[[site]]\nhost = \"a.test\"\nupstream = \"{address}\"")).config;
+        assert_eq!(config.sites[0].policy.identity, IdentityRule::Attributed, "{address}");
+    }
+    let named = parse("[[site]]\nhost = \"a.test\"\nupstream = \"gateway.internal:80\"").config;
+    assert_eq!(named.upstreams[0].endpoint, Endpoint::Name("gateway.internal".into(), 80));
+}
+
+#[test]
+fn conf_d_appends_arrays_and_merges_tables() {
+    let main = source("trusted_proxies = [\"10.0.0.0/8\"]\n[limits]\nheld = 5\n[[site]]\nhost = \"a.test\"\n");
+    let more = Source {
+        name: "conf.d/x.toml".into(),
+        text: "trusted_proxies = [\"192.0.2.1\"]\n[limits]\nheader_fields = 7\n[[site]]\nhost = \"b.test\"\n".into(),
+    };
+    let config = config::parse(&[main, more], &NoSecrets).unwrap_or_else(|findings| panic!("{findings}")).config;
+    assert_eq!((config.trusted_proxies.len(), config.sites.len()), (2, 2));
+    assert_eq!((config.limits.held, config.limits.header_fields), (5, 7));
+}
+
+#[test]
+fn a_value_from_outside_is_sensitive_and_one_that_is_unknown_here_stands_in() {
+    let text =
+        "[[site]]\nhost = \"${env:DOMAIN}\"\nrequest_headers = { set = { Authorization = \"Bearer ${cred:token}\" } }";
+    let config = parse(text).config;
+    let (_, value) = &config.sites[0].policy.request_headers.set[0];
+    assert!(value.is_sensitive());
+    assert_eq!(value, "Bearer hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    // Every kind of value has something to stand in for it, and no rule falls over it.
+    let everywhere = r#"
+        state_dir = "${cred:sealed}"
+        drain = "${cred:sealed}"
+        trusted_proxies = ["${cred:sealed}"]
+        [log]
+        level = "${cred:sealed}"
+        [limits]
+        header_block = "64KiB"
+        [[listen]]
+        address = "${cred:sealed}"
+        serve = "${cred:sealed}"
+        [upstream.x]
+        address = "${cred:sealed}"
+        [[site]]
+        hosts = ["${cred:sealed}", "x${cred:sealed}"]
+        upstream = "${cred:sealed}"
+        certificate = "${cred:sealed}"
+        clients = ["${cred:sealed}"]
+        identity = "loopback"
+        body_limit = "${cred:sealed}"
+        request_headers = { set = { A = "${cred:sealed}" }, remove = ["${cred:sealed}"] }
+        [[site]]
+        host = "b.test"
+        upstream = "x"
+        [[site.route]]
+        path = "${cred:sealed}"
+        rewrite = "${cred:sealed}"
+    "#;
+    let loaded = parse(everywhere);
+    assert!(
+        loaded.warnings.iter().all(|finding| finding.code == Code::InterpolateUnknownHere),
+        "{:#?}",
+        loaded.warnings
+    );
+    assert_eq!(loaded.warnings.len(), 17);
+}
+
+#[test]
+fn a_reload_names_what_waits_for_a_restart() {
+    let config = |text: &str| parse(&format!("{text}\n[[site]]\nhost = \"a.test\"\n")).config;
+    let old = config("");
+    assert!(
+        config::diff::needs_restart(&old, &config("drain = \"1s\"\n[[listen]]\naddress = \"127.0.0.1:1\"")).is_empty()
+    );
+    let new =
+        config("workers = 3\nstate_dir = \"/x\"\nadmin_socket = \"/y\"\n[log]\nlevel = \"debug\"\nformat = \"json\"");
+    assert_eq!(config::diff::needs_restart(&old, &new), ["state_dir", "admin_socket", "workers", "log.format"]);
+}
+
+mod files {
+    use super::*;
+
+    fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (name, content) in files {
+            let path = directory.path().join(name);
+            fs::create_dir_all(path.parent().expect("inside")).expect("directories");
+            fs::write(path, content).expect("write");
+        }
+        directory
+    }
+
+    fn load(directory: &tempfile::TempDir) -> Result<Loaded, String> {
+        let name = format!("{}/", directory.path().display());
+        config::load(&directory.path().join("config.toml"), &NoSecrets)
+            .map_err(|findings| findings.to_string().replace(&name, ""))
+    }
+
+    #[test]
+    fn conf_d_is_read_in_name_order_without_other_and_hidden_files() {
+        let directory = directory(&[
+            ("config.toml", b"[[site]]\nhost = \"a.test\"\n"),
+            ("conf.d/20.toml", b"[[site]]\nhost = \"c.test\"\n"),
+            ("conf.d/10.toml", b"[[site]]\nhost = \"b.test\"\n"),
+            ("conf.d/30.toml~", b"nonsense"),
+            ("conf.d/.40.toml", b"nonsense"),
+        ]);
+        let config = load(&directory).unwrap_or_else(|printed| panic!("{printed}")).config;
+        let hosts: Vec<_> = config.sites.iter().map(|site| site.hosts[0].as_str()).collect();
+        assert_eq!(hosts, ["a.test", "b.test", "c.test"]);
+    }
+
+    #[test]
+    fn a_missing_file_is_a_finding_with_a_way_out() {
+        let printed = load(&directory(&[])).expect_err("no file");
+        assert_eq!(
+            printed,
+            "error[file/unreadable]: cannot be read: no such file or directory\n  --> config.toml\n   \
+             = create it, or name another with --config PATH\n"
+        );
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_shown_and_the_other_files_are_checked_all_the_same() {
+        let directory = directory(&[
+            ("config.toml", b"# caf\xe9\n[[site]]\nhost = \"a.test\"\n"),
+            ("conf.d/more.toml", b"drian = \"1s\"\n"),
+        ]);
+        let printed = load(&directory).expect_err("two findings");
+        let expected = "error[file/not-utf8]: the file is not UTF-8 text\n  --> config.toml:1:6\n1 | # caf\u{fffd}\n  |      ^ save it as UTF-8\n\n\
+             error[key/unknown]: unknown key `drian` at the top level\n  --> conf.d/more.toml:1:1\n1 | drian = \"1s\"\n  | ^^^^^ did you mean `drain`?\n";
+        assert_eq!(printed, expected);
+    }
+}
+
+fn good_or_findings(text: &str) {
+    for sources in [vec![source(text)], vec![source(text), source(text)]] {
+        let printed = match config::parse(&sources, &secrets()) {
+            Ok(loaded) => config::Findings(loaded.warnings).to_string(),
+            Err(findings) => {
+                assert!(findings.0.iter().any(|finding| finding.severity() == Severity::Error));
+                findings.to_string()
+            }
+        };
+        assert!(printed.chars().all(|c| c == '\n' || !c.is_control()), "{printed:?}");
+    }
+}
+
+/// Pieces that get far into the parser, and pieces that hurt.
+const PIECES: &[&str] = &[
+    "${",
+    "}",
+    "$",
+    "${env:DOMAIN}",
+    "${cred:sealed}",
+    "\"",
+    "'",
+    "\"\"\"",
+    "\n",
+    "\r\n",
+    "=",
+    ".",
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    ",",
+    "#",
+    "\u{feff}",
+    "\0",
+    "é",
+    "🦀",
+    "\\u0000",
+    "1e999",
+    "0x",
+    "-1",
+    "99999999999999999999",
+    "/",
+    ":",
+    "%2e",
+    "[[site]]",
+    "host = \"a\"",
+    "upstream.x.y = 1",
+    "[site]",
+    "[[site.route]]",
+    "site.route = [1]",
+    "inf",
+    "1979-05-27",
+    "*.",
+    "0.0.0.0/0",
+];
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        good_or_findings(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn pieces_of_toml_never_panic(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..40)) {
+        good_or_findings(&pieces.concat());
+    }
+
+    #[test]
+    fn a_mutated_example_never_panics(
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), 0usize..30, proptest::sample::select(PIECES)), 1..6),
+        which in 0usize..3,
+    ) {
+        let mut text = [EXAMPLE.to_owned(), with_defaults(), with_examples()][which].clone();
+        for (at, remove, insert) in edits {
+            let start = text.floor_char_boundary(at.index(text.len() + 1));
+            let end = text.floor_char_boundary((start + remove).min(text.len()));
+            text.replace_range(start..end, insert);
+        }
+        good_or_findings(&text);
+    }
+
+    #[test]
+    fn a_well_formed_example_with_any_values_never_panics(
+        edits in proptest::collection::vec((any::<proptest::sample::Index>(), value()), 1..8),
+        which in 0usize..2,
+    ) {
+        let text = [with_defaults(), with_examples()][which].clone();
+        let settings: Vec<&str> = text.lines().collect();
+        let mut lines: Vec<String> = settings.iter().map(|line| (*line).to_owned()).collect();
+        for (at, value) in edits {
+            let line = at.index(lines.len());
+            if let (false, Some((key, _))) = (lines[line].starts_with('#'), lines[line].split_once(" = ")) {
+                lines[line] = format!("{key} = {value}");
+            }
+        }
+        good_or_findings(&lines.join("\n"));
+    }
+}
+
+/// A TOML value: text of any content, or one of another type.
+fn value() -> impl Strategy<Value = String> {
+    let text = prop_oneof![
+        any::<String>(),
+        proptest::collection::vec(proptest::sample::select(PIECES), 0..4).prop_map(|pieces| pieces.concat()),
+        "[a-z0-9.:/%*-]{0,12}",
+        "[0-9]{1,20}(ms|s|m|h|d|B|KiB|GiB)(/[0-9]{1,20}(ms|d))?",
+    ]
+    .prop_map(|text| toml::Value::String(text).to_string());
+    let number = any::<i64>().prop_map(|number| number.to_string());
+    let other = proptest::sample::select(&["true", "1.5", "1979-05-27", "{}", "{ set = { a = \"b\" } }", "[[]]"][..]);
+    let scalar = prop_oneof![text, number, other.prop_map(str::to_owned)];
+    prop_oneof![
+        scalar.clone(),
+        proptest::collection::vec(scalar, 0..3).prop_map(|items| format!("[{}]", items.join(", "))),
+    ]
+}

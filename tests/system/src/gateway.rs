@@ -1,0 +1,229 @@
+//! A real OpenClaw gateway: its own HOME, state and port, as `tests/setup/install` has put it there.
+
+use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Backend, Dial, ports, process::Process, request, wait};
+
+/// What every client of these tests has to know.
+pub const TOKEN: &str = "a-token-for-tests-only-0123456789abcdef0123456789abcdef";
+
+/// Alone it is ready in 3 to 10 s; two at once on a busy machine with a cold disk took 25.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// One of the releases that are promised to work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    Newest,
+    Oldest,
+}
+
+impl Version {
+    fn number(self) -> &'static str {
+        match self {
+            Version::Newest => pinned("OPENCLAW_NEWEST"),
+            Version::Oldest => pinned("OPENCLAW_OLDEST"),
+        }
+    }
+}
+
+/// A value from the file that the setup script installs by.
+fn pinned(name: &str) -> &'static str {
+    include_str!("../../setup/versions")
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .expect("the versions file names every version")
+}
+
+fn cache() -> PathBuf {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+    base.unwrap_or_else(home).join("clawgate-test")
+}
+
+/// What differs from the setup guide's gateway, which trusts our attributed address and wants its token.
+#[derive(Default)]
+pub struct Options {
+    version: Option<Version>,
+    origins: Vec<String>,
+    no_trusted_proxies: bool,
+    no_auth: bool,
+    model: Option<SocketAddr>,
+}
+
+impl Options {
+    /// The Control UI may be opened from `origin`, port included.
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origins.push(origin.into());
+        self
+    }
+
+    /// As it is before the operator ran the command that makes our attributed address known.
+    pub fn without_trusted_proxies(mut self) -> Self {
+        self.no_trusted_proxies = true;
+        self
+    }
+
+    /// `auth.mode` none: everybody who reaches it is let in.
+    pub fn without_auth(mut self) -> Self {
+        self.no_auth = true;
+        self
+    }
+
+    /// Chats are answered by `model`.
+    pub fn model(mut self, model: SocketAddr) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    pub async fn run(self) -> Gateway {
+        let version = self.version.expect("only Gateway::of makes options");
+        let home = tempfile::Builder::new().prefix("clawgate-openclaw-").tempdir().expect("a temporary folder");
+        let mut gateway = Gateway { version, port: ports::free(), no_auth: self.no_auth, home, process: None };
+        let config = self.config(&gateway);
+        fs::write(gateway.config_file(), config.to_string()).expect("the config can be written");
+        gateway.start().await;
+        gateway
+    }
+
+    fn config(&self, gateway: &Gateway) -> Value {
+        let mut config = json!({
+            "wizard": {
+                "lastRunVersion": gateway.version.number(), "lastRunCommand": "onboard", "lastRunMode": "local",
+            },
+            "gateway": {
+                "port": gateway.port,
+                "mode": "local",
+                "bind": "loopback",
+                "controlUi": { "allowedOrigins": self.origins },
+                "auth": { "mode": "token", "token": "${OPENCLAW_GATEWAY_TOKEN}" },
+            },
+        });
+        let room = &mut config["gateway"];
+        if !self.no_trusted_proxies {
+            room["trustedProxies"] = json!(["127.0.0.2"]);
+        }
+        if self.no_auth {
+            room["auth"] = json!({ "mode": "none" });
+        }
+        if let Some(model) = self.model {
+            room["http"] = json!({ "endpoints": { "chatCompletions": { "enabled": true } } });
+            config["agents"] = json!({ "defaults": {
+                "model": { "primary": "fake/fake-1" }, "workspace": gateway.home.path().join("workspace"),
+            }});
+            config["models"] = json!({ "providers": { "fake": {
+                "baseUrl": format!("http://{model}/v1"),
+                "apiKey": "none",
+                "api": "openai-completions",
+                "models": [{
+                    "id": "fake-1", "name": "Fake", "reasoning": false, "input": ["text"],
+                    "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0 },
+                    "contextWindow": 128_000, "maxTokens": 4096,
+                }],
+            }}});
+        }
+        config
+    }
+}
+
+pub struct Gateway {
+    version: Version,
+    pub port: u16,
+    no_auth: bool,
+    // Before its home, where its log is: fields are dropped in this order.
+    process: Option<Process>,
+    home: TempDir,
+}
+
+impl Gateway {
+    pub fn of(version: Version) -> Options {
+        Options { version: Some(version), ..Options::default() }
+    }
+
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The gateway itself, past any proxy.
+    pub fn dial(&self) -> Dial {
+        Dial::plain(self.port)
+    }
+
+    /// Starts it, after [`Gateway::kill`] again on the same port and state, and waits until it is ready.
+    pub async fn start(&mut self) {
+        self.spawn();
+        self.ready().await;
+    }
+
+    /// Starts it without waiting.
+    pub fn spawn(&mut self) {
+        assert!(self.process.is_none(), "the gateway runs already");
+        let cache = cache();
+        let program = cache.join(format!("openclaw-{}/node_modules/openclaw/openclaw.mjs", self.version.number()));
+        assert!(program.exists(), "{} is missing: run tests/setup/install", program.display());
+        let home = self.home.path();
+        let mut command = Command::new(cache.join(format!("node-{}/bin/node", pinned("NODE"))));
+        command.arg(program).args(["gateway", "--port", &self.port.to_string()]).current_dir(home).env_clear();
+        command.envs([("HOME", home.to_owned()), ("OPENCLAW_CONFIG_PATH", self.config_file())]);
+        command.env("OPENCLAW_STATE_DIR", home.join("state")).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(
+            ["OPENCLAW_NO_RESPAWN", "OPENCLAW_SKIP_CHANNELS", "OPENCLAW_DISABLE_BONJOUR"].map(|name| (name, "1")),
+        );
+        if !self.no_auth {
+            command.env("OPENCLAW_GATEWAY_TOKEN", TOKEN);
+        }
+        self.process = Some(Process::start("openclaw gateway", &mut command, &home.join("gateway.log")));
+    }
+
+    pub async fn ready(&mut self) {
+        let dial = self.dial();
+        wait::until("the gateway says that it is ready", READY_WITHIN, async || {
+            let ended = self.process.as_mut().expect("the gateway was started").ended();
+            assert!(ended.is_none(), "the gateway ended by itself with {ended:?}");
+            let answer = request::get(&dial, "/readyz").await.ok()?;
+            (answer.status == StatusCode::OK).then_some(())
+        })
+        .await;
+    }
+
+    /// As a crash does it.
+    pub fn kill(&mut self) {
+        self.process.take().expect("the gateway runs").kill();
+    }
+
+    /// Stops its clock (SIGSTOP): connections are still accepted by the kernel, nothing is answered.
+    pub fn freeze(&self) {
+        self.process.as_ref().expect("the gateway runs").signal(libc::SIGSTOP);
+    }
+
+    /// How many connections hold bytes that it has not read: requests that have reached a frozen gateway.
+    pub fn unread_connections(&self) -> usize {
+        let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table of sockets");
+        let local = format!(":{:04X}", self.port);
+        let unread = |line: &&str| {
+            // "  0: 0100007F:4A38 0200007F:9C40 01 00000000:0000009C ...": number, local, remote, state, tx:rx
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields[1].ends_with(&local) && fields[3] == "01" && !fields[4].ends_with(":00000000")
+        };
+        table.lines().skip(1).filter(unread).count()
+    }
+
+    /// Everything it logged.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::output).unwrap_or_default()
+    }
+
+    /// The pairing requests that wait for a person, as the operator's own `openclaw devices list` shows them.
+    pub async fn pending_pairings(&self) -> Vec<Value> {
+        let mut operator = Backend::fresh().connect(&self.dial()).await.expect("a local operator is approved");
+        let list = operator.call("device.pair.list", json!({})).await.expect("device.pair.list answers");
+        list["pending"].as_array().expect("a list of pending requests").clone()
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.home.path().join("openclaw.json")
+    }
+}

@@ -1,0 +1,56 @@
+//! What the tests against the real thing are written with: an OpenClaw [`gateway`], the `clawgate` binary as a
+//! [`proxy`] before it, and clients of every kind that come to such a pair: a platform [`backend`], plain
+//! requests ([`request`]), a load balancer ([`edge`]) and a person's [`browser`]. The [`model`] is the LLM provider behind.
+//!
+//! Everything here is a process or a socket of its own on loopback; nothing of the proxy's code is linked. A test that
+//! panics, times out or is killed leaves no process behind (see [`process`]).
+//!
+//! `tests/setup/install` puts the gateway and the browser in place; `./test` runs both.
+
+pub mod backend;
+pub mod browser;
+pub mod dial;
+pub mod edge;
+pub mod gateway;
+pub mod model;
+pub mod ports;
+pub mod process;
+pub mod proxy;
+pub mod request;
+pub mod wait;
+
+pub use backend::{Backend, Refused, Session, Signature};
+pub use dial::Dial;
+pub use edge::Edge;
+pub use gateway::{Gateway, Version};
+pub use model::Model;
+pub use proxy::Proxy;
+
+/// One test for each gateway version that is promised: the newest and the oldest.
+///
+/// ```ignore
+/// on_both_gateways! {
+///     async fn a_fresh_key_is_approved(version: Version) { ... }
+/// }
+/// ```
+#[macro_export]
+macro_rules! on_both_gateways {
+    ($($(#[$doc:meta])* async fn $name:ident($version:ident: Version) $body:block)+) => {$(
+        $(#[$doc])*
+        mod $name {
+            use super::*;
+
+            async fn story($version: $crate::Version) $body
+
+            #[tokio::test]
+            async fn on_the_newest_gateway() {
+                story($crate::Version::Newest).await;
+            }
+
+            #[tokio::test]
+            async fn on_the_oldest_gateway() {
+                story($crate::Version::Oldest).await;
+            }
+        }
+    )+};
+}

@@ -1,0 +1,80 @@
+//! Child processes that never outlive the test.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+/// A running program in a process group of its own, with what it prints in a file.
+///
+/// It ends with the guard, by SIGKILL to the whole group; and because the kernel is told to end it with the thread that
+/// started it, also when the test itself is killed. Start it on the test's own thread, therefore.
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`; what it prints is appended to `log`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(name: &'static str, command: &mut Command, log: &Path) -> Process {
+        let out = File::options().create(true).append(true).open(log).expect("the log file can be opened");
+        let err = out.try_clone().expect("a file handle can be doubled");
+        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        // SAFETY: prctl is async-signal-safe and touches no memory of ours.
+        unsafe {
+            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            });
+        }
+        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {name} ({command:?}): {e}"));
+        Process { name, child, log: log.to_owned() }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends `signal` to the process alone, not to its group.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: plain system call; the child is not reaped yet, so the id is still its own.
+        let sent = unsafe { libc::kill(self.child.id() as i32, signal) };
+        assert_eq!(sent, 0, "{} can be sent signal {signal}", self.name);
+    }
+
+    /// What it printed so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Whether it ended by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Ends the whole group at once and reaps the child.
+    pub fn kill(&mut self) {
+        // SAFETY: plain system call on the group made for this child. Where the child was reaped, the group is gone or
+        // holds only what it left.
+        unsafe { libc::kill(-(self.child.id() as i32), libc::SIGKILL) };
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let output = self.output();
+            let tail: Vec<_> = output.lines().rev().take(60).collect();
+            eprintln!("--- last lines of {} ---", self.name);
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The real `clawgate` binary with a config of its own.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::RootCertStore;
+use tempfile::TempDir;
+
+use crate::{Dial, Gateway, dial, ports, process::Process, wait};
+
+/// The site's name; every client here maps it to loopback by itself.
+pub const HOST: &str = "claw.test";
+
+const LISTENS_WITHIN: Duration = Duration::from_secs(20);
+
+/// What stands in the config beside the listeners and the one site.
+#[derive(Default)]
+pub struct Options {
+    top: String,
+    site: String,
+}
+
+impl Options {
+    /// Lines of the `[[site]]` table.
+    pub fn site(mut self, lines: &str) -> Self {
+        self.site += lines;
+        self.site.push('\n');
+        self
+    }
+
+    /// Lines before the first table.
+    pub fn top(mut self, lines: &str) -> Self {
+        self.top += lines;
+        self.top.push('\n');
+        self
+    }
+
+    /// Starts the proxy before `gateway` and waits until it listens and its root certificate can be read.
+    pub async fn run(self, gateway: &Gateway) -> Proxy {
+        let folder = tempfile::Builder::new().prefix("clawgate-system-").tempdir().expect("a temporary folder");
+        let (https, balanced) = (ports::free(), ports::free());
+        let state = folder.path().join("state");
+        let config = format!(
+            r#"state_dir = "{state}"
+admin_socket = "{socket}"
+{top}
+[[listen]]
+address = "127.0.0.1:{https}"
+serve = "https"
+
+[[listen]]
+address = "127.0.0.1:{balanced}"
+serve = "https"
+proxy_protocol_from = ["127.0.0.0/8"]
+
+[[site]]
+host = "{HOST}"
+certificate = "internal"
+upstream = "127.0.0.1:{port}"
+{site}"#,
+            state = state.display(),
+            socket = folder.path().join("admin.sock").display(),
+            top = self.top,
+            port = gateway.port,
+            site = self.site,
+        );
+        let file = folder.path().join("config.toml");
+        fs::write(&file, config).expect("the config can be written");
+        let mut command = Command::new(binary());
+        command.args(["run", "--config"]).arg(&file);
+        let mut process = Process::start("clawgate", &mut command, &folder.path().join("clawgate.log"));
+        wait::until("the proxy listens", LISTENS_WITHIN, async || {
+            let ended = process.ended();
+            assert!(ended.is_none(), "clawgate ended by itself with {ended:?}");
+            tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, https)).await.ok()
+        })
+        .await;
+        let root = Command::new(binary()).args(["ca", "--config"]).arg(&file).output().expect("clawgate ca can be run");
+        assert!(root.status.success(), "clawgate ca says {}", String::from_utf8_lossy(&root.stderr));
+        let roots = dial::roots(&String::from_utf8_lossy(&root.stdout));
+        Proxy { https, balanced, roots, process, file, _folder: folder }
+    }
+}
+
+pub struct Proxy {
+    https: u16,
+    balanced: u16,
+    roots: Arc<RootCertStore>,
+    process: Process,
+    file: PathBuf,
+    _folder: TempDir,
+}
+
+impl Proxy {
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// Before `gateway`, with nothing but defaults.
+    pub async fn before(gateway: &Gateway) -> Proxy {
+        Proxy::options().run(gateway).await
+    }
+
+    /// For a client on this host.
+    pub fn dial(&self) -> Dial {
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, self.https));
+        Dial { to, from: None, authority: format!("{HOST}:{}", self.https), tls: Some(self.roots.clone()) }
+    }
+
+    /// Where an [`Edge`](crate::Edge) connects to: reads PROXY protocol.
+    pub fn balanced(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.balanced))
+    }
+
+    /// Everything it logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Runs a command of the same binary with this proxy's config; what it printed.
+    pub fn command(&self, name: &str) -> String {
+        let output = Command::new(binary()).arg(name).arg("--config").arg(&self.file).output();
+        let output = output.expect("clawgate can be run");
+        assert!(output.status.success(), "clawgate {name} says {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+/// `CLAWGATE_BIN`, as `./test` sets it, or what the same cargo profile has built beside this test.
+fn binary() -> PathBuf {
+    std::env::var_os("CLAWGATE_BIN").map(PathBuf::from).unwrap_or_else(|| {
+        let test = std::env::current_exe().expect("a running program has a path");
+        let profile = test.ancestors().nth(2).expect("test binaries lie in target/PROFILE/deps");
+        let built = profile.join("clawgate");
+        assert!(built.exists(), "{} is missing: run cargo build, or set CLAWGATE_BIN", built.display());
+        built
+    })
+}
