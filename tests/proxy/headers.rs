@@ -91,7 +91,7 @@ async fn no_claim_about_the_client_passes_in_any_spelling() {
             // As a backend: D1.
             assert_eq!(proxy.client().get("chat.test", "/", &fields).await.status, 200, "{claim}");
             assert_no_claim(&gateway.last(), &[]);
-            assert_eq!(gateway.last().peer, [127, 0, 0, 1]);
+            assert_eq!(gateway.last().peer, origin::D1);
             // As a browser: attributed, by what we know and nothing else.
             let browser = [fields, vec!["origin: https://chat.test"]].concat();
             let response = proxy.client().at("203.0.113.7").get("chat.test", "/", &browser).await;

@@ -1,11 +1,11 @@
 //! As whom the gateway sees a request.
 
-use std::net::IpAddr;
+use crate::harness::{
+    client,
+    origin::{self, ATTRIBUTED, D1},
+    proxy,
+};
 
-use crate::harness::{client, origin, proxy};
-
-const D1: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1));
-const ATTRIBUTED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
 const BROWSER: &str = "origin: https://chat.test";
 
 #[tokio::test]

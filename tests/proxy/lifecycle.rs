@@ -5,7 +5,7 @@ use crate::harness::{client, eventually, h2, origin, proxy, ws};
 #[tokio::test]
 async fn drain_waits_for_an_open_tunnel() {
     let gateway = origin::websocket().run().await;
-    let mut proxy = proxy().site("chat.test", &gateway).run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
     let mut ws = proxy.client().websocket("chat.test", "/", &[]).await;
     proxy.drain();
     ws.send("still here").await;
@@ -18,7 +18,7 @@ async fn drain_waits_for_an_open_tunnel() {
 #[tokio::test]
 async fn drain_waits_for_a_request_and_takes_no_new_ones() {
     let gateway = origin::by_hand().run().await;
-    let mut proxy = proxy().site("chat.test", &gateway).run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
     let mut idle = proxy.client().h1("chat.test").await;
     let mut wire = proxy.client().h1("chat.test").await;
     wire.send(client::get("chat.test", "/", &[])).await;
@@ -47,7 +47,7 @@ async fn drain_waits_for_a_request_and_takes_no_new_ones() {
 #[tokio::test]
 async fn over_http_2_drain_says_goaway_and_finishes_the_streams() {
     let gateway = origin::by_hand().run().await;
-    let mut proxy = proxy().site("chat.test", &gateway).run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
     let mut h2 = proxy.client().h2("chat.test").await;
     let idle = proxy.client().h2("chat.test").await;
     let (response, _) = h2.begin("GET", "/", &[], true).await;
@@ -65,7 +65,7 @@ async fn over_http_2_drain_says_goaway_and_finishes_the_streams() {
 #[tokio::test]
 async fn after_the_drain_time_a_tunnel_gets_1001_and_ends() {
     let gateway = origin::by_hand().run().await;
-    let mut proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
+    let proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
     let mut wire = proxy.client().h1("chat.test").await;
     wire.send(client::upgrade("chat.test", "/", &[])).await;
     let mut conn = gateway.connection().await;
@@ -88,7 +88,7 @@ async fn after_the_drain_time_a_tunnel_gets_1001_and_ends() {
 #[tokio::test]
 async fn a_tunnel_over_http_2_gets_its_1001_too() {
     let gateway = origin::websocket().run().await;
-    let mut proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
+    let proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
     let mut h2 = proxy.client().h2("chat.test").await;
     let mut socket = h2.websocket("/", &[]).await.ok().unwrap();
     socket.send(&ws::text("hello"), false);
@@ -103,7 +103,7 @@ async fn a_tunnel_over_http_2_gets_its_1001_too() {
 #[tokio::test]
 async fn a_goodbye_never_lands_inside_a_frame() {
     let gateway = origin::by_hand().run().await;
-    let mut proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
+    let proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
     let mut wire = proxy.client().h1("chat.test").await;
     wire.send(client::upgrade("chat.test", "/", &[])).await;
     let mut conn = gateway.connection().await;
@@ -124,7 +124,7 @@ async fn a_goodbye_never_lands_inside_a_frame() {
 #[tokio::test]
 async fn an_event_stream_is_bounded_by_the_drain_time() {
     let gateway = origin::by_hand().run().await;
-    let mut proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
+    let proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
     let mut wire = proxy.client().h1("chat.test").await;
     wire.send(client::get("chat.test", "/events", &[])).await;
     let mut conn = gateway.connection().await;
@@ -141,7 +141,7 @@ async fn an_event_stream_is_bounded_by_the_drain_time() {
 async fn reload_keeps_connections_requests_and_tunnels() {
     let (old, new) = (origin::by_hand().run().await, origin::ok().run().await);
     let before = proxy().site("chat.test", &old);
-    let mut proxy = before.clone().run().await;
+    let proxy = before.clone().run().await;
     let mut ws_wire = proxy.client().h1("chat.test").await;
     ws_wire.send(client::upgrade("chat.test", "/ws", &[])).await;
     let mut tunnel = old.connection().await;
@@ -170,13 +170,13 @@ async fn reload_keeps_connections_requests_and_tunnels() {
 async fn reload_ends_the_tunnels_whose_rule_is_gone_with_1008_and_no_others() {
     let gateway = origin::by_hand().run().await;
     let site = || proxy().site("chat.test", &gateway);
-    let mut proxy = site().more("clients = [\"203.0.113.0/24\", \"198.51.100.0/24\"]").run().await;
+    let proxy = site().more("clients = [\"203.0.113.0/24\", \"198.51.100.0/24\"]").run().await;
     let mut tunnels = Vec::new();
     for address in ["203.0.113.1", "198.51.100.1"] {
         let mut wire = proxy.client().at(address).h1("chat.test").await;
         wire.send(client::upgrade("chat.test", "/", &[])).await;
         let mut conn = gateway.connection().await;
-        assert_eq!(conn.accept_websocket().await.peer, [127, 0, 0, 1]);
+        assert_eq!(conn.accept_websocket().await.peer, origin::D1);
         wire.head().await.unwrap();
         tunnels.push((wire, conn));
     }
@@ -192,7 +192,7 @@ async fn reload_ends_the_tunnels_whose_rule_is_gone_with_1008_and_no_others() {
 #[tokio::test]
 async fn reload_ends_the_tunnels_of_a_site_that_is_gone() {
     let (one, two) = (origin::websocket().run().await, origin::websocket().run().await);
-    let mut proxy = proxy().site("one.test", &one).site("two.test", &two).run().await;
+    let proxy = proxy().site("one.test", &one).site("two.test", &two).run().await;
     let mut kept = proxy.client().websocket("one.test", "/", &[]).await;
     let mut gone = proxy.client().websocket("two.test", "/", &[]).await;
     proxy.reload(crate::harness::proxy().site("one.test", &one));
@@ -206,7 +206,7 @@ async fn reload_ends_the_tunnels_of_a_site_that_is_gone() {
 async fn a_bad_reload_changes_nothing() {
     let gateway = origin::websocket().run().await;
     let other = origin::ok().run().await;
-    let mut proxy = proxy().site("chat.test", &gateway).run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
     let mut ws = proxy.client().websocket("chat.test", "/", &[]).await;
     let bad = crate::harness::proxy()
         .site("chat.test", &other)
@@ -222,7 +222,7 @@ async fn a_bad_reload_changes_nothing() {
 #[tokio::test]
 async fn reload_serves_a_new_site_on_the_same_ports() {
     let (one, two) = (origin::ok().run().await, origin::ok().run().await);
-    let mut proxy = proxy().site("one.test", &one).run().await;
+    let proxy = proxy().site("one.test", &one).run().await;
     assert!(proxy.client().tls("two.test", &[]).await.is_err());
     proxy.reload(crate::harness::proxy().site("one.test", &one).site("two.test", &two));
     eventually("the new snapshot", || true).await;

@@ -23,7 +23,7 @@ async fn a_backend_dials_as_a_local_client_and_a_browser_is_attributed() {
     let client = proxy.client().at("203.0.113.7");
     client.websocket("chat.test", "/", &[]).await.close().await;
     let request = gateway.last();
-    assert_eq!(request.peer, [127, 0, 0, 1]);
+    assert_eq!(request.peer, origin::D1);
     assert_eq!(request.get("host"), Some(gateway.address.to_string().as_str()));
     assert_eq!(
         request.names(),
@@ -32,7 +32,7 @@ async fn a_backend_dials_as_a_local_client_and_a_browser_is_attributed() {
     );
     client.websocket("chat.test", "/", &[("origin", "https://chat.test")]).await.close().await;
     let request = gateway.last();
-    assert_eq!(request.peer, [127, 0, 0, 2]);
+    assert_eq!(request.peer, origin::ATTRIBUTED);
     assert_eq!(request.get("origin"), Some("https://chat.test"));
     assert_eq!(request.get("x-forwarded-for"), Some("203.0.113.7"));
     assert_eq!(request.get("host"), Some("chat.test"));
@@ -374,7 +374,7 @@ async fn strangers_leave_eight_of_the_places_free() {
     let mut backend = proxy.client().at("203.0.113.1").h1("chat.test").await;
     backend.send(client::upgrade("chat.test", "/", &[])).await;
     let mut conn = gateway.connection().await;
-    assert_eq!(conn.accept_websocket().await.peer, [127, 0, 0, 1], "the backend, not the stranger");
+    assert_eq!(conn.accept_websocket().await.peer, origin::D1, "the backend, not the stranger");
     assert_eq!(backend.head().await.unwrap().status(), 101);
     // A stranger that leaves makes room for the next.
     kept.pop();
@@ -407,7 +407,7 @@ async fn five_refused_connects_make_an_address_attributed() {
         wire.send(client::upgrade("chat.test", "/", &[])).await;
         let mut conn = gateway.connection().await;
         let request = conn.accept_websocket().await;
-        assert_eq!(request.peer, if n < 5 { [127, 0, 0, 1] } else { [127, 0, 0, 2] }, "attempt {n}");
+        assert_eq!(request.peer, if n < 5 { origin::D1 } else { origin::ATTRIBUTED }, "attempt {n}");
         wire.head().await.unwrap();
         conn.send(ws::plain(ws::TEXT, CHALLENGE.as_bytes())).await;
         ws::next(&mut wire).await.unwrap();
@@ -418,5 +418,5 @@ async fn five_refused_connects_make_an_address_attributed() {
     }
     // Another address is still believed.
     proxy.client().at("203.0.113.8").h1("chat.test").await.send(client::upgrade("chat.test", "/", &[])).await;
-    assert_eq!(gateway.connection().await.accept_websocket().await.peer, [127, 0, 0, 1]);
+    assert_eq!(gateway.connection().await.accept_websocket().await.peer, origin::D1);
 }

@@ -17,7 +17,7 @@ use std::{
 pub use client::Client;
 pub use origin::Origin;
 pub use proxy::{Proxy, proxy};
-pub use wire::{Response, Wire};
+pub use wire::Wire;
 
 /// Longer than anything here takes on a loaded machine, shorter than anyone's patience.
 pub const DEADLINE: Duration = Duration::from_secs(20);

@@ -4,7 +4,6 @@
 //! unless the test says otherwise. These questions are answered before anything is recorded.
 
 use std::{
-    future::Future,
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex,
@@ -23,6 +22,11 @@ use super::{
     wire::{Fields, Head, Wire, find, text},
     ws,
 };
+
+/// From where a local client of the gateway comes, and so D1.
+pub const D1: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 1));
+/// From where attributed requests come.
+pub const ATTRIBUTED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
 
 pub const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -116,7 +120,8 @@ impl Plan {
 struct Shared {
     plan: Plan,
     hand: mpsc::UnboundedSender<Conn>,
-    connections: Mutex<Vec<Arc<Seen>>>,
+    /// Every byte of each connection.
+    connections: Mutex<Vec<Arc<Mutex<Vec<u8>>>>>,
     requests: Mutex<Vec<Request>>,
     probes: AtomicUsize,
     panics: Mutex<Vec<String>>,
@@ -133,12 +138,6 @@ impl Default for Shared {
             panics: Mutex::default(),
         }
     }
-}
-
-/// One connection of the proxy's, for the record.
-pub struct Seen {
-    pub peer: IpAddr,
-    bytes: Arc<Mutex<Vec<u8>>>,
 }
 
 /// One request as it arrived.
@@ -200,7 +199,7 @@ impl Origin {
     /// Every byte of every connection, in the order in which they were opened.
     pub fn bytes(&self) -> Vec<u8> {
         let connections = self.shared.connections.lock().unwrap();
-        connections.iter().flat_map(|c| c.bytes.lock().unwrap().clone()).collect()
+        connections.iter().flat_map(|c| c.lock().unwrap().clone()).collect()
     }
 
     /// How many connections carried requests.
@@ -377,7 +376,7 @@ impl Conn {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let mut connections = shared.connections.lock().unwrap();
         let number = connections.len();
-        connections.push(Arc::new(Seen { peer, bytes: bytes.clone() }));
+        connections.push(bytes.clone());
         drop(connections);
         Conn { wire: Wire::tapped(stream, bytes), peer, number, shared }
     }
@@ -445,12 +444,4 @@ impl std::ops::DerefMut for Conn {
     fn deref_mut(&mut self) -> &mut Wire {
         &mut self.wire
     }
-}
-
-/// Runs `work` with the next connection in a task, so that the test can be the client meanwhile.
-pub fn with<F>(conn: Conn, work: impl FnOnce(Conn) -> F) -> JoinHandle<F::Output>
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    tokio::spawn(work(conn))
 }

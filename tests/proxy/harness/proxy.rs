@@ -173,28 +173,28 @@ impl Proxy {
         self.addresses[0].1.port()
     }
 
-    pub fn app(&mut self) -> &mut App {
-        self.app.as_mut().expect("running")
+    pub fn app(&self) -> &App {
+        self.app.as_ref().expect("running")
     }
 
     /// Applies what `builder` says, on the same listeners.
-    pub fn reload(&mut self, builder: Builder) {
+    pub fn reload(&self, builder: Builder) {
         let config = builder.config(self.state.path());
         self.app().reload(config).expect("a good configuration");
     }
 
     /// A reload as it fails: with a certificate file that does not exist.
-    pub fn reload_badly(&mut self, builder: Builder) {
+    pub fn reload_badly(&self, builder: Builder) {
         let config = builder.config(self.state.path());
         self.app().reload(config).expect_err("a bad configuration");
     }
 
-    pub fn drain(&mut self) {
+    pub fn drain(&self) {
         self.app().drain();
     }
 
     pub fn is_drained(&self) -> bool {
-        self.app.as_ref().unwrap().is_drained()
+        self.app().is_drained()
     }
 
     pub async fn drained(&self) {
@@ -203,12 +203,12 @@ impl Proxy {
 
     /// Open connections and tunnels.
     pub fn counts(&self) -> (usize, usize) {
-        self.app.as_ref().unwrap().counts()
+        self.app().counts()
     }
 
     /// Waits until the proxy knows its upstream: whether it is up, and whether its authentication is on.
     pub async fn warns_of(&self, what: &str) {
-        let app = self.app.as_ref().unwrap();
+        let app = self.app();
         eventually(what, || app.warnings().iter().any(|w| w.contains(what))).await;
     }
 

@@ -86,11 +86,6 @@ impl Wire {
         Ok(n > 0)
     }
 
-    /// What was read and not yet taken.
-    pub fn buffered(&self) -> &[u8] {
-        &self.buffer
-    }
-
     /// Waits until `n` bytes are there, and takes them.
     pub async fn exactly(&mut self, n: usize) -> Vec<u8> {
         while self.buffer.len() < n {
@@ -167,15 +162,14 @@ impl Wire {
 
     /// The next final response, its body delimited as RFC 9112 §6.3 says.
     pub async fn response_to(&mut self, method: &str) -> Response {
-        let mut interim = Vec::new();
         let head = loop {
             let head = self.head().await.expect("a response");
             match head.status() {
-                100..=199 if head.status() != 101 => interim.push(head),
+                100..=199 if head.status() != 101 => {}
                 _ => break head,
             }
         };
-        let mut response = Response { status: head.status(), head, body: Vec::new(), trailers: Fields::default(), interim };
+        let mut response = Response { status: head.status(), head, body: Vec::new(), trailers: Fields::default() };
         let head = &response.head;
         if method == "HEAD" || matches!(response.status, 101 | 204 | 304) {
             return response;
@@ -307,8 +301,6 @@ pub struct Response {
     pub head: Head,
     pub body: Vec<u8>,
     pub trailers: Fields,
-    /// The 1xx heads before it.
-    pub interim: Vec<Head>,
 }
 
 impl Response {

@@ -1,6 +1,6 @@
 //! WebSocket frames by hand (RFC 6455 §5.2): for streams that tungstenite would tidy up.
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::within;
 
@@ -69,14 +69,6 @@ impl Frame {
         let code = u16::from_be_bytes(self.payload[..2].try_into().unwrap());
         (code, std::str::from_utf8(&self.payload[2..]).unwrap())
     }
-}
-
-pub async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
-    within("sending a frame", async {
-        stream.write_all(bytes).await.unwrap();
-        stream.flush().await.unwrap();
-    })
-    .await;
 }
 
 /// The next frame; `None` at the end of the stream.
