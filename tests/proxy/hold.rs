@@ -118,7 +118,8 @@ async fn when_the_hold_is_over_a_program_gets_json_and_a_person_a_page() {
     assert!(page.get("content-type").unwrap().starts_with("text/html"), "{page:?}");
     assert!(page.text().contains("gateway"), "{}", page.text());
     // And the connections go on.
-    let _gateway = origin::ok().run_at(&place).await;
+    let gateway = origin::ok().run_at(&place).await;
+    eventually("the proxy has noticed", || gateway.probes() >= 2).await;
     program.send(client::get("chat.test", "/", &[])).await;
     assert_eq!(program.response().await.status, 200);
 }

@@ -16,7 +16,7 @@ async fn a_backend_is_a_local_client_to_the_gateway() {
     let request = gateway.request();
     assert_eq!(request.peer, D1);
     assert_eq!(request.get("host"), Some(gateway.address.to_string().as_str()));
-    assert_eq!(request.names(), ["host", "user-agent"], "nothing is added");
+    assert_eq!(request.names(), ["host", "user-agent", "via"], "nothing that the gateway minds is added");
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn a_client_on_this_very_host_is_judged_by_the_same_fence() {
     let fenced = proxy().site("chat.test", &gateway).more("clients = [\"203.0.113.0/24\"]").run().await;
     let response = fenced.client().get("chat.test", "/", &[]).await;
     assert_eq!(response.status, 403);
-    assert_eq!(response.json()["error"], "forwarder_on_host");
+    assert_eq!(response.json()["error"], "loopback_client");
     assert!(response.text().contains("trusted_proxies"), "{response:?}");
     assert!(gateway.requests().is_empty());
     // Without a fence it goes without a forwarding field, with the browser's own Host, on a connection of its own kind.

@@ -197,7 +197,8 @@ async fn a_body_that_comes_too_slowly_gets_408() {
     conn.to_end().await;
     let mut h2 = proxy.client().h2("chat.test").await;
     let (response, _body) = h2.begin("POST", "/", &[], false).await;
-    gateway.connection().await.request_head().await;
+    let mut conn = gateway.connection().await;
+    conn.request_head().await;
     assert_eq!(h2::answer(response).await.status, 408);
     assert_eq!(h2.get_later("/", &gateway).await, 200, "the connection lives on");
 }

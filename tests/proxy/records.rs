@@ -35,7 +35,7 @@ async fn every_request_has_one_record() {
     let status = of("/api/status");
     assert_eq!((status["identity"].as_str(), status["route"].as_str()), (Some("attributed"), Some("/api/status")));
     let refused = of("/../x");
-    assert_eq!((refused["status"].as_u64(), refused["refusal"].as_str()), (Some(400), Some("path_invalid")));
+    assert_eq!((refused["status"].as_u64(), refused["refusal"].as_str()), (Some(400), Some("path_dot_segment")));
     assert_eq!(of("/h2")["status"], 200);
     assert_eq!(of("/r")["status"], 308);
 }
@@ -90,7 +90,6 @@ async fn what_never_became_a_request_is_recorded_once_with_its_cause() {
     for (bytes, status) in [
         ("GET / HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), 400),
         (format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(200 << 10)), 431),
-        (format!("GET /{} HTTP/1.1\r\n\r\n", "y".repeat(200 << 10)), 414),
         ("GET /slow".to_owned(), 408),
     ] {
         let before = proxy.access_log().lines().count();

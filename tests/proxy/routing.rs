@@ -82,13 +82,17 @@ async fn a_route_is_found_by_the_decoded_path_and_the_path_goes_out_as_it_came()
 async fn paths_that_two_servers_could_read_differently_are_refused() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
-    for target in [
-        "/a/../b", "/..", "/./a", "/a/.", "/%2e%2e/a", "/a/.%2E", "/a/%2e/b", "/x/..%2fy", "/a/..;x/b", "/a\\b", "/a%5cb",
-        "/a%00", "/a%0d%0aX:y", "/a%7f", "/a%", "/a%4", "/a%zz", "/%c0%ae%c0%ae/",
+    for (name, targets) in [
+        ("path_dot_segment", &["/a/../b", "/..", "/./a", "/a/.", "/%2e%2e/a", "/a/.%2E", "/a/%2e/b", "/x/..%2fy"][..]),
+        ("path_dot_segment", &["/a/..;x/b", "/%c0%ae%c0%ae/"]),
+        ("path_backslash", &["/a\\b", "/a%5cb"]),
+        ("path_control_character", &["/a%00", "/a%0d%0aX:y", "/a%7f"]),
+        ("path_percent_encoding", &["/a%", "/a%4", "/a%zz"]),
     ] {
-        let response = proxy.client().get("chat.test", target, &[]).await;
-        assert_eq!(response.status, 400, "{target}");
-        assert_eq!(response.json()["error"], "path_invalid", "{target}");
+        for target in targets {
+            let response = proxy.client().get("chat.test", target, &[]).await;
+            assert_eq!((response.status, response.json()["error"].as_str()), (400, Some(name)), "{target}");
+        }
     }
     assert!(gateway.requests().is_empty());
 }
@@ -150,7 +154,8 @@ async fn http_2_and_http_1_requests_look_the_same_to_the_gateway() {
     assert_eq!((answer.status, answer.text().await.as_str()), (200, "ok"));
     let [first, second] = &gateway.requests()[..] else { panic!() };
     let lines = |r: &origin::Request| {
-        let mut lines = r.fields.0.clone();
+        // Only Via tells the version, as it has to.
+        let mut lines: Vec<_> = r.fields.0.iter().filter(|(name, _)| name != "via").cloned().collect();
         lines.sort();
         (r.first.clone(), lines)
     };

@@ -190,3 +190,51 @@ async fn whole_frame(bytes: &[u8]) -> Option<(ws::Frame, usize)> {
     let frame = ws::next(&mut rest).await?;
     Some((frame, bytes.len() - rest.len()))
 }
+
+/// HTTP/2 by hand, for what the client above would not send: header fields as they are told, without a look at them.
+pub struct Raw(super::Wire);
+
+impl Raw {
+    pub async fn start(stream: impl Stream + 'static) -> Raw {
+        let mut wire = super::Wire::new(stream);
+        wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00").await;
+        Raw(wire)
+    }
+
+    /// Sends a GET on stream 1 (RFC 7541 §6.2.2: literals without indexing, no Huffman coding).
+    pub async fn get(&mut self, host: &str, fields: &[(&str, &str)]) {
+        let pseudo = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", host)];
+        let mut block = Vec::new();
+        for (name, value) in pseudo.iter().chain(fields) {
+            block.push(0);
+            for text in [name, value] {
+                block.push(u8::try_from(text.len()).unwrap());
+                block.extend(text.as_bytes());
+            }
+        }
+        // HEADERS with END_STREAM and END_HEADERS.
+        let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 5, 0, 0, 0, 1];
+        frame.extend(block);
+        let _ = self.0.try_send(frame).await;
+    }
+
+    /// The status of the answer, if there is one before a reset or the end.
+    pub async fn answer(&mut self) -> Option<u16> {
+        loop {
+            let head = self.0.try_exactly(9).await?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let payload = self.0.try_exactly(length as usize).await?;
+            match head[3] {
+                // HEADERS. The status comes first: an entry of the static table (RFC 7541 A), or a literal.
+                1 => {
+                    let statuses = [200, 204, 206, 304, 400, 404, 500];
+                    let indexed = payload[0] & 0x80 != 0;
+                    return Some(if indexed { statuses[usize::from(payload[0] & 0x7f) - 8] } else { 0 });
+                }
+                // RST_STREAM, GOAWAY.
+                3 | 7 => return None,
+                _ => {}
+            }
+        }
+    }
+}

@@ -405,9 +405,9 @@ impl Conn {
         let (body, trailers) = match (head.get("transfer-encoding"), head.get("content-length")) {
             (Some(te), _) => {
                 assert_eq!(te, "chunked");
-                self.wire.chunks().await
+                self.wire.try_chunks().await?
             }
-            (None, Some(length)) => (self.wire.exactly(length.parse().unwrap()).await, Fields::default()),
+            (None, Some(length)) => (self.wire.try_exactly(length.parse().unwrap()).await?, Fields::default()),
             (None, None) => Default::default(),
         };
         let request = Request { connection: self.number, peer: self.peer, head, body, trailers };

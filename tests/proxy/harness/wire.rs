@@ -88,10 +88,17 @@ impl Wire {
 
     /// Waits until `n` bytes are there, and takes them.
     pub async fn exactly(&mut self, n: usize) -> Vec<u8> {
+        self.try_exactly(n).await.unwrap_or_else(|| panic!("ended after {:?}, wanted {n} bytes", text(&self.buffer)))
+    }
+
+    /// `None` if the stream ends before.
+    pub async fn try_exactly(&mut self, n: usize) -> Option<Vec<u8>> {
         while self.buffer.len() < n {
-            assert!(self.fill().await.unwrap(), "ended after {:?}, wanted {n} bytes", text(&self.buffer));
+            if !self.fill().await.unwrap_or(false) {
+                return None;
+            }
         }
-        self.buffer.drain(..n).collect()
+        Some(self.buffer.drain(..n).collect())
     }
 
     /// Takes everything up to and with `end`; `None` if the stream ends before a byte came.
@@ -127,30 +134,46 @@ impl Wire {
 
     /// One chunk of a chunked body; `Err` holds the trailers behind the last one.
     pub async fn chunk(&mut self) -> Result<Vec<u8>, Fields> {
-        let size = self.up_to(b"\r\n").await.expect("a chunk size");
-        let size = std::str::from_utf8(&size).unwrap().trim_end();
+        self.try_chunk().await.expect("another chunk")
+    }
+
+    /// `None` if the stream ends before the chunk does.
+    async fn try_chunk(&mut self) -> Option<Result<Vec<u8>, Fields>> {
+        let size = self.line().await?;
+        let size = std::str::from_utf8(&size).unwrap();
         let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("bad chunk size {size:?}"));
         if size > 0 {
-            let mut data = self.exactly(size + 2).await;
+            let mut data = self.try_exactly(size + 2).await?;
             assert_eq!(data.split_off(size), b"\r\n", "a chunk ends in CRLF");
-            return Ok(data);
+            return Some(Ok(data));
         }
         let mut trailers = Fields::default();
         loop {
-            let line = self.up_to(b"\r\n").await.expect("the end of the trailers");
-            match &line[..line.len() - 2] {
-                [] => return Err(trailers),
+            match &self.line().await?[..] {
+                [] => return Some(Err(trailers)),
                 line => trailers.push_line(line),
             }
         }
     }
 
-    pub async fn chunks(&mut self) -> (Vec<u8>, Fields) {
+    async fn line(&mut self) -> Option<Vec<u8>> {
+        while find(&self.buffer, b"\r\n").is_none() {
+            if !self.fill().await.unwrap_or(false) {
+                return None;
+            }
+        }
+        let mut line = self.up_to(b"\r\n").await?;
+        line.truncate(line.len() - 2);
+        Some(line)
+    }
+
+    /// The rest of a chunked body; `None` if the stream ends before it does.
+    pub async fn try_chunks(&mut self) -> Option<(Vec<u8>, Fields)> {
         let mut body = Vec::new();
         loop {
-            match self.chunk().await {
+            match self.try_chunk().await? {
                 Ok(data) => body.extend_from_slice(&data),
-                Err(trailers) => return (body, trailers),
+                Err(trailers) => return Some((body, trailers)),
             }
         }
     }
@@ -176,7 +199,7 @@ impl Wire {
         }
         if head.get("transfer-encoding").is_some_and(|te| te.eq_ignore_ascii_case("chunked")) {
             assert!(head.get("content-length").is_none(), "a response with two framings: {head:?}");
-            (response.body, response.trailers) = self.chunks().await;
+            (response.body, response.trailers) = self.try_chunks().await.expect("a whole body");
         } else if let Some(length) = head.get("content-length") {
             response.body = self.exactly(length.parse().unwrap()).await;
         } else {
