@@ -62,7 +62,7 @@ pub async fn serve(core: Rc<Core>, client: Rc<Client>, request: Request<Incoming
         Err(refusal) => {
             finish.refused(&refusal);
             let mut response = refusal.response(html);
-            if core.stage() != Stage::Serving || finish.upload_unfinished() {
+            if core.stage() != Stage::Serving || finish.upload_unfinished() || refusal.ends_connection {
                 close_after(&mut response, client.h2);
             }
             response.map(|bytes| {
