@@ -38,8 +38,8 @@ pub struct Client {
     pub peer_value: HeaderValue,
     /// Requests under way; more than one only on HTTP/2.
     active: Cell<usize>,
-    /// The site of `sni` in the configuration of that generation.
-    sni_site: Cell<Option<(*const Snapshot, Option<usize>)>>,
+    /// The site of `sni` in the snapshot of that number.
+    sni_site: Cell<Option<(u64, Option<usize>)>>,
     /// Held until connection and tunnel are both gone.
     _permit: Permit,
 }
@@ -74,12 +74,12 @@ impl Client {
             return Ok(site);
         }
         let of_sni = match self.sni_site.get() {
-            Some((of, index)) if std::ptr::eq(of, snapshot) => index,
+            Some((number, index)) if number == snapshot.number => index,
             _ => {
                 // Without SNI the first site's certificate was shown; an address as Host may find it too.
                 let index = self.sni.as_ref().map_or(Some(site), |sni| snapshot.site(sni));
                 if self.sni.is_some() {
-                    self.sni_site.set(Some((snapshot, index)));
+                    self.sni_site.set(Some((snapshot.number, index)));
                 }
                 index
             }
