@@ -149,6 +149,34 @@ async fn one_side_may_end_while_the_other_still_speaks() {
 }
 
 #[tokio::test]
+async fn what_a_client_still_says_after_the_gateways_end_arrives_whole() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().http().await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    wire.head().await.unwrap();
+    conn.finish().await;
+    wire.closed().await;
+    // More than all buffers on the way hold, so that the proxy has to wait for the gateway to take it.
+    let much: Vec<u8> = (0..16 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sending = async {
+        wire.send(&much).await;
+        wire.finish().await;
+    };
+    let taking = async {
+        conn.exactly(1).await;
+        // The client's bytes pile up meanwhile.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        conn.to_end().await
+    };
+    let ((), taken) = tokio::join!(sending, taking);
+    assert_eq!(taken.len() + 1, much.len());
+    assert!(taken == much[1..], "byte by byte");
+}
+
+#[tokio::test]
 async fn an_answer_other_than_101_passes_as_it_is_and_the_connection_goes_on() {
     let gateway = origin::answering("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\nwww-authenticate: Bearer\r\nx-a: 1\r\n\r\nno");
     let gateway = gateway.run().await;
