@@ -38,6 +38,8 @@ pub struct Client {
     pub peer_value: HeaderValue,
     /// Requests under way; more than one only on HTTP/2.
     active: Cell<usize>,
+    /// Streams the client may still reset; each answer it takes to its end gives one back.
+    resets_left: Cell<usize>,
     /// The site of `sni` in the snapshot of that number.
     sni_site: Cell<Option<(u64, Option<usize>)>>,
     /// Held until connection and tunnel are both gone.
@@ -59,6 +61,18 @@ impl Client {
         if self.active.get() == 0 {
             self.phase.idle();
         }
+    }
+
+    /// The client took the answer to its end, or went away from it.
+    pub fn answered(&self, to_its_end: bool, limit: usize) {
+        let left = self.resets_left.get();
+        self.resets_left.set(if to_its_end { limit.min(left + 1) } else { left.saturating_sub(1) });
+    }
+
+    /// h2 itself counts only streams that are reset before it hands them on, and we take them at once: who asks and
+    /// resets all day (CVE-2023-44487) costs the gateway a request each time.
+    fn resets_too_much(&self) -> bool {
+        self.h2 && self.resets_left.get() == 0
     }
 
     pub fn tunnel_ended(&self) {
@@ -118,6 +132,7 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         phase: phase.clone(),
         peer_value: forwarded::client_value(incoming.peer.ip()),
         active: Cell::new(0),
+        resets_left: Cell::new(limits.h2_resets),
         sni_site: Cell::new(None),
         _permit: incoming.permit,
     });
@@ -195,7 +210,7 @@ where
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
-            if !told && (core.stage() != Stage::Serving || client.phase.idle_expired()) {
+            if !told && (core.stage() != Stage::Serving || client.phase.idle_expired() || client.resets_too_much()) {
                 told = true;
                 graceful(connection.as_mut());
                 continue;

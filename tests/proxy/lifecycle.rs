@@ -95,6 +95,8 @@ async fn a_tunnel_over_http_2_gets_its_1001_too() {
     assert_eq!(socket.next().await.unwrap().text(), "hello");
     proxy.drain();
     assert_eq!(socket.next().await.unwrap().close().0, 1001);
+    socket.send(&ws::masked(ws::CLOSE, &ws::close(1001, "")), true);
+    assert!(socket.next().await.is_none());
     drop(socket);
     proxy.drained().await;
 }
