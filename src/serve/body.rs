@@ -180,7 +180,11 @@ impl ResponseBody {
         ResponseBody { source: Source::Whole(bytes), finish }
     }
 
-    pub fn upstream(incoming: Incoming, finish: Box<Finish>) -> ResponseBody {
+    pub fn upstream(incoming: Incoming, mut finish: Box<Finish>) -> ResponseBody {
+        // The answer to a HEAD, a 204, a 304: hyper never asks such a body for its end.
+        if incoming.is_end_stream() {
+            finish.complete();
+        }
         ResponseBody { source: Source::Upstream(incoming), finish: Some(finish) }
     }
 }

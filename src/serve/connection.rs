@@ -49,8 +49,10 @@ pub struct Client {
     active: Cell<usize>,
     /// WebSockets on streams of this connection.
     tunnels: Cell<usize>,
-    /// The site of `sni` in the configuration of that generation.
-    sni_site: Cell<Option<(*const Snapshot, Option<usize>)>>,
+    /// Streams the client may still reset; each answer it takes to its end gives one back.
+    resets_left: Cell<usize>,
+    /// The site of `sni` in the snapshot of that number.
+    sni_site: Cell<Option<(u64, Option<usize>)>>,
     /// Held until connection and tunnel are both gone.
     _permit: Permit,
 }
@@ -81,6 +83,18 @@ impl Client {
         }
     }
 
+    /// The client took the answer to its end, or went away from it.
+    pub fn answered(&self, to_its_end: bool, limit: usize) {
+        let left = self.resets_left.get();
+        self.resets_left.set(if to_its_end { limit.min(left + 1) } else { left.saturating_sub(1) });
+    }
+
+    /// h2 itself counts only streams that are reset before it hands them on, and we take them at once: who asks and
+    /// resets all day (CVE-2023-44487) costs the gateway a request each time.
+    fn resets_too_much(&self) -> bool {
+        self.h2 && self.resets_left.get() == 0
+    }
+
     pub fn tunnel_ended(&self) {
         if self.h2 {
             self.tunnels.set(self.tunnels.get() - 1);
@@ -95,12 +109,12 @@ impl Client {
             return Ok(site);
         }
         let of_sni = match self.sni_site.get() {
-            Some((of, index)) if std::ptr::eq(of, snapshot) => index,
+            Some((number, index)) if number == snapshot.number => index,
             _ => {
                 // Without SNI the first site's certificate was shown; an address as Host may find it too.
                 let index = self.sni.as_ref().map_or(Some(site), |sni| snapshot.site(sni));
                 if self.sni.is_some() {
-                    self.sni_site.set(Some((snapshot, index)));
+                    self.sni_site.set(Some((snapshot.number, index)));
                 }
                 index
             }
@@ -140,6 +154,7 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         peer_value: forwarded::client_value(incoming.peer.ip()),
         active: Cell::new(0),
         tunnels: Cell::new(0),
+        resets_left: Cell::new(limits.h2_resets),
         sni_site: Cell::new(None),
         _permit: incoming.permit,
     });
@@ -240,7 +255,7 @@ where
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
-            if !told && (core.stage() != Stage::Serving || client.phase.idle_expired()) {
+            if !told && (core.stage() != Stage::Serving || client.phase.idle_expired() || client.resets_too_much()) {
                 told = true;
                 graceful(connection.as_mut());
                 continue;

@@ -53,7 +53,7 @@ pub fn serve(
             Err(refusal) => {
                 finish.refused(&refusal);
                 let mut response = refusal.response(html);
-                if core.stage() != Stage::Serving || finish.upload_unfinished() {
+                if core.stage() != Stage::Serving || finish.upload_unfinished() || refusal.ends_connection {
                     close_after(response.headers_mut(), client.h2);
                 }
                 Ok(Answer::Whole(response).into_response(finish))

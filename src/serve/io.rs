@@ -298,8 +298,8 @@ impl AsyncWrite for ClientIo {
             match &mut this.closing {
                 Closing::Open => {
                     ready!(Pin::new(&mut this.transport).poll_shutdown(cx))?;
-                    this.phase.now.store(TUNNEL, Ordering::Relaxed);
-                    if this.deadlines.head.is_none() {
+                    // A tunnel ends one direction only: what still comes is for the other side, not for us to drop.
+                    if this.phase.now.swap(TUNNEL, Ordering::Relaxed) == TUNNEL {
                         this.closing = Closing::Done;
                         continue;
                     }

@@ -149,6 +149,15 @@ pub fn judge(
     if head.uri.path_and_query().is_some_and(|p| p.as_str().len() > limits.request_line) {
         return Err(Reason::RequestLineTooLong.into());
     }
+    // hyper counts what it reads at once, h2 counts no fields: this is the limit as it is written.
+    let (fields, size) = head.headers.iter().fold((0, 0), |(fields, size), (name, value)| {
+        // The crumbs of a cookie (RFC 9113 §8.2.3) are one field to everyone behind us.
+        let counts = usize::from(*name != header::COOKIE);
+        (fields + counts, size + name.as_str().len() + value.len() + ": \r\n".len())
+    });
+    if fields > limits.header_fields || size > limits.header_block {
+        return Err(Reason::HeaderTooLarge.into());
+    }
     let protocol = head.extensions.remove::<hyper::ext::Protocol>();
     let named = authority::authority(&authority::Head {
         method: &head.method,

@@ -1,6 +1,12 @@
 //! One configuration, compiled for look-ups: immutable, swapped whole, loaded once a request.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use super::behind::Behind;
 use crate::{
@@ -12,6 +18,8 @@ use crate::{
 };
 
 pub struct Snapshot {
+    /// Not reused in the life of the process, as an address would be.
+    pub number: u64,
     pub config: Arc<Config>,
     /// In the order of `config.upstreams`.
     pub behind: Vec<Arc<Behind>>,
@@ -46,7 +54,9 @@ impl Snapshot {
         let sites = config.sites.iter().map(route::Table::new).collect();
         let https = config.listeners.iter().find(|l| l.kind == ListenerKind::Https);
         let https_port = https.map(|l| l.address.port()).filter(|p| *p != 443);
-        Snapshot { config, behind, sites, exact, wildcard, https_port }
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Snapshot { number, config, behind, sites, exact, wildcard, https_port }
     }
 
     /// The site a host name belongs to. `host` is lower case, without port, brackets and trailing dot.
