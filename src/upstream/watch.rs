@@ -7,16 +7,16 @@ use super::hold::{Seen, State};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs until `look`, which says what the upstream is now and has deadlines of its own, says that nobody wants to know.
+/// Runs until it is aborted. `look` says what the upstream is now and has deadlines of its own.
 pub async fn run<F, Fut>(state: Arc<State>, mut look: F)
 where
     F: FnMut() -> Fut,
-    Fut: Future<Output = Option<Seen>>,
+    Fut: Future<Output = Seen>,
 {
     loop {
         let mut pause = FIRST_PAUSE;
         loop {
-            let Some(seen) = look().await else { return };
+            let seen = look().await;
             if seen.is_up() {
                 state.set(seen);
                 break;
