@@ -8,13 +8,13 @@ mod core;
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpListener},
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::mpsc;
@@ -40,12 +40,18 @@ use crate::{
 pub struct App {
     shared: Arc<Shared>,
     admission: Arc<Admission>,
-    snapshot: Arc<Snapshot>,
-    bound: Vec<Bound>,
-    certs: Arc<tls::CertStore>,
+    store: Arc<tls::CertStore>,
+    access: access::Sink,
+    state: Mutex<State>,
     cores: Vec<Thread<core::Command>>,
     control: Thread<control::Command>,
-    draining: Option<Instant>,
+}
+
+/// What a reload replaces.
+struct State {
+    snapshot: Arc<Snapshot>,
+    bound: Vec<Bound>,
+    draining: bool,
 }
 
 struct Thread<C> {
@@ -79,8 +85,10 @@ impl Turned {
 pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error(transparent)]
-    Certificates(#[from] tls::LoadCertError),
+    #[error("{}", lines(.0))]
+    Certificates(Vec<tls::certs::LoadCertError>),
+    #[error("the TLS provider does not work")]
+    Tls(#[from] rustls::Error),
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
 }
@@ -90,8 +98,13 @@ pub enum StartError {
 pub enum ReloadError {
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error(transparent)]
-    Certificates(#[from] tls::LoadCertError),
+    #[error("{}", lines(.0))]
+    Certificates(Vec<tls::certs::LoadCertError>),
+}
+
+fn lines(errors: &[tls::certs::LoadCertError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 impl App {
@@ -99,42 +112,52 @@ impl App {
     pub fn start(config: Config, access: access::Sink) -> Result<App, StartError> {
         let config = Arc::new(config);
         let workers = config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let certs = Arc::new(tls::CertStore::load(&config, std::time::SystemTime::now())?);
+        let prepared = tls::CertKeeper::try_new(&config, SystemTime::now()).map_err(StartError::Certificates)?;
+        log_all(&prepared.warnings);
+        let store = tls::CertStore::new(prepared.names);
         let challenges = Arc::new(Challenges::default());
+        let tls = Arc::new(tls::Terminator::try_new(store.clone(), challenges.clone())?);
         let bound = listen::bind(&config.listeners, workers, listen::bind::inherited()?)?;
         let behind: Vec<_> = config.upstreams.iter().map(|u| Arc::new(Behind::new(u.clone(), None))).collect();
-        let attributed_source = std::net::TcpListener::bind((ATTRIBUTED_SOURCE, 0)).is_ok();
-        let terminator = Arc::new(tls::Terminator::new(certs.clone(), challenges.clone()));
-        let shared = Arc::new(Shared { counts: Counts::default(), challenges, tls: terminator, attributed_source });
+        let attributed_source = TcpListener::bind((ATTRIBUTED_SOURCE, 0)).is_ok();
+        let shared = Arc::new(Shared {
+            counts: Counts::default(),
+            challenges,
+            tls,
+            attributed_source,
+            forwarder_on_host: AtomicBool::new(false),
+        });
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
         let admission = Admission::new(limit, config.limits.connections_per_client);
+        access.set_enabled(config.log.access);
         let snapshot = Arc::new(Snapshot::new(with_ports(config, &bound), behind));
 
-        let control = control::spawn(certs.clone()).map_err(StartError::Thread)?;
-        let mut app = App { shared, admission, snapshot, bound, certs, cores: Vec::new(), control, draining: None };
-        app.watch(None);
+        let control = control::spawn(prepared.keeper, store.clone()).map_err(StartError::Thread)?;
+        let mut cores = Vec::with_capacity(workers);
         for index in 0..workers {
-            let spawned = core::spawn(index, app.shared.clone(), app.snapshot.clone(), app.admission.clone(), &access);
-            app.cores.push(spawned.map_err(StartError::Thread)?);
+            let spawned = core::spawn(index, shared.clone(), snapshot.clone(), admission.clone(), &access);
+            cores.push(spawned.map_err(StartError::Thread)?);
         }
-        app.listen().map_err(StartError::Thread)?;
-        for warning in app.warnings() {
-            tracing::warn!("{warning}");
-        }
+        let state = Mutex::new(State { snapshot, bound, draining: false });
+        let app = App { shared, admission, store, access, state, cores, control };
+        let state = app.state();
+        app.watch(&state.snapshot, None);
+        app.listen(&state.bound).map_err(StartError::Thread)?;
+        drop(state);
         Ok(app)
     }
 
     /// The bound addresses, in config order (port 0 is resolved).
     pub fn addresses(&self) -> Vec<(ListenerKind, SocketAddr)> {
-        self.bound.iter().map(|b| (b.listener.kind, b.address)).collect()
+        self.state().bound.iter().map(|b| (b.listener.kind, b.address)).collect()
     }
 
     /// Applies a config that was already validated. On an error nothing has changed.
-    pub fn reload(&mut self, config: Config) -> Result<(), ReloadError> {
-        let now = std::time::SystemTime::now();
-        let certs = self.certs.prepare(&config, now)?;
-        let bound = listen::rebind(&self.bound, &config.listeners, self.cores.len())?;
-        let old = self.snapshot.clone();
+    pub fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        let mut state = self.state();
+        let prepared = tls::CertKeeper::try_new(&config, SystemTime::now()).map_err(ReloadError::Certificates)?;
+        let bound = listen::rebind(&state.bound, &config.listeners, self.cores.len())?;
+        let old = state.snapshot.clone();
         let behind = config.upstreams.iter().map(|u| {
             // An upstream is the same one if it is at the same place, whatever it is called now.
             let same = |b: &&Arc<Behind>| b.upstream.config.endpoint == u.endpoint && b.upstream.config.kind == u.kind;
@@ -143,42 +166,42 @@ impl App {
         let behind = behind.collect();
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
         self.admission.set_limits(limit, config.limits.connections_per_client);
-        self.certs.install(certs);
-        self.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind));
-        self.watch(Some(&old));
+        self.access.set_enabled(config.log.access);
+        log_all(&prepared.warnings);
+        self.store.replace(prepared.names);
+        let _ = self.control.commands.send(control::Command::Certificates(Box::new(prepared.keeper)));
+        state.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind));
+        self.watch(&state.snapshot, Some(&old));
         for core in &self.cores {
             // A core that is gone has panicked; the process is on its way out.
-            let _ = core.commands.send(core::Command::Snapshot(self.snapshot.clone()));
+            let _ = core.commands.send(core::Command::Snapshot(state.snapshot.clone()));
         }
-        let closed = std::mem::replace(&mut self.bound, bound);
-        if let Err(error) = self.listen() {
+        let closed = std::mem::replace(&mut state.bound, bound);
+        if let Err(error) = self.listen(&state.bound) {
             tracing::error!(%error, "a core did not get its listeners");
         }
         drop(closed);
-        for warning in self.warnings() {
-            tracing::warn!("{warning}");
-        }
         Ok(())
     }
 
     /// Stops accepting, ends idle connections, lets requests finish; what is still open after the config's `drain` is
     /// ended, tunnels with a proper close frame.
-    pub fn drain(&mut self) {
-        if self.draining.is_some() {
+    pub fn drain(&self) {
+        let mut state = self.state();
+        if state.draining {
             return;
         }
-        self.draining = Some(Instant::now());
-        let drain = self.snapshot.config.drain;
-        self.bound.clear();
+        state.draining = true;
+        state.bound.clear();
         for core in &self.cores {
-            let _ = core.commands.send(core::Command::Drain(drain));
+            let _ = core.commands.send(core::Command::Drain(state.snapshot.config.drain));
         }
     }
 
     /// Whether everything that `drain` waits for has ended.
     pub fn is_drained(&self) -> bool {
         let counts = &self.shared.counts;
-        self.draining.is_some()
+        self.state().draining
             && counts.connections.load(Ordering::Relaxed) == 0
             && counts.tunnels.load(Ordering::Relaxed) == 0
             && counts.requests.load(Ordering::Relaxed) == 0
@@ -201,15 +224,12 @@ impl App {
         self.shared.counts.resent.load(Ordering::Relaxed)
     }
 
-    pub fn config(&self) -> &Config {
-        &self.snapshot.config
-    }
-
     /// What the start and `status` warn about now, each with its cure.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for site in self.snapshot.unfenced() {
-            let gateways = self.snapshot.behind.iter().filter_map(|b| b.gateway.as_ref());
+        let snapshot = self.state().snapshot.clone();
+        for site in snapshot.unfenced() {
+            let gateways = snapshot.behind.iter().filter_map(|b| b.gateway.as_ref());
             let approved = gateways.filter_map(|g| g.last_approved()).next();
             let line = match approved {
                 Some(IpAddr::V4(a)) => format!("clients = [\"{a}/32\"]"),
@@ -229,7 +249,15 @@ impl App {
                     .to_string(),
             );
         }
-        for behind in &self.snapshot.behind {
+        if self.shared.forwarder_on_host.load(Ordering::Relaxed) {
+            warnings.push(
+                "identity/forwarder-on-host: something on this machine (cloudflared, ssh -R, a container's port \
+                 forwarding) forwards requests to us and names other clients; if you trust it to do so: \
+                 trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]"
+                    .to_string(),
+            );
+        }
+        for behind in &snapshot.behind {
             if behind.upstream.state.now() == Seen::UpWithoutAuth {
                 warnings.push(crate::serve::no_auth_warning(&behind.upstream.config.name));
             }
@@ -242,8 +270,13 @@ impl App {
         self.end();
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every step under the lock leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn end(&mut self) {
-        self.bound.clear();
+        self.state().bound.clear();
         for core in &self.cores {
             let _ = core.commands.send(core::Command::Stop);
         }
@@ -259,10 +292,10 @@ impl App {
         }
     }
 
-    fn listen(&self) -> io::Result<()> {
+    fn listen(&self, bound: &[Bound]) -> io::Result<()> {
         for (index, core) in self.cores.iter().enumerate() {
-            let mut sockets = Vec::with_capacity(self.bound.len());
-            for bound in &self.bound {
+            let mut sockets = Vec::with_capacity(bound.len());
+            for bound in bound {
                 sockets.push((bound.clone(), bound.socket(index)?));
             }
             let _ = core.commands.send(core::Command::Listen(sockets));
@@ -271,8 +304,8 @@ impl App {
     }
 
     /// Has the control thread look after upstreams that `old` did not have.
-    fn watch(&self, old: Option<&Snapshot>) {
-        for behind in &self.snapshot.behind {
+    fn watch(&self, snapshot: &Snapshot, old: Option<&Snapshot>) {
+        for behind in &snapshot.behind {
             let known = old.is_some_and(|o| o.behind.iter().any(|b| b.upstream.id == behind.upstream.id));
             if !known {
                 let _ = self.control.commands.send(control::Command::Watch(behind.clone()));
@@ -284,6 +317,12 @@ impl App {
 impl Drop for App {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+fn log_all(warnings: &[tls::certs::CertWarning]) {
+    for warning in warnings {
+        tracing::warn!(code = warning.code(), "{warning}");
     }
 }
 

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // The whole chain, once, here.
-            eprintln!("clawgate: {error:#}");
+            eprintln!("{}", cli::message(&error));
             ExitCode::from(cli::exit_code(&error))
         }
     }

@@ -144,7 +144,8 @@ async fn converse(mut stream: UnixStream, calls: &mpsc::Sender<Call>, service_ui
         Ok(Err(text)) => Answer::refused(Refused::BadRequest, text),
         Err(_) => Answer::refused(Refused::BadRequest, format!("no request within {} s", IO_DEADLINE.as_secs())),
     };
-    if let Err(error) = timeout(IO_DEADLINE, stream.write_all(&encode(answer))).await.unwrap_or_else(|e| Err(e.into())) {
+    if let Err(error) = timeout(IO_DEADLINE, stream.write_all(&encode(answer))).await.unwrap_or_else(|e| Err(e.into()))
+    {
         debug!(%error, uid = caller.uid, "admin caller did not take its answer");
     }
 }
@@ -159,7 +160,10 @@ async fn answer(line: &[u8], caller: Caller, calls: &mpsc::Sender<Call>, service
         warn!(verb = name, uid = caller.uid, pid = caller.pid, "admin request refused");
         return Answer::refused(
             Refused::Forbidden,
-            format!("{name} is for root and for uid {service_uid}, which the service runs as; you are uid {}", caller.uid),
+            format!(
+                "{name} is for root and for uid {service_uid}, which the service runs as; you are uid {}",
+                caller.uid
+            ),
         );
     }
     info!(verb = name, uid = caller.uid, pid = caller.pid, "admin request");

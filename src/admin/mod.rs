@@ -129,7 +129,9 @@ impl fmt::Display for Refused {
 const MAX_PATH: usize = 107;
 
 #[derive(Debug, thiserror::Error)]
-#[error("the socket path {path} is {length} bytes long, and unix sockets take {MAX_PATH}; choose a shorter admin_socket")]
+#[error(
+    "the socket path {path} is {length} bytes long, and unix sockets take {MAX_PATH}; choose a shorter admin_socket"
+)]
 pub struct PathTooLong {
     path: PathBuf,
     length: usize,

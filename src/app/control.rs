@@ -20,6 +20,8 @@ use crate::{
 
 pub(super) enum Command {
     Watch(Arc<Behind>),
+    /// The certificate sources of a new configuration.
+    Certificates(Box<tls::CertKeeper>),
     Stop,
 }
 
@@ -28,18 +30,23 @@ const TURN: Duration = Duration::from_secs(1);
 const CERTS: Duration = Duration::from_secs(5);
 const PROBE: Duration = Duration::from_secs(2);
 
-pub(super) fn spawn(certs: Arc<tls::CertStore>) -> io::Result<Thread<Command>> {
+pub(super) fn spawn(keeper: tls::CertKeeper, store: Arc<tls::CertStore>) -> io::Result<Thread<Command>> {
     let (commands, inbox) = mpsc::unbounded_channel();
     let turned = Arc::new(Turned::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let join = thread::Builder::new().name("control".into()).spawn({
         let turned = turned.clone();
-        move || LocalSet::new().block_on(&runtime, run(inbox, turned, certs))
+        move || LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, store))
     })?;
     Ok(Thread { commands, turned, join: Some(join) })
 }
 
-async fn run(mut inbox: mpsc::UnboundedReceiver<Command>, turned: Arc<Turned>, certs: Arc<tls::CertStore>) {
+async fn run(
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+    turned: Arc<Turned>,
+    mut keeper: tls::CertKeeper,
+    store: Arc<tls::CertStore>,
+) {
     let mut turn = tokio::time::interval(TURN);
     let mut look = tokio::time::interval(CERTS);
     loop {
@@ -50,10 +57,15 @@ async fn run(mut inbox: mpsc::UnboundedReceiver<Command>, turned: Arc<Turned>, c
                     let behind = Arc::downgrade(&behind);
                     tokio::task::spawn_local(watch::run(state, move || look_at(behind.clone())));
                 }
+                Some(Command::Certificates(new)) => keeper = *new,
                 Some(Command::Stop) | None => return,
             },
             _ = turn.tick() => turned.now(),
-            _ = look.tick() => certs.refresh(SystemTime::now()),
+            _ = look.tick() => {
+                for event in keeper.turn(&store, SystemTime::now()) {
+                    event.log();
+                }
+            }
         }
     }
 }

@@ -27,7 +27,6 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("workers", *workers != new.workers),
         // The subscriber is global to the process.
         ("log.format", log.format != new.log.format),
-        ("log.level", log.level != new.log.level),
     ]
     .into_iter()
     .filter_map(|(key, changed)| changed.then_some(key))

@@ -89,13 +89,17 @@ pub(super) enum End {
     AtOnce,
 }
 
+/// Reads the next configuration.
+pub(super) type Load = Box<dyn Fn() -> Result<Loaded, load::Refused>>;
+type ApplyLog = Box<dyn Fn(&Log) -> Result<(), LogsError>>;
+
 pub(super) struct Control<P> {
     pub(super) proxy: P,
     /// What runs now.
     pub(super) config: Config,
-    pub(super) load: Box<dyn Fn() -> Result<Loaded, load::Refused>>,
+    pub(super) load: Load,
     /// Takes over the log settings; on an error it changed nothing.
-    pub(super) apply_log: Box<dyn Fn(&Log) -> Result<(), LogsError>>,
+    pub(super) apply_log: ApplyLog,
     pub(super) manager: Manager,
     /// How long the service manager waits for a sign of life.
     pub(super) watchdog: Option<Duration>,
@@ -204,7 +208,7 @@ impl<P: Proxy> Control<P> {
         self.config = config;
         let mut lines = vec!["configuration applied".to_owned()];
         lines.extend(notes.into_iter().map(|note| format!("note: {note}")));
-        lines.extend(loaded.warnings);
+        lines.extend(loaded.warnings.iter().map(ToString::to_string));
         Answer::done(lines.join("\n"))
     }
 

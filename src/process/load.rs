@@ -1,43 +1,136 @@
-//! The one place where the process reads its configuration, at start, at reload and for the commands.
+//! The one place where the process and its commands read the configuration.
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use crate::config::Config;
+use crate::config::{
+    self, Config, Finding, Findings, Secrets, defaults, diff,
+    secrets::{ServiceSecrets, UnitSecrets, is_inside_the_unit},
+};
+
+/// The unit whose environment and credentials a check looks at.
+const UNIT: &str = "clawgate.service";
 
 /// A configuration that holds, and what its author should know all the same.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
-    /// Ready to print.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Finding>,
 }
 
-/// All findings, ready to print.
+/// All findings, with the warnings between them.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(pub String);
+#[error(transparent)]
+pub struct Refused(#[from] pub Findings);
 
-/// Reads and checks the file and what lies beside it in `conf.d`.
+/// Reads and checks the file and what lies beside it in `conf.d`, with the values this process sees.
 pub fn load(path: &Path) -> Result<Loaded, Refused> {
-    Err(Refused(format!("cannot read {}", path.display())))
+    from(config::load(path, &ServiceSecrets))
+}
+
+/// The same for commands: with the values the installed unit would see, where they are run outside of it.
+pub fn load_as_service(path: &Path) -> Result<Loaded, Refused> {
+    from(config::load(path, &*secrets()))
+}
+
+/// The same for a text that was made here.
+pub(super) fn parse(name: &str, text: String) -> Result<Loaded, Refused> {
+    from(config::parse(&[config::Source { name: name.to_owned(), text }], &config::NoSecrets))
+}
+
+fn secrets() -> Box<dyn Secrets> {
+    if is_inside_the_unit() { Box::new(ServiceSecrets) } else { Box::new(UnitSecrets::of_installed(UNIT)) }
+}
+
+fn from(result: Result<config::Loaded, Findings>) -> Result<Loaded, Refused> {
+    let config::Loaded { config, warnings } = result?;
+    Ok(Loaded { config, warnings })
+}
+
+/// Where the process that serves `path` listens for admin calls, as well as can be known: a file that is wrong now was
+/// right when the process read it.
+pub fn admin_socket(path: &Path) -> PathBuf {
+    match load_as_service(path) {
+        Ok(loaded) => loaded.config.admin_socket,
+        Err(_) => peek(path, "admin_socket").unwrap_or_else(|| defaults::ADMIN_SOCKET.into()),
+    }
+}
+
+/// Where the process that serves `path` keeps its state, as well as can be known.
+pub fn state_dir(path: &Path) -> PathBuf {
+    match load_as_service(path) {
+        Ok(loaded) => loaded.config.state_dir,
+        Err(_) => peek(path, "state_dir").unwrap_or_else(|| defaults::STATE_DIR.into()),
+    }
+}
+
+/// Where the internal CA's root certificate is, or will be once a site with an internal certificate was served.
+pub fn root_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("ca").join("root.pem")
+}
+
+/// A key of the top level of a file that may be wrong elsewhere.
+fn peek(path: &Path, key: &str) -> Option<PathBuf> {
+    let table: toml::Table = fs::read_to_string(path).ok()?.parse().ok()?;
+    table.get(key)?.as_str().map(PathBuf::from)
 }
 
 /// What a running process takes from a new configuration: keys that need a restart keep their old value, and each
 /// that would have changed becomes a note.
 pub(super) fn settle(old: &Config, mut new: Config) -> (Config, Vec<String>) {
-    let mut notes = Vec::new();
-    let mut keep = |key: &str, changed: bool| {
-        if changed {
-            notes.push(format!("{key} was changed and takes effect at the next restart"));
-        }
-    };
-    keep("state_dir", old.state_dir != new.state_dir);
-    keep("admin_socket", old.admin_socket != new.admin_socket);
-    keep("workers", old.workers != new.workers);
-    keep("[log] format", old.log.format != new.log.format);
+    let notes = diff::needs_restart(old, &new)
+        .into_iter()
+        .map(|key| format!("{key} was changed and takes effect at the next restart"))
+        .collect();
     new.state_dir.clone_from(&old.state_dir);
     new.admin_socket.clone_from(&old.admin_socket);
     new.workers = old.workers;
     new.log.format = old.log.format;
     (new, notes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        parse("test", format!("{text}\n[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\n")).unwrap().config
+    }
+
+    #[test]
+    fn every_key_that_is_noted_keeps_its_old_value() {
+        let old = config("");
+        let new = config(
+            "state_dir = \"/elsewhere\"\nadmin_socket = \"/elsewhere.sock\"\nworkers = 7\ndrain = \"5s\"\n\
+             [log]\nformat = \"json\"\nlevel = \"debug\"\naccess = false\n",
+        );
+        assert!(!diff::needs_restart(&old, &new).is_empty());
+        let (settled, notes) = settle(&old, new.clone());
+        assert!(diff::needs_restart(&old, &settled).is_empty());
+        assert_eq!(notes[0], "state_dir was changed and takes effect at the next restart");
+        assert_eq!(settled.drain, new.drain);
+        assert_eq!(settled.log.access, new.log.access);
+    }
+
+    #[test]
+    fn the_root_is_where_the_internal_ca_puts_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(&format!("state_dir = \"{}\"", directory.path().display()));
+        let prepared = crate::tls::CertKeeper::try_new(&config, std::time::SystemTime::now()).unwrap();
+        let root = fs::read_to_string(root_path(directory.path())).unwrap();
+        assert_eq!(Some(root.as_str()), prepared.keeper.root_pem());
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_still_tells_where_its_process_listens() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        fs::write(&path, "admin_socket = \"/run/other.sock\"\nunknown = 1\n").unwrap();
+        assert_eq!(admin_socket(&path), Path::new("/run/other.sock"));
+        fs::write(&path, "admin_socket = [\n").unwrap();
+        assert_eq!(admin_socket(&path), Path::new(defaults::ADMIN_SOCKET));
+        assert_eq!(state_dir(&directory.path().join("missing.toml")), Path::new(defaults::STATE_DIR));
+    }
 }

@@ -117,7 +117,7 @@ impl Logs {
     }
 
     /// Says what was dropped, and waits at most a second for the sink to take what is left.
-    pub fn finish(self) {
+    pub fn finish(&self) {
         let unreported = self.queue.dropped().saturating_sub(self.queue.reported.load(Ordering::Relaxed));
         if unreported > 0 {
             report_dropped(unreported);

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+type Send = Box<dyn Fn(&[NotifyState<'_>])>;
+
 /// Where notifications go; a test listens in.
 pub(crate) struct Manager {
-    send: Box<dyn Fn(&[NotifyState<'_>])>,
+    send: Send,
     status: String,
 }
 
@@ -76,7 +78,8 @@ mod tests {
     fn a_status_cannot_smuggle_an_assignment() {
         let sent = Rc::new(RefCell::new(Vec::new()));
         let record = sent.clone();
-        let mut manager = Manager::new(move |states| record.borrow_mut().extend(states.iter().map(ToString::to_string)));
+        let mut manager =
+            Manager::new(move |states| record.borrow_mut().extend(states.iter().map(ToString::to_string)));
         manager.status("refused: x\nSTOPPING=1");
         manager.status("refused: x\nSTOPPING=1");
         assert_eq!(*sent.borrow(), ["STATUS=refused: x STOPPING=1"], "and is sent once");
@@ -86,7 +89,8 @@ mod tests {
     fn a_drain_of_hours_does_not_overflow() {
         let sent = Rc::new(RefCell::new(Vec::new()));
         let record = sent.clone();
-        let mut manager = Manager::new(move |states| record.borrow_mut().extend(states.iter().map(ToString::to_string)));
+        let mut manager =
+            Manager::new(move |states| record.borrow_mut().extend(states.iter().map(ToString::to_string)));
         manager.stopping(Duration::from_secs(86_400), "draining");
         assert_eq!(*sent.borrow(), ["STOPPING=1", "EXTEND_TIMEOUT_USEC=4294967295", "STATUS=draining"]);
     }

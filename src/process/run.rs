@@ -20,7 +20,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    control::{Control, End, Event},
+    control::{Control, End, Event, Load},
     load::{self, Loaded},
     logs::{Logs, LogsError},
     notify::Manager,
@@ -63,11 +63,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
 
 /// Serves `loaded` until a signal ends the process; `reload` reads the next configuration, `announce` runs once
 /// connections are accepted.
-pub(super) fn serve(
-    loaded: Loaded,
-    reload: Box<dyn Fn() -> Result<Loaded, load::Refused>>,
-    announce: impl FnOnce(&App),
-) -> Result<(), RunError> {
+pub(super) fn serve(loaded: Loaded, reload: Load, announce: impl FnOnce(&App)) -> Result<(), RunError> {
     let Loaded { config, warnings } = loaded;
     let logs = Logs::install(&config.log)?;
     let _guard = exit::OnPanic::new("control");
@@ -125,9 +121,7 @@ fn watch_signals(runtime: &Runtime, events: &mpsc::Sender<Event>) -> io::Result<
     let watch = |kind, event: fn() -> Event| {
         let mut signals: Signal = signal(kind)?;
         let events = events.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() && events.send(event()).await.is_ok() {}
-        });
+        tokio::spawn(async move { while signals.recv().await.is_some() && events.send(event()).await.is_ok() {} });
         Ok::<(), io::Error>(())
     };
     watch(SignalKind::hangup(), || Event::Hangup)?;

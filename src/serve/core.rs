@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Waker},
 };
@@ -15,6 +15,18 @@ use slab::Slab;
 use super::{access, body::RequestBody, snapshot::Snapshot};
 use crate::{tls, upstream::pool::Pool};
 
+/// The configuration as one core holds it. All cores share the inner count, so a request counts on an outer one that
+/// is this core's alone.
+pub struct Present(Arc<Snapshot>);
+
+impl std::ops::Deref for Present {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// What all cores share.
 pub struct Shared {
     pub counts: Counts,
@@ -22,6 +34,8 @@ pub struct Shared {
     pub tls: Arc<tls::Terminator>,
     /// Whether 127.0.0.2 can be dialled from.
     pub attributed_source: bool,
+    /// A loopback peer that is not trusted brought claims about a client: something on this host forwards to us.
+    pub forwarder_on_host: AtomicBool,
 }
 
 /// Process-wide numbers, written by cores and read by the control thread.
@@ -57,7 +71,7 @@ pub struct Core {
     access: Option<RefCell<access::Writer>>,
     /// Where tunnels read into; nothing stays in it between two polls.
     pub scratch: RefCell<Box<[u8]>>,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<Present>>,
     stage: Cell<Stage>,
     generation: Cell<u64>,
     /// Every connection and tunnel that wants to hear of a new stage or configuration.
@@ -80,7 +94,7 @@ impl Core {
             pool: Pool::default(),
             access: access.map(RefCell::new),
             scratch: RefCell::new(vec![0; 64 * 1024].into_boxed_slice()),
-            snapshot: RefCell::new(Rc::new(snapshot)),
+            snapshot: RefCell::new(Rc::new(Present(snapshot))),
             stage: Cell::new(Stage::Serving),
             generation: Cell::new(0),
             listeners: RefCell::default(),
@@ -88,12 +102,12 @@ impl Core {
     }
 
     /// The present configuration; held by a request for as long as it runs. No atomic is touched.
-    pub fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub fn snapshot(&self) -> Rc<Present> {
         self.snapshot.borrow().clone()
     }
 
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
-        *self.snapshot.borrow_mut() = Rc::new(snapshot);
+        *self.snapshot.borrow_mut() = Rc::new(Present(snapshot));
         self.generation.set(self.generation.get() + 1);
         self.wake_all();
     }

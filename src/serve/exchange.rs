@@ -3,7 +3,12 @@
 //! client address -> site (SNI and Host agree) -> path -> route -> `Connection` lines worked off, claims removed ->
 //! identity -> the upstream's answer, by the pool or a fresh connection -> hop headers off -> streamed.
 
-use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
@@ -135,11 +140,12 @@ async fn forward(
     let host = named.host;
     finish.host(&host_value);
     let site = client.site(snapshot, &host)?;
-    if let Some(token) = head.uri.path().strip_prefix("/.well-known/acme-challenge/") {
-        return challenge(core, token);
-    }
     // `*` of OPTIONS is no path: it belongs to the site itself.
     let path = if head.uri.path() == "*" { "*".into() } else { route::path::normalise(head.uri.path())? };
+    // Never forwarded, however it is spelled: the CA's questions are for us.
+    if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
+        return challenge(core, token);
+    }
     let target = snapshot.target(site, &host, &path);
     let behind = &snapshot.behind[target.upstream.0];
     finish.route(target.route, &behind.upstream.config.name);
@@ -148,6 +154,9 @@ async fn forward(
 
     let seen = client_address::client_address(client.peer.ip(), &head.headers, &snapshot.config.trusted_proxies);
     finish.client(seen.address);
+    if seen.peer_loopback_claims {
+        core.shared.forwarder_on_host.store(true, Ordering::Relaxed);
+    }
     if snapshot.config.own_origin_only && foreign_origin(&head.headers, &host_value, client.https()) {
         return Err(Reason::ForeignOrigin.into());
     }
@@ -314,7 +323,7 @@ async fn send(
                 let again = error.take_message().or(spare);
                 match again {
                     Some(unanswered) if attempts <= 2 && !is_garbage(error.error()) => {
-                        core.shared.counts.resent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
                         request = unanswered;
                     }
                     _ => return Err(refusal_of(error.error())),

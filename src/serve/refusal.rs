@@ -285,7 +285,7 @@ impl Refusal {
         if let Some(detail) = &self.detail {
             let _ = write!(page, "<code>{}</code>", Escaped(detail));
         }
-        let _ = write!(page, "<p><small>{} {} &middot; clawgate</small></p></html>\n", row.status.as_u16(), row.name);
+        let _ = writeln!(page, "<p><small>{} {} &middot; clawgate</small></p></html>", row.status.as_u16(), row.name);
         page
     }
 }

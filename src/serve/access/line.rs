@@ -298,7 +298,8 @@ impl<'o> Escape<'o> {
                 }
             }
             // A character that we cut in two is not the client's mistake.
-            if !chunk.invalid().is_empty() && !(self.cut && self.left == 0) {
+            let ours = self.cut && self.left == 0;
+            if !chunk.invalid().is_empty() && !ours {
                 self.out.extend_from_slice("\u{fffd}".as_bytes());
             }
         }

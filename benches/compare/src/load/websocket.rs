@@ -3,12 +3,12 @@
 use anyhow::{Context as _, Result, ensure};
 use bytes::BytesMut;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 use super::{
     Session,
     http1::Connection,
-    tls::{Dialer, Stream},
+    tls::{self, Dialer, Stream},
 };
 use crate::{
     frame::{self, From},
@@ -57,7 +57,7 @@ impl Echo {
         }});
         let mut wire = Vec::new();
         frame::encode(From::Client, frame::TEXT, connect.to_string().as_bytes(), &mut wire);
-        self.stream.write_all(&wire).await.context("cannot send the connect")?;
+        tls::send(&mut self.stream, &wire).await.context("cannot send the connect")?;
         let answer = self.json().await?;
         ensure!(answer["ok"] == true, "the connect was answered with {answer}");
         Ok(())
@@ -81,7 +81,7 @@ impl Echo {
 
 impl Session for Echo {
     async fn unit(&mut self) -> Result<()> {
-        self.stream.write_all(&self.wire).await.context("cannot send a message")?;
+        tls::send(&mut self.stream, &self.wire).await.context("cannot send a message")?;
         let echoed = self.message().await?;
         ensure!(echoed == self.payload, "the echo differs");
         Ok(())

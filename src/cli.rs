@@ -1,0 +1,261 @@
+//! The command line: words in, one of the library's commands called, an exit code out.
+
+use std::{
+    ffi::OsString,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use clawgate::{
+    admin::{self, Refused, Verb},
+    exit,
+    process::{
+        demo::{self, DemoError},
+        load,
+        logs::LogsError,
+        run::{self, RunError},
+    },
+};
+
+/// Where the packages and the unit put it.
+const CONFIG: &str = "/etc/clawgate/config.toml";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "clawgate",
+    version,
+    about = "The edge proxy in front of an OpenClaw gateway",
+    after_help = "Exit codes: 0 done, 2 wrong usage, 69 nobody answers, 70 a bug, 71 the system refused (a port), \
+                  77 not permitted, 78 the configuration is wrong."
+)]
+struct Cli {
+    /// The configuration; conf.d/*.toml beside it is read too
+    #[arg(long, global = true, value_name = "PATH", default_value = CONFIG)]
+    config: PathBuf,
+
+    /// The same as `clawgate check`
+    #[arg(long, short = 't')]
+    check: bool,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM (the default)
+    Run,
+    /// Say everything that is wrong with the configuration
+    Check,
+    /// Make the running process take over a changed configuration
+    Reload,
+    /// Print the root certificate of the internal CA (PEM)
+    Ca,
+    /// Try it without configuration: https://localhost:8443
+    Demo {
+        /// Port of https://localhost
+        #[arg(long, value_name = "PORT", default_value_t = demo::HTTPS_PORT)]
+        https_port: u16,
+        /// Port of http://localhost, which redirects
+        #[arg(long, value_name = "PORT", default_value_t = demo::HTTP_PORT)]
+        http_port: u16,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Runs what `args` say. The result is the exit code, or an error for [`exit_code`].
+pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
+    let cli = match parse(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" that go to stdout and succeed.
+            error.print()?;
+            return Ok(if error.use_stderr() { exit::USAGE } else { 0 });
+        }
+    };
+    let done = |()| 0;
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => Ok(run::run(&cli.config).map(done)?),
+        Command::Check => check(&cli.config),
+        Command::Reload => reload(&cli.config),
+        Command::Ca => ca(&cli.config),
+        Command::Demo { https_port, http_port } => {
+            Ok(demo::run(&demo::Options { https_port, http_port, state_dir: None }).map(done)?)
+        }
+        Command::Version => print(concat!("clawgate ", env!("CARGO_PKG_VERSION"), "\n")),
+    }
+}
+
+fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::try_parse_from(args)?;
+    if cli.check {
+        match cli.command {
+            None | Some(Command::Check) => cli.command = Some(Command::Check),
+            Some(_) => {
+                let message = "--check stands alone: it validates the configuration and does nothing else\n";
+                return Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
+            }
+        }
+    }
+    Ok(cli)
+}
+
+fn check(path: &Path) -> anyhow::Result<u8> {
+    let loaded = load::load_as_service(path)?;
+    for warning in &loaded.warnings {
+        eprintln!("{warning}\n");
+    }
+    print(&format!("config ok: {}\n", summary(&loaded)))
+}
+
+/// What a configuration amounts to, in one line.
+fn summary(loaded: &load::Loaded) -> String {
+    let hosts: Vec<&str> = loaded.config.sites.iter().flat_map(|site| &site.hosts).map(|host| host.as_str()).collect();
+    let upstreams: Vec<String> = loaded.config.upstreams.iter().map(|upstream| upstream.endpoint.to_string()).collect();
+    let warnings = match loaded.warnings.len() {
+        0 => String::new(),
+        1 => "; 1 warning".to_owned(),
+        n => format!("; {n} warnings"),
+    };
+    format!("{} -> {}{warnings}", hosts.join(", "), upstreams.join(", "))
+}
+
+fn reload(path: &Path) -> anyhow::Result<u8> {
+    let answer = admin::call(&load::admin_socket(path), &Verb::Reload)?;
+    if answer.ok {
+        return print(&format!("{}\n", answer.text));
+    }
+    let refused = answer.error.unwrap_or(Refused::Other);
+    eprintln!("clawgate: reload refused ({refused}), the running configuration stays\n{}", answer.text);
+    Ok(match refused {
+        Refused::Config => exit::CONFIG,
+        Refused::Forbidden => exit::NO_PERMISSION,
+        Refused::BadRequest | Refused::Busy | Refused::Failed | Refused::Other => exit::UNAVAILABLE,
+    })
+}
+
+fn ca(path: &Path) -> anyhow::Result<u8> {
+    let root = load::root_path(&load::state_dir(path));
+    let pem = std::fs::read_to_string(&root).with_context(|| {
+        format!(
+            "cannot read {}; it is made when a site with certificate = \"internal\" is served first, and root and \
+             clawgate's user may read it",
+            root.display()
+        )
+    })?;
+    print(&pem)
+}
+
+/// To stdout; a reader that went away (`| head`) is no failure.
+fn print(text: &str) -> anyhow::Result<u8> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(0),
+    }
+}
+
+/// The whole chain, for stderr. Findings begin with their own `error[...]`.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    if is_config(error) { format!("{error:#}") } else { format!("clawgate: {error:#}") }
+}
+
+/// The exit code that says what kind of failure `error` is.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    if is_config(error) {
+        return exit::CONFIG;
+    }
+    if let Some(error) = error.downcast_ref::<admin::CallError>() {
+        return match error {
+            admin::CallError::Permission { .. } => exit::NO_PERMISSION,
+            _ => exit::UNAVAILABLE,
+        };
+    }
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    match io.map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::PermissionDenied) => exit::NO_PERMISSION,
+        _ => exit::OS_ERROR,
+    }
+}
+
+fn is_config(error: &anyhow::Error) -> bool {
+    let run = match error.downcast_ref::<DemoError>() {
+        Some(DemoError::Run(run)) => Some(run),
+        _ => error.downcast_ref::<RunError>(),
+    };
+    error.is::<load::Refused>() || matches!(run, Some(RunError::Config(_) | RunError::Log(LogsError::Level { .. })))
+}
+
+#[cfg(test)]
+mod tests {
+    use clawgate::{app::StartError, listen::BindError};
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_command_line_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_typed_and_what_it_means() {
+        let demo = |https_port, http_port| Some(Command::Demo { https_port, http_port });
+        let table = [
+            ("clawgate", None, CONFIG),
+            ("clawgate run", Some(Command::Run), CONFIG),
+            ("clawgate --config /c.toml", None, "/c.toml"),
+            ("clawgate --config /c.toml run", Some(Command::Run), "/c.toml"),
+            ("clawgate run --config /c.toml", Some(Command::Run), "/c.toml"),
+            ("clawgate check", Some(Command::Check), CONFIG),
+            ("clawgate --check", Some(Command::Check), CONFIG),
+            ("clawgate -t --config /c.toml", Some(Command::Check), "/c.toml"),
+            ("clawgate -t check", Some(Command::Check), CONFIG),
+            ("clawgate --config /c.toml reload", Some(Command::Reload), "/c.toml"),
+            ("clawgate ca", Some(Command::Ca), CONFIG),
+            ("clawgate demo", demo(8443, 8080), CONFIG),
+            ("clawgate demo --https-port 1 --http-port 2", demo(1, 2), CONFIG),
+            ("clawgate version", Some(Command::Version), CONFIG),
+        ];
+        for (line, command, config) in table {
+            let cli = parsed(line).unwrap();
+            assert_eq!((cli.command, cli.config.as_path()), (command, Path::new(config)), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in ["clawgate -t run", "clawgate --check reload", "clawgate fly", "clawgate demo --https-port 70000"] {
+            let error = parsed(line).unwrap_err();
+            assert!(error.use_stderr(), "{line}");
+            assert_eq!(error.exit_code(), i32::from(exit::USAGE));
+        }
+    }
+
+    #[test]
+    fn failures_have_codes_that_tell_them_apart() {
+        let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let taken = || std::io::Error::from(std::io::ErrorKind::AddrInUse);
+        let address = "0.0.0.0:443".parse().unwrap();
+        let bind = |error| RunError::Start(StartError::Bind(error));
+        let denied_port = || BindError::Denied { address, source: denied() };
+        let taken_port = || BindError::InUse { address, holder: None, source: taken() };
+        let path = PathBuf::from("/run/clawgate/admin.sock");
+        let table: [(anyhow::Error, u8); 6] = [
+            (bind(denied_port()).into(), exit::NO_PERMISSION),
+            (bind(taken_port()).into(), exit::OS_ERROR),
+            (DemoError::Run(bind(taken_port())).into(), exit::OS_ERROR),
+            (admin::CallError::Permission { path: path.clone(), source: denied() }.into(), exit::NO_PERMISSION),
+            (admin::CallError::NotRunning { path, source: taken() }.into(), exit::UNAVAILABLE),
+            (RunError::Config(load::load(Path::new("/nowhere/config.toml")).unwrap_err()).into(), exit::CONFIG),
+        ];
+        for (error, code) in table {
+            assert_eq!(exit_code(&error), code, "{error:#}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The commands through the real binary: what they print, and the exit code a script would see.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    thread,
+};
+
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn clawgate(args: &[&str]) -> Ran {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_clawgate")).args(args).output().expect("the binary runs");
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+    Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// A directory with a config.toml of this text; the admin socket and the state are in it too.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn with(text: &str) -> Home {
+        let home = Home(tempfile::tempdir().unwrap());
+        home.write(text);
+        home
+    }
+
+    fn good() -> Home {
+        Home::with(GOOD)
+    }
+
+    fn write(&self, text: &str) {
+        let at = self.0.path().display();
+        let head = format!("state_dir = \"{at}/state\"\nadmin_socket = \"{at}/admin.sock\"\n");
+        fs::write(self.config(), head + text).unwrap();
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.path().join("config.toml")
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let config = self.config();
+        clawgate(&[&["--config", config.to_str().unwrap()], args].concat())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+const GOOD: &str = "[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\n";
+
+#[test]
+fn a_good_config_is_checked_with_0_in_every_spelling() {
+    let home = Home::good();
+    for spelling in ["check", "--check", "-t"] {
+        let ran = home.run(&[spelling]);
+        assert_eq!(ran.code, Some(0), "{spelling}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "config ok: chat.test -> 127.0.0.1:18789\n", "{spelling}");
+        assert_eq!(ran.stderr, "", "{spelling}");
+    }
+}
+
+#[test]
+fn a_bad_config_is_checked_with_78_and_all_its_findings() {
+    let home = Home::with("drian = \"5s\"\nworkers = -1\n");
+    home.write(&format!("drian = \"5s\"\nworkers = -1\n{GOOD}"));
+    let ran = home.run(&["--check"]);
+    assert_eq!(ran.code, Some(78));
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.starts_with("error["), "{}", ran.stderr);
+    for word in ["drian", "did you mean", "workers", "config.toml:3:1"] {
+        assert!(ran.stderr.contains(word), "{word} in {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_missing_config_is_78_and_names_the_option() {
+    let home = Home::good();
+    fs::remove_file(home.config()).unwrap();
+    for command in ["--check", "run"] {
+        let ran = home.run(&[command]);
+        assert_eq!(ran.code, Some(78), "{command}: {}", ran.stderr);
+        assert!(ran.stderr.contains("--config PATH"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn warnings_are_shown_and_are_no_failure() {
+    let home = Home::with(&format!("{GOOD}\n[upstream.spare]\naddress = \"127.0.0.1:18790\"\n"));
+    let ran = home.run(&["--check"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.stdout.contains("; 1 warning"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("warning[upstream/unused]"), "{}", ran.stderr);
+}
+
+#[test]
+fn reload_without_a_process_is_69_and_says_so() {
+    let home = Home::good();
+    let ran = home.run(&["reload"]);
+    assert_eq!(ran.code, Some(69));
+    assert!(ran.stderr.contains("nobody answers on") && ran.stderr.contains("admin.sock"), "{}", ran.stderr);
+}
+
+/// Answers one call as a running process would.
+fn answering(socket: &Path, answer: &'static str) -> thread::JoinHandle<String> {
+    let listener = UnixListener::bind(socket).unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut request).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        request
+    })
+}
+
+#[test]
+fn reload_prints_the_answer_and_its_exit_code_tells_how_it_went() {
+    let table = [
+        (r#"{"ok":true,"text":"configuration applied"}"#, 0, "configuration applied"),
+        (r#"{"ok":false,"error":"config","text":"error[x]: y\n  --> config.toml:1:1"}"#, 78, "  --> config.toml:1:1"),
+        (r#"{"ok":false,"error":"forbidden","text":"not you"}"#, 77, "not you"),
+        (r#"{"ok":false,"error":"busy","text":"draining"}"#, 69, "draining"),
+    ];
+    for (answer, code, shown) in table {
+        let home = Home::good();
+        let process = answering(&home.path("admin.sock"), answer);
+        let ran = home.run(&["reload"]);
+        assert_eq!(process.join().unwrap(), "{\"verb\":\"reload\"}\n");
+        assert_eq!(ran.code, Some(code), "{answer}");
+        assert!(format!("{}{}", ran.stdout, ran.stderr).contains(shown), "{}{}", ran.stdout, ran.stderr);
+    }
+}
+
+#[test]
+fn reload_finds_its_process_although_the_new_config_is_wrong() {
+    let home = Home::with("drian = \"5s\"\n");
+    let process = answering(&home.path("admin.sock"), r#"{"ok":false,"error":"config","text":"error[x]: y"}"#);
+    assert_eq!(home.run(&["reload"]).code, Some(78));
+    process.join().unwrap();
+}
+
+#[test]
+fn ca_prints_the_root_where_there_is_one() {
+    let home = Home::good();
+    let ran = home.run(&["ca"]);
+    assert_eq!(ran.code, Some(71), "{}", ran.stderr);
+    assert!(ran.stderr.contains("ca/root.pem") && ran.stderr.contains("internal"), "{}", ran.stderr);
+    let pem = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n";
+    fs::create_dir_all(home.path("state/ca")).unwrap();
+    fs::write(home.path("state/ca/root.pem"), pem).unwrap();
+    let ran = home.run(&["ca"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), pem), "{}", ran.stderr);
+}
+
+#[test]
+fn version_and_help_go_to_stdout_and_succeed() {
+    let version = concat!("clawgate ", env!("CARGO_PKG_VERSION"), "\n");
+    for spelling in ["version", "--version"] {
+        let ran = clawgate(&[spelling]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), version));
+    }
+    let ran = clawgate(&["--help"]);
+    assert_eq!(ran.code, Some(0));
+    for command in ["run", "check", "reload", "ca", "demo", "version", "--config"] {
+        assert!(ran.stdout.contains(command), "{command} in {}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    assert_eq!(clawgate(&["fly"]).code, Some(2));
+    assert_eq!(clawgate(&["--check", "run"]).code, Some(2));
+}
+
+#[test]
+fn the_demo_says_which_port_is_taken() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let state = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_clawgate"))
+        .args(["demo", "--https-port", &port])
+        .env("XDG_STATE_HOME", state.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(71));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains(&format!("127.0.0.1:{port}")) && stderr.contains("--https-port"), "{stderr}");
+}
