@@ -1,9 +1,9 @@
 //! A socket in, a client connection out.
 //!
-//! [`bind`] turns the configured listeners into sockets (or takes those systemd passed us), one for each connection
-//! core. [`accept`] runs one loop per core and listener that never ends before it is told to. [`admission`] counts
+//! [`mod@bind`] turns the configured listeners into sockets (or takes those systemd passed us), one for each connection
+//! core. [`accept`](mod@accept) runs one loop per core and listener that never ends before it is told to. [`admission`] counts
 //! connections over the whole process and says when there are too many. [`proxy_protocol`] reads the address a load
-//! balancer saw. [`holder`] names the process that has the port we want.
+//! balancer saw. [`mod@holder`] names the process that has the port we want.
 //!
 //! What this room promises: no shortage of descriptors or memory ends a listener; a port that somebody else listens
 //! on is an error with a name in it and never shared; a peer that vanished ends its connection within two minutes.

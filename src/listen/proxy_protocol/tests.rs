@@ -153,7 +153,7 @@ async fn not_one_byte_behind_the_header_is_lost() {
         let source = read_header(&mut served, soon()).await.unwrap();
         assert_eq!(source, Some("192.0.2.1:56324".parse().unwrap()));
         let mut rest = [0; 16];
-        served.read_exact(&mut rest).await.unwrap();
+        timeout_at(soon(), served.read_exact(&mut rest)).await.expect("nothing is missing").unwrap();
         assert_eq!(&rest, b"GET / HTTP/1.1\r\n");
     }
 }
@@ -172,7 +172,8 @@ async fn a_header_may_come_byte_by_byte() {
     client.write_all(b"x").await.unwrap();
     let (source, mut served) = reading.await.unwrap();
     assert_eq!(source, Some("192.0.2.1:56324".parse().unwrap()));
-    assert_eq!(served.read_u8().await.unwrap(), b'x');
+    let next = timeout_at(soon(), served.read_u8()).await.expect("nothing is missing");
+    assert_eq!(next.unwrap(), b'x');
 }
 
 #[tokio::test]
