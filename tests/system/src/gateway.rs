@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Backend, Dial, ports, process::Process, request, wait};
+use crate::{Backend, Dial, Session, ports, process::Process, request, wait};
 
 /// What every client of these tests has to know.
 pub const TOKEN: &str = "a-token-for-tests-only-0123456789abcdef0123456789abcdef";
@@ -218,9 +218,19 @@ impl Gateway {
 
     /// The pairing requests that wait for a person, as the operator's own `openclaw devices list` shows them.
     pub async fn pending_pairings(&self) -> Vec<Value> {
-        let mut operator = Backend::fresh().connect(&self.dial()).await.expect("a local operator is approved");
-        let list = operator.call("device.pair.list", json!({})).await.expect("device.pair.list answers");
+        let list = self.operator().await.call("device.pair.list", json!({})).await.expect("device.pair.list answers");
         list["pending"].as_array().expect("a list of pending requests").clone()
+    }
+
+    /// `openclaw devices approve`.
+    pub async fn approve(&self, request: &Value) {
+        let approve = json!({ "requestId": request["requestId"] });
+        self.operator().await.call("device.pair.approve", approve).await.expect("the operator may approve");
+    }
+
+    /// Somebody on the gateway's own host.
+    async fn operator(&self) -> Session {
+        Backend::fresh().connect(&self.dial()).await.expect("a local operator is approved")
     }
 
     fn config_file(&self) -> PathBuf {
