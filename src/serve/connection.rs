@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::{Future, poll_fn, ready},
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
@@ -11,12 +11,17 @@ use std::{
     task::Poll,
 };
 
-use http::HeaderValue;
-use hyper::{rt::Executor, server::conn, service::service_fn};
+use http::{HeaderValue, Response};
+use hyper::{
+    rt::Executor,
+    server::conn,
+    service::{HttpService, service_fn},
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, Sleep};
 
 use super::{
+    body::ResponseBody,
     core::{Core, Counted, Stage},
     exchange,
     io::{ClientIo, Deadlines, Phase, Transport},
@@ -24,7 +29,11 @@ use super::{
     refusal::{Reason, Refusal},
     snapshot::Snapshot,
 };
-use crate::{config::model::ListenerKind, headers::forwarded, listen::Permit};
+use crate::{
+    config::model::{Limits, ListenerKind},
+    headers::forwarded,
+    listen::Permit,
+};
 
 /// What a request needs to know of the connection it came on.
 pub struct Client {
@@ -38,8 +47,12 @@ pub struct Client {
     pub peer_value: HeaderValue,
     /// Requests under way; more than one only on HTTP/2.
     active: Cell<usize>,
-    /// The site of `sni` in the configuration of that generation.
-    sni_site: Cell<Option<(*const Snapshot, Option<usize>)>>,
+    /// WebSockets on streams of this connection.
+    tunnels: Cell<usize>,
+    /// Streams the client may still reset; each answer it takes to its end gives one back.
+    resets_left: Cell<usize>,
+    /// The site of `sni` in the snapshot of that number.
+    sni_site: Cell<Option<(u64, Option<usize>)>>,
     /// Held until connection and tunnel are both gone.
     _permit: Permit,
 }
@@ -54,16 +67,38 @@ impl Client {
         self.phase.serving();
     }
 
-    pub fn end(&self) {
+    pub fn end(&self, at: Instant) {
         self.active.set(self.active.get() - 1);
         if self.active.get() == 0 {
-            self.phase.idle();
+            self.phase.idle(at);
         }
+    }
+
+    /// A WebSocket begins. On HTTP/2 the connection is in use for as long as it is open; on HTTP/1.1 there is no
+    /// connection of HTTP any more.
+    pub fn tunnel_began(&self) {
+        if self.h2 {
+            self.tunnels.set(self.tunnels.get() + 1);
+            self.begin();
+        }
+    }
+
+    /// The client took the answer to its end, or went away from it.
+    pub fn answered(&self, to_its_end: bool, limit: usize) {
+        let left = self.resets_left.get();
+        self.resets_left.set(if to_its_end { limit.min(left + 1) } else { left.saturating_sub(1) });
+    }
+
+    /// h2 itself counts only streams that are reset before it hands them on, and we take them at once: who asks and
+    /// resets all day (CVE-2023-44487) costs the gateway a request each time.
+    fn resets_too_much(&self) -> bool {
+        self.h2 && self.resets_left.get() == 0
     }
 
     pub fn tunnel_ended(&self) {
         if self.h2 {
-            self.end();
+            self.tunnels.set(self.tunnels.get() - 1);
+            self.end(Instant::now());
         }
     }
 
@@ -74,12 +109,12 @@ impl Client {
             return Ok(site);
         }
         let of_sni = match self.sni_site.get() {
-            Some((of, index)) if std::ptr::eq(of, snapshot) => index,
+            Some((number, index)) if number == snapshot.number => index,
             _ => {
                 // Without SNI the first site's certificate was shown; an address as Host may find it too.
                 let index = self.sni.as_ref().map_or(Some(site), |sni| snapshot.site(sni));
                 if self.sni.is_some() {
-                    self.sni_site.set(Some((snapshot, index)));
+                    self.sni_site.set(Some((snapshot.number, index)));
                 }
                 index
             }
@@ -118,49 +153,27 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         phase: phase.clone(),
         peer_value: forwarded::client_value(incoming.peer.ip()),
         active: Cell::new(0),
+        tunnels: Cell::new(0),
+        resets_left: Cell::new(limits.h2_resets),
         sni_site: Cell::new(None),
         _permit: incoming.permit,
     });
-    let service = {
-        let core = core.clone();
-        let client = client.clone();
-        service_fn(move |request| {
-            let core = core.clone();
-            let client = client.clone();
-            async move {
-                Ok::<_, Infallible>(if client.kind == ListenerKind::Redirect {
-                    redirect::serve(core, client, request).await
-                } else {
-                    exchange::serve(core, client, request).await
-                })
-            }
-        })
-    };
-    let result = if h2 {
-        let mut builder = conn::http2::Builder::new(LocalExec);
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.h2_streams)
-            .max_header_list_size(limits.header_block.try_into().unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(limits.h2_resets)
-            .max_local_error_reset_streams(limits.h2_resets)
-            .initial_stream_window_size(H2_STREAM_WINDOW)
-            .initial_connection_window_size(H2_CONNECTION_WINDOW)
-            .max_send_buf_size(H2_SEND_BUFFER)
-            .enable_connect_protocol();
-        let connection = builder.serve_connection(io, service);
-        let connection = pin!(connection);
-        drive(&core, &client, connection, conn::http2::Connection::graceful_shutdown).await
+    let result = if client.kind == ListenerKind::Redirect {
+        let service = {
+            let (core, client) = (core.clone(), client.clone());
+            service_fn(move |request| ready(Ok(redirect::serve(&core, &client, &request))))
+        };
+        http1(&core, &client, limits, io, service).await
     } else {
-        let mut builder = conn::http1::Builder::new();
-        builder
-            .header_read_timeout(None)
-            .max_headers(limits.header_fields)
-            .max_buf_size((limits.header_block + limits.request_line).max(8192))
-            .half_close(false);
-        let connection = builder.serve_connection(io, service).with_upgrades();
-        let connection = pin!(connection);
-        drive(&core, &client, connection, conn::http1::UpgradeableConnection::graceful_shutdown).await
+        let service = {
+            let (core, client) = (core.clone(), client.clone());
+            service_fn(move |request| exchange::serve(core.clone(), client.clone(), request))
+        };
+        if h2 {
+            http2(&core, &client, limits, io, service).await
+        } else {
+            http1(&core, &client, limits, io, service).await
+        }
     };
     if let Err(error) = result {
         ended_badly(&core, &client, &error);
@@ -168,6 +181,53 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
     if phase.head_timed_out() {
         super::log_unserved(&core, &client, 408, "http_request_timeout");
     }
+}
+
+type Served = Result<Response<ResponseBody>, Infallible>;
+
+async fn http1<F>(
+    core: &Rc<Core>,
+    client: &Client,
+    limits: &Limits,
+    io: TokioIo<ClientIo>,
+    service: impl HttpService<hyper::body::Incoming, Future = F, ResBody = ResponseBody, Error = Infallible>,
+) -> hyper::Result<()>
+where
+    F: Future<Output = Served> + 'static,
+{
+    let mut builder = conn::http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .max_headers(limits.header_fields)
+        .max_buf_size((limits.header_block + limits.request_line).max(8192))
+        .half_close(false);
+    let connection = pin!(builder.serve_connection(io, service).with_upgrades());
+    drive(core, client, connection, conn::http1::UpgradeableConnection::graceful_shutdown).await
+}
+
+async fn http2<F>(
+    core: &Rc<Core>,
+    client: &Client,
+    limits: &Limits,
+    io: TokioIo<ClientIo>,
+    service: impl HttpService<hyper::body::Incoming, Future = F, ResBody = ResponseBody, Error = Infallible>,
+) -> hyper::Result<()>
+where
+    F: Future<Output = Served> + 'static,
+{
+    let mut builder = conn::http2::Builder::new(LocalExec);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(limits.header_block.try_into().unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(limits.h2_resets)
+        .max_local_error_reset_streams(limits.h2_resets)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_send_buf_size(H2_SEND_BUFFER)
+        .enable_connect_protocol();
+    let connection = pin!(builder.serve_connection(io, service));
+    drive(core, client, connection, conn::http2::Connection::graceful_shutdown).await
 }
 
 /// HTTP/2 flow control: a stream may have 256 KiB under way, a connection 1 MiB; enough for 100 MB/s at 10 ms.
@@ -195,7 +255,7 @@ where
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
-            if !told && (core.stage() != Stage::Serving || client.phase.idle_expired()) {
+            if !told && (core.stage() != Stage::Serving || client.phase.idle_expired() || client.resets_too_much()) {
                 told = true;
                 graceful(connection.as_mut());
                 continue;
@@ -205,7 +265,7 @@ where
         if core.stage() == Stage::Closing {
             // Tunnels over HTTP/2 say goodbye through this connection first.
             let wait = closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(super::tunnel::CLOSE_GRACE)));
-            if client.active.get() == 0 && !client.h2 || wait.as_mut().poll(cx).is_ready() {
+            if client.tunnels.get() == 0 || wait.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -231,11 +291,10 @@ struct LocalExec;
 
 impl<F> Executor<F> for LocalExec
 where
-    F: Future + 'static,
+    F: Future<Output: 'static> + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        // As it is: an `async` block around it would hold it twice.
+        tokio::task::spawn_local(future);
     }
 }

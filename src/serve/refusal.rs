@@ -194,6 +194,8 @@ pub struct Refusal {
     /// What was wrong with this very request; shown to the client, so never a secret.
     pub detail: Option<Cow<'static, str>>,
     pub retry_after: Option<Duration>,
+    /// What comes next on an HTTP/1 connection cannot be trusted to be a request (RFC 9112 §6.3).
+    pub ends_connection: bool,
 }
 
 impl From<Reason> for Refusal {
@@ -203,7 +205,7 @@ impl From<Reason> for Refusal {
             Reason::Overloaded | Reason::Exhausted | Reason::Draining => Some(Duration::from_secs(10)),
             _ => None,
         };
-        Refusal { row: reason.row(), detail: None, retry_after }
+        Refusal { row: reason.row(), detail: None, retry_after, ends_connection: false }
     }
 }
 
@@ -295,7 +297,7 @@ impl Refusal {
     fn malformed(status: StatusCode, name: &'static str, detail: String) -> Refusal {
         let text = "The request is not acceptable.";
         let row = Row { status, side: Side::Client, name, error: "http_request_error", text };
-        Refusal { row, detail: Some(detail.into()), retry_after: None }
+        Refusal { row, detail: Some(detail.into()), retry_after: None, ends_connection: false }
     }
 }
 
@@ -313,7 +315,8 @@ impl From<PathError> for Refusal {
 
 impl From<FramingError> for Refusal {
     fn from(error: FramingError) -> Self {
-        Refusal::malformed(error.status(), error.name(), error.to_string())
+        let refusal = Refusal::malformed(error.status(), error.name(), error.to_string());
+        Refusal { ends_connection: true, ..refusal }
     }
 }
 
@@ -322,7 +325,7 @@ impl From<identity::Refused> for Refusal {
         let text = "The gateway must not be asked on behalf of this client.";
         let row =
             Row { status: refused.status(), side: Side::Us, name: refused.name(), error: "http_request_denied", text };
-        Refusal { row, detail: Some(refused.to_string().into()), retry_after: None }
+        Refusal { row, detail: Some(refused.to_string().into()), retry_after: None, ends_connection: false }
     }
 }
 

@@ -235,7 +235,7 @@ where
             }
             let added = self.say_goodbye();
             if self.up.shut && self.down.shut {
-                return Poll::Ready(());
+                return if self.stopping.is_some() { self.poll_client_gone(cx, core) } else { Poll::Ready(()) };
             }
             if !moved && !added {
                 break;
@@ -255,6 +255,24 @@ where
         match &mut self.timer {
             Some(timer) => timer.as_mut().poll(cx),
             None => Poll::Pending,
+        }
+    }
+
+    /// After our goodbye: reads until the client has answered and gone, or its grace is over. Closing on an answer that
+    /// nobody has read would reset the connection, and the client might lose the goodbye by it.
+    fn poll_client_gone(&mut self, cx: &mut Context<'_>, core: &Core) -> Poll<()> {
+        let mut scratch = core.scratch.borrow_mut();
+        loop {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.client).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx),
+            None => Poll::Ready(()),
         }
     }
 

@@ -1,0 +1,235 @@
+//! The gateway's restart is a pause, not an outage.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Proxy, Wire, client, eventually, h2, origin, proxy, ws};
+
+async fn ask(proxy: &Proxy, target: &str, fields: &[&str]) -> Wire {
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::get("chat.test", target, fields)).await;
+    wire
+}
+
+#[tokio::test]
+async fn the_proxy_starts_with_a_dead_gateway_and_its_first_requests_wait() {
+    let place = origin::place();
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let mut wires = Vec::new();
+    for n in 0..10 {
+        wires.push(ask(&proxy, &format!("/{n}"), &[]).await);
+    }
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let (response, _) = h2.begin("GET", "/h2", &[("origin", "x")], true).await;
+    let gateway = origin::ok().run_at(&place).await;
+    for wire in &mut wires {
+        assert_eq!(wire.response().await.status, 200);
+    }
+    assert_eq!(h2::answer(response).await.status, 200);
+    assert_eq!(gateway.requests().len(), 11);
+}
+
+#[tokio::test]
+async fn requests_and_websockets_begun_while_the_gateway_restarts_do_not_fail() {
+    let place = origin::place();
+    let gateway = origin::ok().run_at(&place).await;
+    let proxy = proxy().site("chat.test", &place).run().await;
+    assert_eq!(proxy.client().get("chat.test", "/", &[]).await.status, 200);
+    gateway.stop().await;
+    let mut get = ask(&proxy, "/get", &[]).await;
+    let mut browser = ask(&proxy, "/browser", &["origin: https://chat.test"]).await;
+    let mut post = proxy.client().h1("chat.test").await;
+    post.send(client::request("POST", "chat.test", "/post", &["content-length: 4"], "body")).await;
+    let mut websocket = proxy.client().h1("chat.test").await;
+    websocket.send(client::upgrade("chat.test", "/ws", &[])).await;
+    let gateway = origin::by_hand().run_at(&place).await;
+    for _ in 0..4 {
+        let mut conn = gateway.connection().await;
+        let request = conn.request().await;
+        match request.target() {
+            "/ws" => {
+                let accept = client::ACCEPT;
+                conn.send(format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n"
+                ))
+                .await;
+                assert_eq!(websocket.head().await.unwrap().status(), 101);
+                websocket.send(ws::text("through")).await;
+                assert_eq!(conn.next_frame().await.text(), "through");
+            }
+            target => {
+                assert_eq!(request.body, if target == "/post" { &b"body"[..] } else { b"" });
+                conn.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").await;
+            }
+        }
+    }
+    for wire in [&mut get, &mut browser, &mut post] {
+        assert_eq!(wire.response().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_is_not_read_while_it_waits_and_arrives_whole() {
+    let place = origin::place();
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let body = "x".repeat(4 << 20);
+    let length = format!("content-length: {}", body.len());
+    let mut wire = proxy.client().h1("chat.test").await;
+    let sending = wire.try_send(client::request("POST", "chat.test", "/", &[&length], &body));
+    let restarting = async {
+        let gateway = origin::ok().run_at(&place).await;
+        gateway.until_requests(1).await;
+        gateway
+    };
+    let (sent, gateway) = tokio::join!(sending, restarting);
+    sent.unwrap();
+    assert_eq!(wire.response().await.status, 200);
+    assert_eq!(gateway.request().body.len(), body.len());
+}
+
+#[tokio::test]
+async fn waiting_ends_when_the_gateway_is_ready_and_not_when_it_listens() {
+    let place = origin::place();
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let mut wire = ask(&proxy, "/", &[]).await;
+    let gateway = origin::ok().not_ready().run_at(&place).await;
+    eventually("the proxy has asked whether it is ready", || gateway.probes() >= 2).await;
+    assert!(gateway.requests().is_empty());
+    gateway.ready(true);
+    assert_eq!(wire.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn when_the_hold_is_over_a_program_gets_json_and_a_person_a_page() {
+    let place = origin::place();
+    let proxy = proxy().site("chat.test", &place).more("hold = \"300ms\"").run().await;
+    let began = Instant::now();
+    let mut program = ask(&proxy, "/", &["accept: */*"]).await;
+    let mut person = ask(&proxy, "/", &["accept: text/html,application/xhtml+xml;q=0.9", "sec-fetch-site: none"]).await;
+    let response = program.response().await;
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    assert_eq!(response.status, 503);
+    assert!(response.get("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    assert_eq!(response.get("content-type"), Some("application/json"));
+    assert_eq!(response.json()["status"], 503);
+    assert_eq!(response.get("cache-control"), Some("no-store"));
+    let page = person.response().await;
+    assert_eq!(page.status, 503);
+    assert!(page.has("retry-after"));
+    assert!(page.get("content-type").unwrap().starts_with("text/html"), "{page:?}");
+    assert!(page.text().contains("gateway"), "{}", page.text());
+    // And the connections go on.
+    let gateway = origin::ok().run_at(&place).await;
+    eventually("the proxy has noticed", || gateway.probes() >= 2).await;
+    program.send(client::get("chat.test", "/", &[])).await;
+    assert_eq!(program.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_websocket_whose_hold_is_over_gets_503_too() {
+    let place = origin::place();
+    let proxy = proxy().site("chat.test", &place).more("hold = \"200ms\"").run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    assert_eq!(wire.response().await.status, 503);
+    let mut h2 = proxy.client().h2("chat.test").await;
+    assert_eq!(h2.websocket("/", &[]).await.err().expect("no WebSocket").status, 503);
+}
+
+#[tokio::test]
+async fn health_checks_wait_two_seconds_at_most() {
+    let place = origin::place();
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let began = Instant::now();
+    let mut wires = Vec::new();
+    for target in ["/api/status?x", "/health", "/healthz", "/readyz"] {
+        wires.push(ask(&proxy, target, &["user-agent: check"]).await);
+    }
+    let mut patient = ask(&proxy, "/other", &[]).await;
+    for wire in &mut wires {
+        assert_eq!(wire.response().await.status, 503);
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
+    let _gateway = origin::ok().run_at(&place).await;
+    assert_eq!(patient.response().await.status, 200, "the others wait on");
+}
+
+#[tokio::test]
+async fn only_so_many_may_wait() {
+    let place = origin::place();
+    let proxy = proxy().top("[limits]\nheld = 3\nheld_per_client = 2").site("chat.test", &place).run().await;
+    let (one, two) = (proxy.client().at("203.0.113.1"), proxy.client().at("203.0.113.2"));
+    let mut waiting = Vec::new();
+    for (client, answer) in [(&one, None), (&one, None), (&one, Some(503)), (&two, None), (&two, Some(503))] {
+        let mut wire = client.h1("chat.test").await;
+        wire.send(client::get("chat.test", "/", &[])).await;
+        match answer {
+            Some(status) => {
+                let response = wire.response().await;
+                assert_eq!(response.status, status);
+                assert_eq!(response.json()["error"], "too_many_held");
+                assert!(response.has("retry-after"));
+            }
+            // The proxy has it: a later connection of the same core is served only then.
+            None => waiting.push(wire),
+        }
+    }
+    let _gateway = origin::ok().run_at(&place).await;
+    for wire in &mut waiting {
+        assert_eq!(wire.response().await.status, 200);
+    }
+    eventually("nobody waits any more", || true).await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_gives_its_waiting_place_back() {
+    let place = origin::place();
+    let proxy = proxy().top("[limits]\nheld = 1").site("chat.test", &place).run().await;
+    let wire = ask(&proxy, "/first", &[]).await;
+    let mut second = ask(&proxy, "/second", &[]).await;
+    assert_eq!(second.response().await.status, 503);
+    wire.reset();
+    eventually("one connection is left", || proxy.counts().0 == 1).await;
+    second.send(client::get("chat.test", "/third", &[])).await;
+    let gateway = origin::ok().run_at(&place).await;
+    assert_eq!(second.response().await.status, 200);
+    assert_eq!(gateway.request().target(), "/third");
+}
+
+#[tokio::test]
+async fn a_hold_of_zero_answers_at_once() {
+    let place = origin::place();
+    let proxy = proxy().site("chat.test", &place).more("hold = \"0s\"").run().await;
+    let response = proxy.client().get("chat.test", "/", &[]).await;
+    assert!([502, 503].contains(&response.status), "{response:?}");
+}
+
+#[tokio::test]
+async fn another_upstream_is_not_disturbed_by_one_that_is_away() {
+    let place = origin::place();
+    let here = origin::ok().run().await;
+    let proxy = proxy().top("[limits]\nheld = 1").site("chat.test", &place).site("here.test", &here).run().await;
+    let _waiting = ask(&proxy, "/", &[]).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.client().get("here.test", "/", &[]).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_requests_over_a_restart_loses_none_that_was_begun_while_it_was_down() {
+    let place = origin::place();
+    let mut gateway = origin::ok().run_at(&place).await;
+    let proxy = proxy().site("chat.test", &place).workers(2).run().await;
+    for round in 0..3 {
+        gateway.stop().await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..20 {
+            let client = proxy.client().at(&format!("203.0.113.{n}"));
+            tasks.spawn(async move { client.get("chat.test", "/", &[]).await.status });
+        }
+        gateway = origin::ok().run_at(&place).await;
+        while let Some(status) = tasks.join_next().await {
+            assert_eq!(status.unwrap(), 200, "round {round}");
+        }
+    }
+}

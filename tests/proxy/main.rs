@@ -1,0 +1,19 @@
+//! The whole proxy in one process: origins that a test scripts, clients that send any bytes, and between them what
+//! `clawgate run` runs. Each test is a story about one promise; [`harness`] holds what they have in common.
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+
+mod framing;
+mod headers;
+mod hold;
+mod hosts;
+mod identity;
+mod lifecycle;
+mod limits;
+mod records;
+mod routing;
+mod streaming;
+mod upstream;
+mod websocket;

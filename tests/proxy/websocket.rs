@@ -1,0 +1,459 @@
+//! WebSockets: the handshake, and raw bytes after it.
+
+use crate::harness::{client, eventually, h2, origin, proxy, ws};
+
+#[tokio::test]
+async fn messages_pass_both_ways() {
+    let gateway = origin::websocket().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut ws = proxy.client().websocket("chat.test", "/any/path?token=t", &[]).await;
+    for text in ["hello", "", &"x".repeat(100_000)] {
+        ws.send(text).await;
+        assert_eq!(ws.next().await, text);
+    }
+    ws.close().await;
+    assert_eq!(gateway.request().target(), "/any/path?token=t");
+    eventually("no tunnel is left", || proxy.counts() == (0, 0)).await;
+}
+
+#[tokio::test]
+async fn a_backend_dials_as_a_local_client_and_a_browser_is_attributed() {
+    let gateway = origin::websocket().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let client = proxy.client().at("203.0.113.7");
+    client.websocket("chat.test", "/", &[]).await.close().await;
+    let request = gateway.last();
+    assert_eq!(request.peer, origin::D1);
+    assert_eq!(request.get("host"), Some(gateway.address.to_string().as_str()));
+    assert_eq!(
+        request.names(),
+        ["connection", "host", "sec-websocket-key", "sec-websocket-version", "upgrade", "via"],
+        "nothing that the gateway minds"
+    );
+    client.websocket("chat.test", "/", &[("origin", "https://chat.test")]).await.close().await;
+    let request = gateway.last();
+    assert_eq!(request.peer, origin::ATTRIBUTED);
+    assert_eq!(request.get("origin"), Some("https://chat.test"));
+    assert_eq!(request.get("x-forwarded-for"), Some("203.0.113.7"));
+    assert_eq!(request.get("host"), Some("chat.test"));
+}
+
+#[tokio::test]
+async fn the_handshake_passes_what_the_two_ends_agree_on() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    let fields =
+        ["sec-websocket-protocol: a, b", "sec-websocket-extensions: permessage-deflate", "authorization: Bearer t"];
+    wire.send(client::upgrade("chat.test", "/", &fields)).await;
+    let mut conn = gateway.connection().await;
+    let head = conn.request_head().await;
+    assert_eq!(head.get("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
+    assert_eq!(head.get("sec-websocket-protocol"), Some("a, b"));
+    assert_eq!(head.get("sec-websocket-extensions"), Some("permessage-deflate"));
+    assert_eq!(head.get("authorization"), Some("Bearer t"));
+    assert_eq!(head.get("connection").map(str::to_lowercase).as_deref(), Some("upgrade"));
+    let accept = client::ACCEPT;
+    conn.send(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: WebSocket\r\nconnection: upgrade\r\nsec-websocket-accept: {accept}\r\n\
+         sec-websocket-protocol: b\r\nx-a: 1\r\n\r\n"
+    ))
+    .await;
+    let head = wire.head().await.unwrap();
+    assert_eq!(head.status(), 101);
+    assert_eq!(head.get("sec-websocket-accept"), Some(accept));
+    assert_eq!(head.get("sec-websocket-protocol"), Some("b"));
+    assert_eq!(head.get("upgrade").map(str::to_lowercase).as_deref(), Some("websocket"));
+    assert_eq!(head.get("x-a"), Some("1"));
+}
+
+#[tokio::test]
+async fn first_bytes_behind_the_heads_are_kept() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    let early = ws::text("from the client");
+    wire.send([client::upgrade("chat.test", "/", &[]).as_bytes(), &early].concat()).await;
+    let mut conn = gateway.connection().await;
+    conn.request_head().await;
+    let mut answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: {}\r\n\r\n",
+        client::ACCEPT
+    )
+    .into_bytes();
+    answer.extend(ws::plain(ws::TEXT, b"from the gateway"));
+    conn.send(&answer).await;
+    assert_eq!(wire.head().await.unwrap().status(), 101);
+    assert_eq!(ws::next(&mut wire).await.unwrap().text(), "from the gateway");
+    assert_eq!(conn.next_frame().await.text(), "from the client");
+}
+
+#[tokio::test]
+async fn frames_pass_unread_and_unchanged() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    wire.head().await.unwrap();
+    // Fragments, reserved bits and opcodes, a frame in single bytes: none of our business.
+    let odd = [
+        vec![0x01, 0x81, 1, 2, 3, 4, 0x60],
+        vec![0x7f, 0x80, 9, 9, 9, 9],
+        vec![0xf3, 0x80, 0, 0, 0, 0],
+        ws::masked(ws::PING, b"p"),
+        ws::masked(2, &[0xff; 300]),
+    ]
+    .concat();
+    for byte in &odd {
+        wire.send([*byte]).await;
+    }
+    assert_eq!(conn.exactly(odd.len()).await, odd);
+    let back = [ws::plain(2, &vec![7; 200_000]), vec![0x00, 0x00, 0xff, 0x05]].concat();
+    conn.send(&back).await;
+    assert_eq!(wire.exactly(back.len()).await, back);
+}
+
+#[tokio::test]
+async fn one_side_may_end_while_the_other_still_speaks() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    // The client first, over plain TCP so that its FIN is one.
+    let mut wire = proxy.client().http().await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    wire.head().await.unwrap();
+    wire.send(ws::text("bye")).await;
+    wire.finish().await;
+    assert_eq!(conn.next_frame().await.text(), "bye");
+    conn.closed().await;
+    for n in 0..3 {
+        conn.send(ws::plain(ws::TEXT, format!("late {n}").as_bytes())).await;
+        assert_eq!(ws::next(&mut wire).await.unwrap().text(), format!("late {n}"));
+    }
+    drop(conn);
+    wire.closed().await;
+    // Then the gateway.
+    let mut wire = proxy.client().http().await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    wire.head().await.unwrap();
+    conn.send(ws::plain(ws::TEXT, b"last")).await;
+    conn.finish().await;
+    assert_eq!(ws::next(&mut wire).await.unwrap().text(), "last");
+    wire.closed().await;
+    wire.send(ws::text("answer")).await;
+    assert_eq!(conn.next_frame().await.text(), "answer");
+    drop(wire);
+    conn.closed().await;
+    eventually("no tunnel is left", || proxy.counts() == (0, 0)).await;
+}
+
+#[tokio::test]
+async fn what_a_client_still_says_after_the_gateways_end_arrives_whole() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().http().await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    wire.head().await.unwrap();
+    conn.finish().await;
+    wire.closed().await;
+    // More than all buffers on the way hold, so that the proxy has to wait for the gateway to take it.
+    let much: Vec<u8> = (0..16 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let sending = async {
+        wire.send(&much).await;
+        wire.finish().await;
+    };
+    let taking = async {
+        conn.exactly(1).await;
+        // The client's bytes pile up meanwhile.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        conn.to_end().await
+    };
+    let ((), taken) = tokio::join!(sending, taking);
+    assert_eq!(taken.len() + 1, much.len());
+    assert!(taken == much[1..], "byte by byte");
+}
+
+#[tokio::test]
+async fn an_answer_other_than_101_passes_as_it_is_and_the_connection_goes_on() {
+    let gateway = origin::answering(
+        "HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\nwww-authenticate: Bearer\r\nx-a: 1\r\n\r\nno",
+    );
+    let gateway = gateway.run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    for _ in 0..2 {
+        wire.send(client::upgrade("chat.test", "/", &[])).await;
+        let response = wire.response().await;
+        assert_eq!((response.status, response.text().as_str(), response.get("x-a")), (401, "no", Some("1")));
+        assert_eq!(response.get("www-authenticate"), Some("Bearer"));
+    }
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let mut refused = h2.websocket("/", &[]).await.err().expect("no WebSocket");
+    assert_eq!((refused.status, refused.text().await.as_str()), (401, "no"));
+}
+
+#[tokio::test]
+async fn only_websocket_is_upgraded_to() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    for fields in [
+        vec!["connection: upgrade", "upgrade: h2c", "http2-settings: AAMAAABkAAQAAP__"],
+        vec!["connection: upgrade", "upgrade: TLS/1.0"],
+        // Without `Connection: upgrade` it is no wish.
+        vec!["upgrade: websocket", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-version: 13"],
+        vec!["connection: close", "upgrade: websocket"],
+    ] {
+        let response = proxy.client().get("chat.test", "/", &fields).await;
+        assert_eq!(response.status, 200, "{fields:?}");
+        assert!(!gateway.last().has("upgrade") && !gateway.last().has("connection"), "{fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_or_http_1_0_is_not_upgraded() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    for start in ["POST / HTTP/1.1", "GET / HTTP/1.0"] {
+        let mut wire = proxy.client().h1("chat.test").await;
+        wire.send(format!(
+            "{start}\r\nhost: chat.test\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\ncontent-length: 0\r\n\r\n"
+        ))
+        .await;
+        let response = wire.response().await;
+        assert!([200, 400].contains(&response.status), "{start}: {response:?}");
+        assert!(gateway.requests().iter().all(|r| !r.has("upgrade")), "{start}");
+    }
+}
+
+#[tokio::test]
+async fn a_101_to_something_else_is_not_passed_on() {
+    for answer in [
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\r\n",
+    ] {
+        let gateway = origin::by_hand().run().await;
+        let proxy = proxy().site("chat.test", &gateway).run().await;
+        let mut wire = proxy.client().h1("chat.test").await;
+        wire.send(client::upgrade("chat.test", "/", &[])).await;
+        let mut conn = gateway.connection().await;
+        conn.request_head().await;
+        conn.send(answer).await;
+        assert_eq!(wire.response().await.status, 502, "{answer:?}");
+        conn.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn extended_connect_becomes_an_upgrade() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut h2 = proxy.client().at("203.0.113.7").h2("chat.test").await;
+    let opening = h2.websocket("/chat?x=1", &[("origin", "https://chat.test"), ("sec-websocket-protocol", "a")]);
+    let gateway_side = async {
+        let mut conn = gateway.connection().await;
+        let request = conn.accept_websocket().await;
+        (conn, request)
+    };
+    let (socket, (mut conn, request)) = tokio::join!(opening, gateway_side);
+    let mut socket = socket.ok().expect("a WebSocket");
+    assert_eq!(request.first, "GET /chat?x=1 HTTP/1.1");
+    assert_eq!(request.get("connection").map(str::to_lowercase).as_deref(), Some("upgrade"));
+    assert_eq!(request.get("sec-websocket-version"), Some("13"));
+    assert_eq!(request.get("sec-websocket-protocol"), Some("a"));
+    assert_eq!(request.get("x-forwarded-for"), Some("203.0.113.7"));
+    for gone in ["sec-websocket-accept", "upgrade", "connection"] {
+        assert!(!socket.fields.has(gone), "RFC 8441 §5: no {gone}");
+    }
+    socket.send(&ws::text("up"), false);
+    assert_eq!(conn.next_frame().await.text(), "up");
+    conn.send(ws::plain(ws::TEXT, b"down")).await;
+    assert_eq!(socket.next().await.unwrap().text(), "down");
+    // Half-close both ways.
+    socket.send(&ws::masked(ws::CLOSE, &ws::close(1000, "done")), true);
+    assert_eq!(conn.next_frame().await.close(), (1000, "done"));
+    conn.closed().await;
+    conn.send(ws::plain(ws::CLOSE, &ws::close(1000, "done"))).await;
+    assert_eq!(socket.next().await.unwrap().close(), (1000, "done"));
+    drop(conn);
+    assert!(socket.next().await.is_none());
+    eventually("no tunnel is left", || proxy.counts().1 == 0).await;
+}
+
+#[tokio::test]
+async fn a_wrong_accept_key_is_noticed_where_the_key_was_ours() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let gateway_side = async {
+        let mut conn = gateway.connection().await;
+        conn.request_head().await;
+        conn.send(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: bm8=\r\n\r\n",
+        )
+        .await;
+        conn
+    };
+    let (socket, _conn) = tokio::join!(h2.websocket("/", &[]), gateway_side);
+    assert_eq!(socket.err().expect("no WebSocket").status, 502);
+}
+
+#[tokio::test]
+async fn other_protocols_of_extended_connect_are_refused() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut h2 = proxy.client().h2("chat.test").await;
+    assert_eq!(h2.get("/", &[]).await.status, 200);
+    let mut request = http::Request::builder().method("CONNECT").uri("https://chat.test/").body(()).unwrap();
+    request.extensions_mut().insert(::h2::ext::Protocol::from_static("connect-udp"));
+    let (response, _stream) = h2.send(request, false).await;
+    let answer = h2::answer(response).await;
+    assert!([400, 501].contains(&answer.status), "{}", answer.status);
+}
+
+#[tokio::test]
+async fn many_websockets_share_one_http_2_connection() {
+    let gateway = origin::websocket().run().await;
+    let proxy = proxy().site("chat.test", &gateway).more("kind = \"generic\"").run().await;
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        sockets.push(h2.websocket("/", &[]).await.ok().expect("a WebSocket"));
+    }
+    for (n, socket) in sockets.iter_mut().enumerate() {
+        socket.send(&ws::text(&n.to_string()), false);
+    }
+    for (n, socket) in sockets.iter_mut().enumerate() {
+        assert_eq!(socket.next().await.unwrap().text(), n.to_string());
+    }
+    assert_eq!(proxy.counts(), (1, 20));
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_ends_its_tunnel_at_the_gateway() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    wire.head().await.unwrap();
+    wire.reset();
+    conn.closed().await;
+    eventually("no tunnel is left", || proxy.counts() == (0, 0)).await;
+}
+
+/// What the gateway says first and last at its door.
+const CHALLENGE: &str = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#;
+const CONNECT: &str = r#"{"type":"req","id":"1","method":"connect","params":{}}"#;
+const APPROVED: &str =
+    r#"{"type":"res","id":"1","ok":true,"payload":{"type":"hello-ok","auth":{"role":"operator","scopes":[]}}}"#;
+const REFUSED: &str =
+    r#"{"type":"res","id":"1","ok":false,"error":{"code":"INVALID_REQUEST","message":"unauthorized"}}"#;
+
+#[tokio::test]
+async fn at_most_28_tunnels_stand_at_the_gateways_door_and_the_29th_waits() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).more("clients = [\"203.0.113.0/24\"]").run().await;
+    let mut inside = Vec::new();
+    for n in 0..28 {
+        let mut wire = proxy.client().at(&format!("203.0.113.{n}")).h1("chat.test").await;
+        wire.send(client::upgrade("chat.test", "/", &[])).await;
+        let mut conn = gateway.connection().await;
+        conn.accept_websocket().await;
+        wire.head().await.unwrap();
+        conn.send(ws::plain(ws::TEXT, CHALLENGE.as_bytes())).await;
+        assert_eq!(ws::next(&mut wire).await.unwrap().text(), CHALLENGE);
+        inside.push((wire, conn));
+    }
+    let mut waiting = proxy.client().at("203.0.113.99").h1("chat.test").await;
+    waiting.send(client::upgrade("chat.test", "/", &[])).await;
+    // Requests do not take such places.
+    let mut other = proxy.client().at("203.0.113.98").h1("chat.test").await;
+    other.send(client::get("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    assert_eq!(conn.request().await.get("upgrade"), None, "the 29th came through");
+    conn.send(origin::OK).await;
+    assert_eq!(other.response().await.status, 200);
+    assert!(gateway.no_connection_waits());
+    // The gateway answers one of them: there is room.
+    let (wire, conn) = &mut inside[7];
+    wire.send(ws::text(CONNECT)).await;
+    assert_eq!(conn.next_frame().await.text(), CONNECT);
+    conn.send(ws::plain(ws::TEXT, APPROVED.as_bytes())).await;
+    assert_eq!(ws::next(wire).await.unwrap().text(), APPROVED);
+    gateway.connection().await.accept_websocket().await;
+    assert_eq!(waiting.head().await.unwrap().status(), 101);
+}
+
+#[tokio::test]
+async fn strangers_leave_eight_of_the_places_free() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).more("clients = [\"203.0.113.0/24\"]").run().await;
+    let mut kept = Vec::new();
+    for n in 0..20 {
+        let mut wire = proxy.client().at(&format!("198.51.100.{n}")).h1("chat.test").await;
+        wire.send(client::upgrade("chat.test", "/", &[])).await;
+        let mut conn = gateway.connection().await;
+        conn.accept_websocket().await;
+        kept.push((wire, conn));
+    }
+    let mut stranger = proxy.client().at("198.51.100.200").h1("chat.test").await;
+    stranger.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut backend = proxy.client().at("203.0.113.1").h1("chat.test").await;
+    backend.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    assert_eq!(conn.accept_websocket().await.peer, origin::D1, "the backend, not the stranger");
+    assert_eq!(backend.head().await.unwrap().status(), 101);
+    // A stranger that leaves makes room for the next.
+    kept.pop();
+    gateway.connection().await.accept_websocket().await;
+    assert_eq!(stranger.head().await.unwrap().status(), 101);
+}
+
+#[tokio::test]
+async fn a_tunnel_of_a_generic_upstream_needs_no_place() {
+    let app = origin::by_hand().run().await;
+    let proxy = proxy().site("app.test", &app).more("kind = \"generic\"").run().await;
+    let mut kept = Vec::new();
+    for _ in 0..40 {
+        let mut wire = proxy.client().h1("app.test").await;
+        wire.send(client::upgrade("app.test", "/", &[])).await;
+        let mut conn = app.connection().await;
+        conn.accept_websocket().await;
+        kept.push((wire, conn));
+    }
+    eventually("forty tunnels", || proxy.counts().1 == 40).await;
+}
+
+#[tokio::test]
+async fn five_refused_connects_make_an_address_attributed() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let client = proxy.client().at("203.0.113.7");
+    for n in 0..6 {
+        let mut wire = client.h1("chat.test").await;
+        wire.send(client::upgrade("chat.test", "/", &[])).await;
+        let mut conn = gateway.connection().await;
+        let request = conn.accept_websocket().await;
+        assert_eq!(request.peer, if n < 5 { origin::D1 } else { origin::ATTRIBUTED }, "attempt {n}");
+        wire.head().await.unwrap();
+        conn.send(ws::plain(ws::TEXT, CHALLENGE.as_bytes())).await;
+        ws::next(&mut wire).await.unwrap();
+        wire.send(ws::text(CONNECT)).await;
+        conn.next_frame().await;
+        conn.send(ws::plain(ws::TEXT, REFUSED.as_bytes())).await;
+        assert_eq!(ws::next(&mut wire).await.unwrap().text(), REFUSED);
+    }
+    // Another address is still believed.
+    let mut other = proxy.client().at("203.0.113.8").h1("chat.test").await;
+    other.send(client::upgrade("chat.test", "/", &[])).await;
+    assert_eq!(gateway.connection().await.accept_websocket().await.peer, origin::D1);
+}
