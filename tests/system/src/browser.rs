@@ -57,7 +57,7 @@ impl Page {
         command.args(["--remote-debugging-port=0", "--ignore-certificate-errors", "--window-size=1300,900"]);
         command.arg(format!("--host-resolver-rules=MAP {} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", proxy::HOST));
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
-        command.env("HOME", profile.path());
+        command.env("HOME", profile.path()).env("TMPDIR", profile.path());
         let process = Process::start("chromium", &mut command, &profile.path().join("chromium.log"));
         let port_file = profile.path().join("DevToolsActivePort");
         let (port, path) = wait::until("chromium listens for its tools", STARTS_WITHIN, async || {
