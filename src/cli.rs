@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clawgate::{
     admin::{self, Refused, Verb},
+    app::StartError,
     exit,
     process::{
         demo::{self, DemoError},
@@ -157,9 +158,15 @@ fn print(text: &str) -> anyhow::Result<u8> {
     }
 }
 
-/// The whole chain, for stderr. Findings begin with their own `error[...]`.
+/// The whole chain, for stderr.
 pub(crate) fn message(error: &anyhow::Error) -> String {
-    if is_config(error) { format!("{error:#}") } else { format!("clawgate: {error:#}") }
+    let message = format!("{error:#}");
+    // Findings begin with their own `error[...]`.
+    if message.starts_with("error[") || message.starts_with("warning[") {
+        message
+    } else {
+        format!("clawgate: {message}")
+    }
 }
 
 /// The exit code that says what kind of failure `error` is.
@@ -185,12 +192,21 @@ fn is_config(error: &anyhow::Error) -> bool {
         Some(DemoError::Run(run)) => Some(run),
         _ => error.downcast_ref::<RunError>(),
     };
-    error.is::<load::Refused>() || matches!(run, Some(RunError::Config(_) | RunError::Log(LogsError::Level { .. })))
+    let wrong = |run: &RunError| {
+        matches!(
+            run,
+            RunError::Config(_)
+                | RunError::Log(LogsError::Level { .. })
+                // Files that the configuration names are part of it.
+                | RunError::Start(StartError::Certificates(_))
+        )
+    };
+    error.is::<load::Refused>() || run.is_some_and(wrong)
 }
 
 #[cfg(test)]
 mod tests {
-    use clawgate::{app::StartError, listen::BindError};
+    use clawgate::listen::BindError;
 
     use super::*;
 
@@ -242,14 +258,13 @@ mod tests {
         let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         let taken = || std::io::Error::from(std::io::ErrorKind::AddrInUse);
         let address = "0.0.0.0:443".parse().unwrap();
-        let bind = |error| RunError::Start(StartError::Bind(error));
-        let denied_port = || BindError::Denied { address, source: denied() };
-        let taken_port = || BindError::InUse { address, holder: None, source: taken() };
+        let denied_port = RunError::Start(BindError::Denied { address, source: denied() }.into());
+        let taken_port = || RunError::Start(BindError::InUse { address, holder: None, source: taken() }.into());
         let path = PathBuf::from("/run/clawgate/admin.sock");
         let table: [(anyhow::Error, u8); 6] = [
-            (bind(denied_port()).into(), exit::NO_PERMISSION),
-            (bind(taken_port()).into(), exit::OS_ERROR),
-            (DemoError::Run(bind(taken_port())).into(), exit::OS_ERROR),
+            (denied_port.into(), exit::NO_PERMISSION),
+            (taken_port().into(), exit::OS_ERROR),
+            (DemoError::Run(taken_port()).into(), exit::OS_ERROR),
             (admin::CallError::Permission { path: path.clone(), source: denied() }.into(), exit::NO_PERMISSION),
             (admin::CallError::NotRunning { path, source: taken() }.into(), exit::UNAVAILABLE),
             (RunError::Config(load::load(Path::new("/nowhere/config.toml")).unwrap_err()).into(), exit::CONFIG),

@@ -36,7 +36,10 @@ pub(super) fn spawn(keeper: tls::CertKeeper, store: Arc<tls::CertStore>) -> io::
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let join = thread::Builder::new().name("control".into()).spawn({
         let turned = turned.clone();
-        move || LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, store))
+        move || {
+            let _guard = crate::exit::OnPanic::new("control");
+            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, store));
+        }
     })?;
     Ok(Thread { commands, turned, join: Some(join) })
 }

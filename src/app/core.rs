@@ -44,6 +44,7 @@ pub(super) fn spawn(
     let join = thread::Builder::new().name(format!("core-{index}")).spawn({
         let turned = turned.clone();
         move || {
+            let _guard = crate::exit::OnPanic::new("core");
             let local = LocalSet::new();
             let core = Core::new(shared, snapshot, Some(access.writer()));
             local.block_on(&runtime, run(core.clone(), inbox, turned, admission));

@@ -12,6 +12,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
+    chain,
     load::{self, Loaded, settle},
     logs::LogsError,
     notify::Manager,
@@ -28,14 +29,15 @@ const TURN_LIMIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(5);
 /// How often a drain is asked whether it is done.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
-/// After `drain` the proxy has closed what was left; this is for the goodbyes to get out.
-const DRAIN_GRACE: Duration = Duration::from_secs(5);
+/// After `drain` the proxy closes what is left, for which its goodbyes have 5 s; within the unit's TimeoutStopSec.
+const DRAIN_GRACE: Duration = Duration::from_secs(8);
 /// What the unit's TimeoutStopSec adds to `drain`.
 const STOP_MARGIN: Duration = Duration::from_secs(15);
 
 /// What the control loop needs of a proxy.
 pub(super) trait Proxy {
-    fn reload(&self, config: Config) -> Result<(), ReloadError>;
+    /// An error is the answer for whoever asked; nothing was changed.
+    fn reload(&self, config: Config) -> Result<(), Answer>;
     fn drain(&self);
     fn is_drained(&self) -> bool;
     fn slowest_turn(&self) -> Duration;
@@ -44,8 +46,15 @@ pub(super) trait Proxy {
 }
 
 impl Proxy for App {
-    fn reload(&self, config: Config) -> Result<(), ReloadError> {
-        App::reload(self, config)
+    fn reload(&self, config: Config) -> Result<(), Answer> {
+        App::reload(self, config).map_err(|error| {
+            let reason = match &error {
+                // Files that the configuration names are part of it.
+                ReloadError::Certificates(_) => Refused::Config,
+                ReloadError::Bind(_) => Refused::Failed,
+            };
+            Answer::refused(reason, chain(&error))
+        })
     }
 
     fn drain(&self) {
@@ -199,8 +208,8 @@ impl<P: Proxy> Control<P> {
         if let Err(error) = super::logs::parse_level(&config.log.level) {
             return Answer::refused(Refused::Config, format!("{error}"));
         }
-        if let Err(error) = self.proxy.reload(config.clone()) {
-            return Answer::refused(Refused::Failed, error.to_string());
+        if let Err(refused) = self.proxy.reload(config.clone()) {
+            return refused;
         }
         if let Err(error) = (self.apply_log)(&config.log) {
             warn!(%error, "the log keeps its settings");

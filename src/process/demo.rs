@@ -72,8 +72,14 @@ pub fn run(options: &Options) -> Result<(), DemoError> {
         Err(_) => (start_standin().map_err(|source| DemoError::Standin { source })?, true),
     };
     let text = config_text(&state_dir, &hosts, &ports, upstream);
-    let loaded = load::parse("the demo's configuration", text.clone()).map_err(RunError::Config)?;
-    let reload = Box::new(move || load::parse("the demo's configuration", text.clone()));
+    let parse = move || {
+        let mut loaded = load::parse("the demo's configuration", text.clone())?;
+        // A page somewhere in the web must not drive the gateway through the demo.
+        loaded.config.own_origin_only = true;
+        Ok(loaded)
+    };
+    let loaded = parse().map_err(RunError::Config)?;
+    let reload = Box::new(parse);
     let root = load::root_path(&state_dir);
     run::serve(loaded, reload, |_| print!("{}", announcement(&root, &ports, upstream, standin)))?;
     Ok(())
@@ -129,10 +135,14 @@ fn start_standin() -> io::Result<SocketAddr> {
     Ok(address)
 }
 
+/// Quiet but for what is wrong, and without the control loop's warnings: an unfenced D1 is one, and on loopback nobody
+/// has to fence it.
+const LOG_LEVEL: &str = "warn,clawgate::process::control=error";
+
 /// A text and not a `Config`, so that the demo can say nothing that an operator could not.
 fn config_text(state_dir: &Path, hosts: &[IpAddr], ports: &Ports, upstream: SocketAddr) -> String {
     let mut text = format!(
-        "state_dir = {}\nadmin_socket = {}\ndrain = \"5s\"\n\n[log]\nlevel = \"warn\"\n\n",
+        "state_dir = {}\nadmin_socket = {}\ndrain = \"5s\"\n\n[log]\nlevel = \"{LOG_LEVEL}\"\n\n",
         toml_string(state_dir),
         toml_string(&state_dir.join("admin.sock")),
     );

@@ -20,7 +20,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    control::{Control, End, Event, Load},
+    chain,
+    control::{Control, Event, Load},
     load::{self, Loaded},
     logs::{Logs, LogsError},
     notify::Manager,
@@ -96,10 +97,8 @@ pub(super) fn serve(loaded: Loaded, reload: Load, announce: impl FnOnce(&App)) -
     let (app, end) = runtime.block_on(control.run(events));
     // The admin socket's file goes with it.
     drop(runtime);
-    if end != End::AtOnce {
-        stop(app);
-    }
-    info!("ended");
+    stop(app);
+    info!(how = ?end, "ended");
     logs.finish();
     Ok(())
 }
@@ -135,8 +134,7 @@ fn open_admin_socket(runtime: &Runtime, config: &Config, events: &mpsc::Sender<E
     let listener = match admin::Listener::bind(&config.admin_socket) {
         Ok(listener) => listener,
         Err(error) => {
-            let error = format!("{:#}", anyhow::Error::new(error));
-            warn!(error, "no admin socket: `clawgate reload` will not work, SIGHUP does");
+            warn!(error = chain(&error), "no admin socket: `clawgate reload` will not work, SIGHUP does");
             return;
         }
     };

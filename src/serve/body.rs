@@ -166,7 +166,7 @@ impl Rate {
 /// An answer on its way to the client. Dropping it ends the exchange, finished or not.
 pub struct ResponseBody {
     source: Source,
-    finish: Option<Finish>,
+    finish: Option<Box<Finish>>,
 }
 
 enum Source {
@@ -175,12 +175,12 @@ enum Source {
 }
 
 impl ResponseBody {
-    pub fn whole(bytes: Bytes, finish: Option<Finish>) -> ResponseBody {
+    pub fn whole(bytes: Bytes, finish: Option<Box<Finish>>) -> ResponseBody {
         let bytes = if bytes.is_empty() { None } else { Some(bytes) };
         ResponseBody { source: Source::Whole(bytes), finish }
     }
 
-    pub fn upstream(incoming: Incoming, mut finish: Finish) -> ResponseBody {
+    pub fn upstream(incoming: Incoming, mut finish: Box<Finish>) -> ResponseBody {
         // The answer to a HEAD, a 204, a 304: hyper never asks such a body for its end.
         if incoming.is_end_stream() {
             finish.complete();

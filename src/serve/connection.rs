@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::{Future, poll_fn, ready},
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
@@ -11,12 +11,17 @@ use std::{
     task::Poll,
 };
 
-use http::HeaderValue;
-use hyper::{rt::Executor, server::conn, service::service_fn};
+use http::{HeaderValue, Response};
+use hyper::{
+    rt::Executor,
+    server::conn,
+    service::{HttpService, service_fn},
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, Sleep};
 
 use super::{
+    body::ResponseBody,
     core::{Core, Counted, Stage},
     exchange,
     io::{ClientIo, Deadlines, Phase, Transport},
@@ -24,7 +29,11 @@ use super::{
     refusal::{Reason, Refusal},
     snapshot::Snapshot,
 };
-use crate::{config::model::ListenerKind, headers::forwarded, listen::Permit};
+use crate::{
+    config::model::{Limits, ListenerKind},
+    headers::forwarded,
+    listen::Permit,
+};
 
 /// What a request needs to know of the connection it came on.
 pub struct Client {
@@ -38,6 +47,8 @@ pub struct Client {
     pub peer_value: HeaderValue,
     /// Requests under way; more than one only on HTTP/2.
     active: Cell<usize>,
+    /// WebSockets on streams of this connection.
+    tunnels: Cell<usize>,
     /// Streams the client may still reset; each answer it takes to its end gives one back.
     resets_left: Cell<usize>,
     /// The site of `sni` in the snapshot of that number.
@@ -56,10 +67,19 @@ impl Client {
         self.phase.serving();
     }
 
-    pub fn end(&self) {
+    pub fn end(&self, at: Instant) {
         self.active.set(self.active.get() - 1);
         if self.active.get() == 0 {
-            self.phase.idle();
+            self.phase.idle(at);
+        }
+    }
+
+    /// A WebSocket begins. On HTTP/2 the connection is in use for as long as it is open; on HTTP/1.1 there is no
+    /// connection of HTTP any more.
+    pub fn tunnel_began(&self) {
+        if self.h2 {
+            self.tunnels.set(self.tunnels.get() + 1);
+            self.begin();
         }
     }
 
@@ -77,7 +97,8 @@ impl Client {
 
     pub fn tunnel_ended(&self) {
         if self.h2 {
-            self.end();
+            self.tunnels.set(self.tunnels.get() - 1);
+            self.end(Instant::now());
         }
     }
 
@@ -133,49 +154,26 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         peer_value: forwarded::client_value(incoming.peer.ip()),
         active: Cell::new(0),
         resets_left: Cell::new(limits.h2_resets),
+        tunnels: Cell::new(0),
         sni_site: Cell::new(None),
         _permit: incoming.permit,
     });
-    let service = {
-        let core = core.clone();
-        let client = client.clone();
-        service_fn(move |request| {
-            let core = core.clone();
-            let client = client.clone();
-            async move {
-                Ok::<_, Infallible>(if client.kind == ListenerKind::Redirect {
-                    redirect::serve(core, client, request).await
-                } else {
-                    exchange::serve(core, client, request).await
-                })
-            }
-        })
-    };
-    let result = if h2 {
-        let mut builder = conn::http2::Builder::new(LocalExec);
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.h2_streams)
-            .max_header_list_size(limits.header_block.try_into().unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(limits.h2_resets)
-            .max_local_error_reset_streams(limits.h2_resets)
-            .initial_stream_window_size(H2_STREAM_WINDOW)
-            .initial_connection_window_size(H2_CONNECTION_WINDOW)
-            .max_send_buf_size(H2_SEND_BUFFER)
-            .enable_connect_protocol();
-        let connection = builder.serve_connection(io, service);
-        let connection = pin!(connection);
-        drive(&core, &client, connection, conn::http2::Connection::graceful_shutdown).await
+    let result = if client.kind == ListenerKind::Redirect {
+        let service = {
+            let (core, client) = (core.clone(), client.clone());
+            service_fn(move |request| ready(Ok(redirect::serve(&core, &client, &request))))
+        };
+        http1(&core, &client, limits, io, service).await
     } else {
-        let mut builder = conn::http1::Builder::new();
-        builder
-            .header_read_timeout(None)
-            .max_headers(limits.header_fields)
-            .max_buf_size((limits.header_block + limits.request_line).max(8192))
-            .half_close(false);
-        let connection = builder.serve_connection(io, service).with_upgrades();
-        let connection = pin!(connection);
-        drive(&core, &client, connection, conn::http1::UpgradeableConnection::graceful_shutdown).await
+        let service = {
+            let (core, client) = (core.clone(), client.clone());
+            service_fn(move |request| exchange::serve(core.clone(), client.clone(), request))
+        };
+        if h2 {
+            http2(&core, &client, limits, io, service).await
+        } else {
+            http1(&core, &client, limits, io, service).await
+        }
     };
     if let Err(error) = result {
         ended_badly(&core, &client, &error);
@@ -183,6 +181,53 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
     if phase.head_timed_out() {
         super::log_unserved(&core, &client, 408, "http_request_timeout");
     }
+}
+
+type Served = Result<Response<ResponseBody>, Infallible>;
+
+async fn http1<F>(
+    core: &Rc<Core>,
+    client: &Client,
+    limits: &Limits,
+    io: TokioIo<ClientIo>,
+    service: impl HttpService<hyper::body::Incoming, Future = F, ResBody = ResponseBody, Error = Infallible>,
+) -> hyper::Result<()>
+where
+    F: Future<Output = Served> + 'static,
+{
+    let mut builder = conn::http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .max_headers(limits.header_fields)
+        .max_buf_size((limits.header_block + limits.request_line).max(8192))
+        .half_close(false);
+    let connection = pin!(builder.serve_connection(io, service).with_upgrades());
+    drive(core, client, connection, conn::http1::UpgradeableConnection::graceful_shutdown).await
+}
+
+async fn http2<F>(
+    core: &Rc<Core>,
+    client: &Client,
+    limits: &Limits,
+    io: TokioIo<ClientIo>,
+    service: impl HttpService<hyper::body::Incoming, Future = F, ResBody = ResponseBody, Error = Infallible>,
+) -> hyper::Result<()>
+where
+    F: Future<Output = Served> + 'static,
+{
+    let mut builder = conn::http2::Builder::new(LocalExec);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(limits.header_block.try_into().unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(limits.h2_resets)
+        .max_local_error_reset_streams(limits.h2_resets)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_send_buf_size(H2_SEND_BUFFER)
+        .enable_connect_protocol();
+    let connection = pin!(builder.serve_connection(io, service));
+    drive(core, client, connection, conn::http2::Connection::graceful_shutdown).await
 }
 
 /// HTTP/2 flow control: a stream may have 256 KiB under way, a connection 1 MiB; enough for 100 MB/s at 10 ms.
@@ -220,7 +265,7 @@ where
         if core.stage() == Stage::Closing {
             // Tunnels over HTTP/2 say goodbye through this connection first.
             let wait = closing.get_or_insert_with(|| Box::pin(tokio::time::sleep(super::tunnel::CLOSE_GRACE)));
-            if client.active.get() == 0 && !client.h2 || wait.as_mut().poll(cx).is_ready() {
+            if client.tunnels.get() == 0 || wait.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -246,11 +291,10 @@ struct LocalExec;
 
 impl<F> Executor<F> for LocalExec
 where
-    F: Future + 'static,
+    F: Future<Output: 'static> + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        // As it is: an `async` block around it would hold it twice.
+        tokio::task::spawn_local(future);
     }
 }

@@ -1,13 +1,18 @@
 //! From an accepted socket to a connection that can be served: PROXY protocol, TLS.
 
-use std::{net::SocketAddr, rc::Rc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
 
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     access::{self, Record},
     connection::{self, Incoming},
-    core::Core,
+    core::{Core, Shared},
     io::Transport,
 };
 use crate::{
@@ -16,7 +21,9 @@ use crate::{
     tls::{Alpn, HandshakeError},
 };
 
+/// Serves one accepted socket to its end. A panic ends this connection only, and is counted.
 pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accepted: Accepted) {
+    let _counted = PanicsCounted(core.shared.clone());
     let Accepted { mut stream, mut peer, mut permit, over } = accepted;
     let snapshot = core.snapshot();
     let limits = &snapshot.config.limits;
@@ -75,6 +82,16 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
     };
     drop(snapshot);
     connection::serve(core, incoming).await;
+}
+
+struct PanicsCounted(Arc<Shared>);
+
+impl Drop for PanicsCounted {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.counts.panics.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 fn failed(core: &Core, peer: SocketAddr, error: &HandshakeError) {

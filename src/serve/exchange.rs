@@ -1,74 +1,63 @@
 //! One request, from its head to the last byte of its answer. Read this first.
 //!
-//! client address -> site (SNI and Host agree) -> path -> route -> `Connection` lines worked off, claims removed ->
-//! identity -> the upstream's answer, by the pool or a fresh connection -> hop headers off -> streamed.
+//! [`judge`] decides what can be decided at once: client address -> site (SNI and Host agree) -> path -> route ->
+//! `Connection` lines worked off, claims removed -> identity. Then here: the upstream's answer, by the pool or a fresh
+//! connection -> hop headers off -> streamed.
 
-use std::{
-    net::IpAddr,
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, rc::Rc, sync::atomic::Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use tokio::time::Instant;
 
 use super::{
-    admitted,
-    behind::Behind,
     body::{BodyError, RequestBody, ResponseBody, Upload},
     connection::Client,
     core::{Core, Stage},
     finish::Finish,
     gateway_answer,
+    judge::{self, Judged, Plan},
     refusal::{Reason, Refusal, wants_html},
-    snapshot::{Snapshot, Target},
+    snapshot::Snapshot,
     upgrade,
 };
 use crate::{
-    config::model::Policy,
-    headers::{
-        authority, claims,
-        client_address::{self, Seen},
-        forwarded, hop,
-        identity::{self, Decision, Identity, Rule},
-        method, policy,
-    },
-    route,
-    upstream::{
-        Away, Source, connect,
-        hold::{self, HoldLimits},
-        pool,
-    },
+    headers::{hop, identity::Identity, policy},
+    upstream::{Away, Source, connect, hold::HoldLimits, pool},
 };
 
-/// Health checks want an answer now, not after the hold.
-const HEALTH_HOLD: Duration = Duration::from_secs(2);
-const HEALTH_PATHS: [&str; 5] = ["/api/status", "/health", "/healthz", "/readyz", "/startupz"];
-
-/// RFC 9110 §7.6.3: a gateway names itself and the version it received in what it forwards.
-const VIA_1: HeaderValue = HeaderValue::from_static("1.1 clawgate");
-const VIA_2: HeaderValue = HeaderValue::from_static("2.0 clawgate");
-
 /// Answers one request, whatever happens.
-pub async fn serve(core: Rc<Core>, client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
-    let mut finish = Finish::new(core.clone(), client.clone(), &request);
+///
+/// What needs no waiting happens right here, so that the future that hyper carries about stays small.
+pub fn serve(
+    core: Rc<Core>,
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
+    let mut finish = Box::new(Finish::new(core.clone(), client.clone(), &request));
     let html = wants_html(request.headers());
-    let result = forward(&core, &client, request, &mut finish).await;
-    match result {
-        Ok(answer) => answer.into_response(finish),
-        Err(refusal) => {
-            finish.refused(&refusal);
-            let mut response = refusal.response(html);
-            if core.stage() != Stage::Serving || finish.upload_unfinished() || refusal.ends_connection {
-                close_after(&mut response, client.h2);
+    let mut judged = judge::judge(&core, &client, request, &mut finish);
+    async move {
+        let result = match &mut judged {
+            Ok(Judged::Forward(plan)) => forward(&core, &client, plan, &mut finish).await,
+            Ok(Judged::Answer(answer)) => Ok(Answer::Whole(std::mem::take(answer))),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        match result {
+            Ok(mut answer) => {
+                if core.stage() != Stage::Serving {
+                    close_after(answer.headers_mut(), client.h2);
+                }
+                Ok(answer.into_response(finish))
             }
-            response.map(|bytes| {
-                finish.answered(refusal.row.status);
-                ResponseBody::whole(bytes, Some(finish))
-            })
+            Err(refusal) => {
+                finish.refused(&refusal);
+                let mut response = refusal.response(html);
+                if core.stage() != Stage::Serving || finish.upload_unfinished() || refusal.ends_connection {
+                    close_after(response.headers_mut(), client.h2);
+                }
+                Ok(Answer::Whole(response).into_response(finish))
+            }
         }
     }
 }
@@ -81,7 +70,14 @@ pub enum Answer {
 }
 
 impl Answer {
-    fn into_response(self, mut finish: Finish) -> Response<ResponseBody> {
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        match self {
+            Answer::Upstream(response) => response.headers_mut(),
+            Answer::Whole(response) => response.headers_mut(),
+        }
+    }
+
+    fn into_response(self, mut finish: Box<Finish>) -> Response<ResponseBody> {
         match self {
             Answer::Upstream(response) => {
                 finish.answered(response.status());
@@ -95,201 +91,26 @@ impl Answer {
     }
 }
 
-/// A request that has been judged: everything the upstream side needs to know of it.
-pub struct Judged<'a> {
-    pub snapshot: &'a Snapshot,
-    pub target: Target<'a>,
-    pub behind: &'a Arc<Behind>,
-    pub client: IpAddr,
-    pub identity: Identity,
-    pub rule: Rule,
-    /// The host as the client wrote it.
-    pub host: &'a HeaderValue,
-    /// Inside a fence: a place at the gateway is kept for it.
-    pub fenced: bool,
-    /// Until when it may wait for an upstream that is away.
-    pub until: Instant,
-    pub h2: bool,
-}
-
 async fn forward(
     core: &Rc<Core>,
     client: &Rc<Client>,
-    request: Request<Incoming>,
+    plan: &mut Plan,
     finish: &mut Finish,
 ) -> Result<Answer, Refusal> {
-    let snapshot = core.snapshot();
-    let snapshot: &Snapshot = &snapshot;
-    let limits = &snapshot.config.limits;
-    let (mut head, incoming) = request.into_parts();
-    if head.uri.path_and_query().is_some_and(|p| p.as_str().len() > limits.request_line) {
-        return Err(Reason::RequestLineTooLong.into());
+    if plan.as_whom.is_none() {
+        // D1 hangs on what the gateway turns out to be. Boxed, like all that is rare here.
+        let limits = hold_limits(&plan.snapshot);
+        let known = Box::pin(plan.behind().upstream.known(plan.client, plan.until, limits)).await;
+        plan.decide(known.map_err(|away| Refusal::from_away(&away))?)?;
     }
-    // hyper counts what it reads at once, h2 counts no fields: this is the limit as it is written.
-    let (fields, size) = head.headers.iter().fold((0, 0), |(fields, size), (name, value)| {
-        // The crumbs of a cookie (RFC 9113 §8.2.3) are one field to everyone behind us.
-        let counts = usize::from(*name != header::COOKIE);
-        (fields + counts, size + name.as_str().len() + value.len() + ": \r\n".len())
-    });
-    if fields > limits.header_fields || size > limits.header_block {
-        return Err(Reason::HeaderTooLarge.into());
+    finish.identity(plan.identity());
+    if plan.asked.is_some() {
+        return Box::pin(upgrade::upgrade(core, client, plan, finish)).await;
     }
-    let protocol = head.extensions.remove::<hyper::ext::Protocol>();
-    let named = authority::authority(&authority::Head {
-        method: &head.method,
-        uri: &head.uri,
-        version: head.version,
-        headers: &head.headers,
-        protocol: protocol.as_ref().map(hyper::ext::Protocol::as_str),
-    })?;
-    let Some(named) = named else {
-        return Err(Refusal::because(Reason::HostInvalid, "the request has no host"));
-    };
-    let host_value = named.to_value();
-    let host = named.host;
-    finish.host(&host_value);
-    let site = client.site(snapshot, &host)?;
-    // `*` of OPTIONS is no path: it belongs to the site itself.
-    let path = if head.uri.path() == "*" { "*".into() } else { route::path::normalise(head.uri.path())? };
-    // Never forwarded, however it is spelled: the CA's questions are for us.
-    if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
-        return challenge(core, token);
-    }
-    let target = snapshot.target(site, &host, &path);
-    let behind = &snapshot.behind[target.upstream.0];
-    finish.route(target.route, &behind.upstream.config.name);
-    let hold = behind.upstream.config.hold;
-    let until = finish.started() + if HEALTH_PATHS.contains(&&*path) { hold.min(HEALTH_HOLD) } else { hold };
-
-    let seen = client_address::client_address(client.peer.ip(), &head.headers, &snapshot.config.trusted_proxies);
-    finish.client(seen.address);
-    if seen.peer_loopback_claims {
-        core.shared.forwarder_on_host.store(true, Ordering::Relaxed);
-    }
-    if snapshot.config.own_origin_only && foreign_origin(&head.headers, &host_value, client.https()) {
-        return Err(Reason::ForeignOrigin.into());
-    }
-    // Looked at before any `Connection` line could take these fields away.
-    let browser = identity::is_browser(&head.headers);
-    let perhaps_upgrade = protocol.is_some() || head.headers.contains_key(header::UPGRADE);
-    let asked = perhaps_upgrade.then(|| admitted::Asked { host: (*host).into(), path: (*path).into(), browser, seen });
-    let hop = hop::strip_request(head.version, &head.method, &mut head.headers)?;
-    let asked = asked.filter(|_| hop.upgrade_websocket || protocol.is_some());
-    if head.method == Method::OPTIONS
-        && let Some(answer) = last_hop(&mut head.headers)
-    {
-        return Ok(Answer::Whole(answer));
-    }
-    claims::remove(&mut head.headers);
-    let facts = facts(core, behind, target.policy, &seen, browser);
-    let (identity, rule) = identify(facts, behind, seen.address, until, snapshot).await?;
-    finish.identity(identity);
-
-    if let Some(limit) = target.policy.body_limit
-        && http_body::Body::size_hint(&incoming).lower() > limit
-    {
-        return Err(Reason::BodyTooLarge.into());
-    }
-    policy::apply(&mut head.headers, &target.policy.request_headers);
-    let made;
-    let client_value = if seen.address == client.peer.ip() {
-        &client.peer_value
-    } else {
-        made = forwarded::client_value(seen.address);
-        &made
-    };
-    let values = forwarded::Values {
-        client: client_value,
-        host: Some(&host_value),
-        https: client.https(),
-        endpoint: &behind.endpoint,
-    };
-    forwarded::apply(&mut head.headers, identity, &values);
-    head.headers.append(header::VIA, if client.h2 { VIA_2 } else { VIA_1 });
-    let origin_form = match target.rewrite {
-        Some(rewrite) => rewrite.apply(&head.uri)?,
-        None => route::path::as_received(&head.uri),
-    };
-    head.uri = Uri::from(origin_form);
-    head.version = Version::HTTP_11;
-
-    let fenced = facts.fenced && facts.inside_fence;
-    let judged = Judged {
-        snapshot,
-        behind,
-        client: seen.address,
-        identity,
-        rule,
-        host: &host_value,
-        fenced,
-        until,
-        h2: client.h2,
-        target,
-    };
-    let mut answer = if let Some(asked) = asked {
-        upgrade::upgrade(core, client, Request::from_parts(head, incoming), &judged, asked, finish).await?
-    } else {
-        if hop.te_trailers {
-            hop::ask_trailers(&mut head.headers);
-        }
-        if hop.framing == hop::Framing::Streamed && !http_body::Body::is_end_stream(&incoming) {
-            hop::frame_streamed(&mut head.headers);
-        }
-        let least = (limits.body_rate_bytes, limits.body_rate_window);
-        let (body, upload) = RequestBody::new(incoming, judged.target.policy.body_limit, least);
-        finish.upload(upload.clone());
-        match send(core, Request::from_parts(head, body), &judged, finish).await {
-            Ok(response) => receive(response, &judged, finish).await?,
-            // What we refused of the body counts before what the upstream made of its half.
-            Err(refusal) => return Err(upload.and_then(|u| u.refused.get()).map_or(refusal, Refusal::from)),
-        }
-    };
-    if core.stage() != Stage::Serving {
-        match &mut answer {
-            Answer::Upstream(response) => close_after(response, client.h2),
-            Answer::Whole(response) => close_after(response, client.h2),
-        }
-    }
-    Ok(answer)
-}
-
-/// What is known when the identity of a request is decided, but for what only the gateway can tell.
-pub fn facts(core: &Core, behind: &Behind, policy: &Policy, seen: &Seen, browser: bool) -> identity::Facts {
-    let upstream = &behind.upstream.config;
-    identity::Facts {
-        kind: upstream.kind,
-        rule: policy.identity,
-        browser,
-        fenced: !policy.clients.is_empty(),
-        inside_fence: client_address::is_inside(&policy.clients, seen.address),
-        address_disputed: seen.disputed,
-        client_loopback: seen.address.is_loopback(),
-        demoted: false,
-        endpoint_loopback: upstream.endpoint.is_ipv4_loopback(),
-        gateway_without_auth: false,
-        attributed_source: core.shared.attributed_source,
-    }
-}
-
-/// Which identity this request has towards the gateway. Waits only where D1 hangs on what the gateway turns out to be.
-async fn identify(
-    mut facts: identity::Facts,
-    behind: &Behind,
-    client: IpAddr,
-    until: Instant,
-    snapshot: &Snapshot,
-) -> Result<(Identity, Rule), Refusal> {
-    if let Some(gateway) = &behind.gateway
-        && let Decision::Forward { identity: Identity::Loopback | Identity::AttributedHeaderless, .. } =
-            identity::decide(&facts)
-    {
-        let known = behind.upstream.known(client, until, hold_limits(snapshot)).await;
-        facts.gateway_without_auth = known.map_err(|away| Refusal::from_away(&away))? == hold::Seen::UpWithoutAuth;
-        facts.demoted = gateway.is_demoted(client);
-    }
-    match identity::decide(&facts) {
-        Decision::Forward { identity, rule } => Ok((identity, rule)),
-        Decision::Refuse { refusal, .. } => Err(refusal.into()),
+    match send(core, plan, finish).await {
+        Ok(response) => receive(response, plan, finish).await,
+        // What we refused of the body counts before what the upstream made of its half.
+        Err(refusal) => Err(plan.upload.as_ref().and_then(|u| u.refused.get()).map_or(refusal, Refusal::from)),
     }
 }
 
@@ -298,45 +119,45 @@ pub fn hold_limits(snapshot: &Snapshot) -> HoldLimits {
 }
 
 /// The pool, or a fresh connection; and again once, on a fresh one, where nothing was answered and it is safe.
-async fn send(
-    core: &Rc<Core>,
-    mut request: Request<RequestBody>,
-    judged: &Judged<'_>,
-    finish: &mut Finish,
-) -> Result<Response<Incoming>, Refusal> {
-    let upstream = &judged.behind.upstream;
-    let key = pool::Key { upstream: upstream.id, source: source_of(judged.identity) };
+async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<Response<Incoming>, Refusal> {
+    let (key, max_idle) = {
+        let upstream = &plan.behind().upstream;
+        (pool::Key { upstream: upstream.id, source: source_of(plan.identity()) }, upstream.config.idle_timeout)
+    };
+    let response_timeout = plan.policy().response_timeout;
+    let Some(first) = &plan.request else { return Err(Reason::Internal.into()) };
     // RFC 9110 §9.2.2: what is idempotent may be sent again by itself.
-    let repeatable = matches!(request.body(), RequestBody::Empty) && request.method().is_idempotent();
+    let repeatable = matches!(first.body(), RequestBody::Empty) && first.method().is_idempotent();
     let mut attempts = 0;
     let (connection, response) = loop {
-        let now = std::time::Instant::now();
         // After a failure only a fresh connection will do: its siblings are as old.
-        let pooled =
-            if attempts == 0 { core.pool.take(key, now, upstream.config.idle_timeout, !repeatable) } else { None };
+        let now = finish.started().into_std();
+        let pooled = if attempts == 0 { core.pool.take(key, now, max_idle, !repeatable) } else { None };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => fresh(judged, false).await?,
+            None => Box::pin(fresh(plan, false)).await?,
         };
-        let spare = repeatable.then(|| copy_head(&request));
+        let Some(request) = plan.request.take() else { return Err(Reason::Internal.into()) };
+        if repeatable {
+            plan.request = Some(copy_head(&request));
+        }
         let sending = connection.sender.try_send_request(request);
-        let result = match judged.target.policy.response_timeout {
-            Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
+        let result = match response_timeout {
+            Some(limit) => Box::pin(tokio::time::timeout(limit, sending)).await.map_err(|_| Reason::ResponseTimeout)?,
             None => sending.await,
         };
         match result {
             Ok(response) => break (connection, response),
             Err(mut error) => {
                 attempts += 1;
-                // Either hyper gives it back unsent, or it is ours to repeat.
-                let again = error.take_message().or(spare);
-                match again {
-                    Some(unanswered) if attempts <= 2 && !is_garbage(error.error()) => {
-                        core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
-                        request = unanswered;
-                    }
-                    _ => return Err(refusal_of(error.error())),
+                // Either hyper gives it back unsent, or the copy is ours to send.
+                if let Some(unsent) = error.take_message() {
+                    plan.request = Some(unsent);
                 }
+                if plan.request.is_none() || attempts > 2 || is_garbage(error.error()) {
+                    return Err(refusal_of(error.error()));
+                }
+                core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
             }
         }
     };
@@ -345,10 +166,10 @@ async fn send(
 }
 
 /// Dials and starts HTTP/1.1.
-pub async fn fresh(judged: &Judged<'_>, upgrades: bool) -> Result<pool::Connection<RequestBody>, Refusal> {
-    let upstream = &judged.behind.upstream;
-    let limits = hold_limits(judged.snapshot);
-    let dialled = upstream.dial(source_of(judged.identity), judged.client, judged.until, limits).await;
+pub async fn fresh(plan: &Plan, upgrades: bool) -> Result<pool::Connection<RequestBody>, Refusal> {
+    let upstream = &plan.behind().upstream;
+    let limits = hold_limits(&plan.snapshot);
+    let dialled = upstream.dial(source_of(plan.identity()), plan.client, plan.until, limits).await;
     let stream = dialled.map_err(|away| {
         if let Away::Connect(connect::ConnectError::SourceAddress { .. }) = &away {
             tracing::error!(error = %away, "attributed requests cannot reach the gateway");
@@ -375,11 +196,7 @@ fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
 }
 
 /// Takes what the upstream answered: hop headers off, the gateway's own refusals translated.
-pub async fn receive(
-    mut response: Response<Incoming>,
-    judged: &Judged<'_>,
-    finish: &mut Finish,
-) -> Result<Answer, Refusal> {
+pub async fn receive(mut response: Response<Incoming>, plan: &Plan, finish: &mut Finish) -> Result<Answer, Refusal> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // Nobody asked for it.
         finish.drop_lease();
@@ -387,13 +204,13 @@ pub async fn receive(
     }
     let status = response.status();
     let hop = hop::strip_response(status, response.headers_mut()).map_err(|_| Reason::ResponseInvalid)?;
-    if status == StatusCode::UPGRADE_REQUIRED && hop.websocket && !judged.h2 {
+    if status == StatusCode::UPGRADE_REQUIRED && hop.websocket && !plan.h2 {
         hop::ask_websocket(response.headers_mut());
     }
-    policy::apply(response.headers_mut(), &judged.target.policy.response_headers);
+    policy::apply(response.headers_mut(), &plan.policy().response_headers);
     *response.version_mut() = Version::HTTP_11;
-    if judged.behind.gateway.is_some() && response.status() == StatusCode::FORBIDDEN {
-        return gateway_answer::forbidden(response, judged).await;
+    if plan.behind().gateway.is_some() && response.status() == StatusCode::FORBIDDEN {
+        return Box::pin(gateway_answer::forbidden(response, plan)).await;
     }
     Ok(Answer::Upstream(response))
 }
@@ -416,50 +233,31 @@ pub fn refusal_of(error: &hyper::Error) -> Refusal {
     Reason::ResponseIncomplete.into()
 }
 
-fn challenge(core: &Core, token: &str) -> Result<Answer, Refusal> {
-    match core.shared.challenges.http(token) {
-        Some(authorization) => {
-            let mut response = Response::new(Bytes::from(authorization.as_bytes().to_vec()));
-            const KIND: HeaderValue = HeaderValue::from_static("application/octet-stream");
-            response.headers_mut().insert(header::CONTENT_TYPE, KIND);
-            Ok(Answer::Whole(response))
-        }
-        None => Err(Reason::ChallengeUnknown.into()),
-    }
-}
-
-/// A page of another site asking: only the demo refuses these itself, a gateway has its own list.
-fn foreign_origin(headers: &HeaderMap, host: &HeaderValue, https: bool) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let scheme: &[u8] = if https { b"https://" } else { b"http://" };
-    !origin.as_bytes().strip_prefix(scheme).is_some_and(|o| o.eq_ignore_ascii_case(host.as_bytes()))
-}
-
-/// RFC 9110 §7.6.2: who receives an OPTIONS with `Max-Forwards: 0` is the one it was meant for; others count down.
-fn last_hop(headers: &mut HeaderMap) -> Option<Response<Bytes>> {
-    let left: u64 = headers.get(header::MAX_FORWARDS)?.to_str().ok()?.trim().parse().ok()?;
-    match left.checked_sub(1) {
-        Some(left) => {
-            headers.insert(header::MAX_FORWARDS, left.into());
-            None
-        }
-        None => {
-            let mut response = Response::new(Bytes::new());
-            const ALLOW: HeaderValue = HeaderValue::from_static(method::ALLOW);
-            response.headers_mut().insert(header::ALLOW, ALLOW);
-            Some(response)
-        }
-    }
-}
-
-fn close_after<B>(response: &mut Response<B>, h2: bool) {
+fn close_after(headers: &mut HeaderMap, h2: bool) {
     // RFC 9113 §8.2.2: HTTP/2 has no such field.
     if !h2 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
 /// How this upload went, for the record.
 pub fn uploaded(upload: Option<&Rc<Upload>>) -> u64 {
     upload.map_or(0, |u| u.bytes.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// hyper moves this future, and over HTTP/2 the whole task around it, several times for each request.
+    #[test]
+    fn the_future_of_an_exchange_stays_small() {
+        let size = size_of_future(serve);
+        assert!(size <= 1536, "{size} bytes");
+        assert!(size_of::<Response<ResponseBody>>() <= 256, "{} bytes", size_of::<Response<ResponseBody>>());
+    }
 }

@@ -32,7 +32,8 @@ pub struct Finish {
     sent: u64,
     upload: Option<Rc<Upload>>,
     lease: Option<(pool::Key, pool::Connection<RequestBody>)>,
-    complete: bool,
+    /// When the answer's last byte was handed over.
+    completed: Option<Instant>,
     failure: Option<&'static str>,
     /// `None` when nobody wants access records.
     noted: Option<Noted>,
@@ -76,7 +77,7 @@ impl Finish {
             sent: 0,
             upload: None,
             lease: None,
-            complete: false,
+            completed: None,
             failure: None,
             noted,
         }
@@ -147,14 +148,15 @@ impl Finish {
 
     /// The answer's last byte has been handed over.
     pub fn complete(&mut self) {
-        if self.complete {
+        if self.completed.is_some() {
             return;
         }
-        self.complete = true;
+        let now = Instant::now();
+        self.completed = Some(now);
         if let Some((key, connection)) = self.lease.take()
             && !self.upload_unfinished()
         {
-            self.core.pool.put(key, connection, std::time::Instant::now());
+            self.core.pool.put(key, connection, now.into_std());
         }
     }
 
@@ -224,9 +226,8 @@ impl Noted {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        let unanswered = self.status.is_none();
-        let cut_short = !self.complete && self.lease.is_some();
-        let aborted = unanswered || cut_short;
+        let ended = self.completed.unwrap_or_else(Instant::now);
+        let aborted = self.status.is_none() || (self.completed.is_none() && self.lease.is_some());
         self.client.answered(!aborted, self.core.snapshot().config.limits.h2_resets);
         if self.failure.is_none() && aborted {
             self.failure = Some("client_aborted");
@@ -237,11 +238,11 @@ impl Drop for Finish {
             record.refusal = self.failure;
             record.request_bytes = exchange::uploaded(self.upload.as_ref());
             record.response_bytes = self.sent;
-            record.duration = self.started.elapsed();
+            record.duration = ended.duration_since(self.started);
             self.core.log(&record);
         }
         self.core.shared.counts.requests.fetch_sub(1, Ordering::Relaxed);
         self.core.shared.counts.served.fetch_add(1, Ordering::Relaxed);
-        self.client.end();
+        self.client.end(ended);
     }
 }

@@ -1,14 +1,13 @@
 //! The gateway's own refusals, translated for who runs it.
 
-use std::net::IpAddr;
-
 use bytes::{Bytes, BytesMut};
 use http::{Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::{
-    exchange::{Answer, Judged},
+    exchange::Answer,
+    judge::Plan,
     refusal::{Reason, Refusal},
 };
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
 const LOOK: u64 = 4096;
 
 /// A 403 from the gateway: either its demand for `trustedProxies`, which becomes our page, or passed on as it is.
-pub async fn forbidden(response: Response<Incoming>, judged: &Judged<'_>) -> Result<Answer, Refusal> {
+pub async fn forbidden(response: Response<Incoming>, plan: &Plan) -> Result<Answer, Refusal> {
     let short = http_body::Body::size_hint(response.body()).upper().is_some_and(|n| n <= LOOK);
     let json =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
@@ -37,11 +36,11 @@ pub async fn forbidden(response: Response<Incoming>, judged: &Judged<'_>) -> Res
         }
     }
     let seen = Seen::Http { status: head.status.as_u16(), body: &gathered };
-    let attributed = why_attributed(judged.rule, judged.client);
-    let host = judged.host.to_str().unwrap_or_default();
+    let attributed = why_attributed(plan);
+    let host = plan.host.to_str().unwrap_or_default();
     if let Some(cause) = translate(seen, &Situation { host, attributed: attributed.as_deref() }) {
         tracing::warn!(
-            upstream = %judged.behind.upstream.config.name, code = cause.code, cure = %cause.cure, "{}", cause.what
+            upstream = %plan.behind().upstream.config.name, code = cause.code, cure = %cause.cure, "{}", cause.what
         );
         return Err(Refusal::because(Reason::AttributionRequired, cause.cure));
     }
@@ -49,7 +48,9 @@ pub async fn forbidden(response: Response<Incoming>, judged: &Judged<'_>) -> Res
 }
 
 /// What the operator wants to know when a backend was not given D1.
-pub fn why_attributed(rule: Rule, client: IpAddr) -> Option<String> {
+pub fn why_attributed(plan: &Plan) -> Option<String> {
+    let (_, rule) = plan.as_whom?;
+    let client = plan.client;
     Some(match rule {
         Rule::NotABrowser | Rule::InsideFence | Rule::ConfiguredLoopback => return None,
         Rule::ConfiguredAttributed => "the site or route says identity = \"attributed\"".into(),

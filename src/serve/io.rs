@@ -55,27 +55,28 @@ impl Phase {
         Phase { began: Some(now), ..Phase::default() }
     }
 
-    fn set(&self, phase: u8) {
-        let began = self.began.unwrap_or_else(Instant::now);
-        self.since.store(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+    fn set(&self, phase: u8, at: Instant) {
+        let began = self.began.unwrap_or(at);
+        self.since.store(at.saturating_duration_since(began).as_micros() as u64, Ordering::Relaxed);
         self.now.store(phase, Ordering::Relaxed);
     }
 
     /// The head is complete and the exchange has begun.
     pub fn serving(&self) {
-        self.set(SERVING);
+        // Under no deadline: no need to know since when.
+        self.now.store(SERVING, Ordering::Relaxed);
     }
 
     /// The answer has been handed over: waiting for the next request.
-    pub fn idle(&self) {
+    pub fn idle(&self, at: Instant) {
         if self.now.load(Ordering::Relaxed) == SERVING {
-            self.set(IDLE);
+            self.set(IDLE, at);
         }
     }
 
     /// No longer HTTP: no deadline of ours applies.
     pub fn tunnel(&self) {
-        self.set(TUNNEL);
+        self.now.store(TUNNEL, Ordering::Relaxed);
     }
 
     pub fn is_idle(&self) -> bool {
@@ -240,7 +241,7 @@ impl AsyncRead for ClientIo {
                     && this.deadlines.head.is_some()
                     && this.phase.now.load(Ordering::Relaxed) == IDLE
                 {
-                    this.phase.set(HEAD);
+                    this.phase.set(HEAD, Instant::now());
                 }
                 Poll::Ready(Ok(()))
             }

@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod finish;
 pub mod gateway_answer;
 pub mod io;
+pub mod judge;
 pub mod redirect;
 pub mod refusal;
 pub mod snapshot;

@@ -15,10 +15,10 @@ use super::{
 };
 use crate::headers::authority;
 
-pub async fn serve(core: Rc<Core>, client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
-    let mut finish = Finish::new(core.clone(), client.clone(), &request);
+pub fn serve(core: &Rc<Core>, client: &Rc<Client>, request: &Request<Incoming>) -> Response<ResponseBody> {
+    let mut finish = Box::new(Finish::new(core.clone(), client.clone(), request));
     let html = wants_html(request.headers());
-    let mut response = match answer(&core, &request, &mut finish) {
+    let mut response = match answer(core, request, &mut finish) {
         Ok(response) => response,
         Err(refusal) => {
             finish.refused(&refusal);

@@ -31,13 +31,12 @@ pub struct Snapshot {
     pub https_port: Option<u16>,
 }
 
-/// Where one request goes and under which rules.
-pub struct Target<'a> {
-    pub policy: &'a Policy,
-    pub upstream: UpstreamId,
-    pub rewrite: Option<&'a route::Rewrite>,
-    /// The configured path, or `*` for the site itself.
-    pub route: &'a Arc<str>,
+/// A route of a site, or the site itself: where a request goes and under which rules. Small, so that a request keeps it
+/// beside its snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteRef {
+    site: usize,
+    route: Option<usize>,
 }
 
 impl Snapshot {
@@ -72,19 +71,30 @@ impl Snapshot {
         if label.is_empty() { None } else { self.wildcard.get(suffix).copied() }
     }
 
-    pub fn target<'a>(&'a self, site: usize, host: &str, path: &str) -> Target<'a> {
-        let config: &Site = &self.config.sites[site];
-        match self.sites[site].find(host, path) {
-            Some(index) => {
-                let route = &config.routes[index];
-                let rewrite = self.sites[site].rewrite(index);
-                Target { policy: &route.policy, upstream: route.upstream, rewrite, route: &route.name }
-            }
-            None => {
-                static WHOLE_SITE: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "*".into());
-                Target { policy: &config.policy, upstream: config.upstream, rewrite: None, route: &WHOLE_SITE }
-            }
-        }
+    /// Which route of `site` (from [`Snapshot::site`]) a request takes.
+    pub fn find(&self, site: usize, host: &str, path: &str) -> RouteRef {
+        RouteRef { site, route: self.sites[site].find(host, path) }
+    }
+
+    pub fn policy(&self, at: RouteRef) -> &Policy {
+        let site = &self.config.sites[at.site];
+        at.route.map_or(&site.policy, |route| &site.routes[route].policy)
+    }
+
+    pub fn behind(&self, at: RouteRef) -> &Arc<Behind> {
+        let site = &self.config.sites[at.site];
+        let upstream = at.route.map_or(site.upstream, |route| site.routes[route].upstream);
+        &self.behind[upstream.0]
+    }
+
+    pub fn rewrite(&self, at: RouteRef) -> Option<&route::Rewrite> {
+        self.sites[at.site].rewrite(at.route?)
+    }
+
+    /// The configured path, or `*` for the site itself.
+    pub fn route_name(&self, at: RouteRef) -> &Arc<str> {
+        static WHOLE_SITE: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "*".into());
+        at.route.map_or(&WHOLE_SITE, |route| &self.config.sites[at.site].routes[route].name)
     }
 
     /// Policies that give D1 to anyone who is not a browser: worth a warning at every start.

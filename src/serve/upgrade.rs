@@ -10,14 +10,15 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::{
-    admitted::{Admitted, Asked},
+    admitted::Admitted,
     body::RequestBody,
     connection::Client,
     core::{Core, Counted},
-    exchange::{self, Answer, Judged},
+    exchange::{self, Answer},
     finish::Finish,
     gateway_answer,
     io::ClientIo,
+    judge::Plan,
     refusal::{Reason, Refusal},
     tunnel::{self, Ended, Watching},
 };
@@ -30,26 +31,26 @@ use crate::{
 pub async fn upgrade(
     core: &Rc<Core>,
     client: &Rc<Client>,
-    mut request: Request<Incoming>,
-    judged: &Judged<'_>,
-    asked: Asked,
+    plan: &mut Plan,
     finish: &mut Finish,
 ) -> Result<Answer, Refusal> {
-    let from_client = hyper::upgrade::on(&mut request);
-    let mut request = request.map(|_| RequestBody::Empty);
+    let (Some(mut request), Some(asked)) = (plan.request.take(), plan.asked.take()) else {
+        return Err(Reason::Internal.into());
+    };
+    let plan = &*plan;
     let key = if client.h2 { Some(become_h1(&mut request)?) } else { None };
     hop::ask_websocket(request.headers_mut());
 
-    let place = place(judged).await?;
-    let mut connection = exchange::fresh(judged, true).await?;
+    let place = place(plan).await?;
+    let mut connection = exchange::fresh(plan, true).await?;
     let sending = connection.sender.send_request(request);
-    let sent = match judged.target.policy.response_timeout {
+    let sent = match plan.policy().response_timeout {
         Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
         None => sending.await,
     };
     let mut response = sent.map_err(|error| exchange::refusal_of(&error))?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return exchange::receive(response, judged, finish).await;
+        return exchange::receive(response, plan, finish).await;
     }
     if !switched_properly(&response, key.as_ref()) {
         return Err(Reason::UpgradeFailed.into());
@@ -58,7 +59,7 @@ pub async fn upgrade(
     let mut answer = Response::new(Bytes::new());
     *answer.headers_mut() = std::mem::take(response.headers_mut());
     hop::strip_response(StatusCode::SWITCHING_PROTOCOLS, answer.headers_mut()).map_err(|_| Reason::UpgradeFailed)?;
-    policy::apply(answer.headers_mut(), &judged.target.policy.response_headers);
+    policy::apply(answer.headers_mut(), &plan.policy().response_headers);
     if client.h2 {
         // RFC 8441 §5: a 2xx takes the place of 101, and the accept key has no meaning.
         *answer.status_mut() = StatusCode::OK;
@@ -68,21 +69,18 @@ pub async fn upgrade(
         hop::ask_websocket(answer.headers_mut());
     }
     let watching = Watching {
-        client: judged.client,
+        client: plan.client,
         place,
-        gateway: judged.behind.gateway.clone(),
-        loopback: judged.identity == Identity::Loopback,
-        attributed: gateway_answer::why_attributed(judged.rule, judged.client),
-        host: judged.host.to_str().unwrap_or_default().into(),
+        gateway: plan.behind().gateway.clone(),
+        loopback: plan.identity() == Identity::Loopback,
+        attributed: gateway_answer::why_attributed(plan),
+        host: plan.host.to_str().unwrap_or_default().into(),
     };
     let record = finish.for_tunnel();
-    let admitted = Admitted::new(asked, judged);
+    let (admitted, from_client) = Admitted::new(*asked, plan);
     let core = core.clone();
     let client = client.clone();
-    if client.h2 {
-        // Its connection is in use for as long as the tunnel is open.
-        client.begin();
-    }
+    client.tunnel_began();
     tokio::task::spawn_local(async move {
         let shared = core.shared.clone();
         let _counted = Counted::new(&shared.counts.tunnels);
@@ -150,10 +148,10 @@ fn switched_properly(response: &Response<Incoming>, key: Option<&HeaderValue>) -
 }
 
 /// One of the gateway's places for connections that have not logged in; waits for one within the hold.
-async fn place(judged: &Judged<'_>) -> Result<Option<Place>, Refusal> {
-    let Some(gateway) = &judged.behind.gateway else { return Ok(None) };
-    let entering = gateway.places.enter(judged.client, judged.fenced);
-    match tokio::time::timeout_at(judged.until, entering).await {
+async fn place(plan: &Plan) -> Result<Option<Place>, Refusal> {
+    let Some(gateway) = &plan.behind().gateway else { return Ok(None) };
+    let entering = gateway.places.enter(plan.client, plan.fenced());
+    match tokio::time::timeout_at(plan.until, entering).await {
         Ok(Ok(place)) => Ok(Some(place)),
         Ok(Err(_)) | Err(_) => Err(Reason::PlacesFull.into()),
     }

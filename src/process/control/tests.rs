@@ -7,7 +7,6 @@ use tokio::{sync::oneshot, task::LocalSet};
 
 use super::*;
 use crate::admin::Caller;
-use crate::listen::BindError;
 
 /// A proxy that does as the test says and keeps what it was told.
 #[derive(Clone, Default)]
@@ -24,9 +23,9 @@ struct State {
 }
 
 impl Proxy for Fake {
-    fn reload(&self, config: Config) -> Result<(), ReloadError> {
+    fn reload(&self, config: Config) -> Result<(), Answer> {
         if self.0.refuses.get() {
-            return Err(ReloadError::Bind(BindError::Inherit { source: std::io::ErrorKind::PermissionDenied.into() }));
+            return Err(Answer::refused(Refused::Failed, "cannot listen on 0.0.0.0:443"));
         }
         self.0.reloaded.borrow_mut().push(config);
         Ok(())
@@ -209,10 +208,7 @@ async fn a_reload_that_the_proxy_refuses_leaves_the_log_alone() {
     let story = story();
     story.fake.0.refuses.set(true);
     let answer = story.reload().await;
-    assert_eq!(
-        answer,
-        Answer::refused(Refused::Failed, "cannot take over the sockets that systemd passed (LISTEN_FDS)")
-    );
+    assert_eq!(answer, Answer::refused(Refused::Failed, "cannot listen on 0.0.0.0:443"));
     assert!(story.log.borrow().is_empty());
 }
 
@@ -254,9 +250,9 @@ async fn sigterm_drains_and_the_loop_ends_when_all_is_done() {
 async fn a_drain_that_does_not_end_is_ended() {
     let mut story = story();
     story.send(Event::Terminate).await;
-    story.after(Duration::from_secs(34)).await;
+    story.after(Duration::from_secs(30) + DRAIN_GRACE - LOOK).await;
     assert_eq!(story.ended(), None);
-    story.after(Duration::from_secs(2)).await;
+    story.after(LOOK + MOMENT).await;
     assert_eq!(story.ended(), Some(End::Overdue));
 }
 
@@ -266,7 +262,7 @@ async fn the_drain_is_the_reloaded_one() {
     story.writes("drain = \"1s\"");
     story.reload().await;
     story.send(Event::Terminate).await;
-    story.after(Duration::from_secs(7)).await;
+    story.after(Duration::from_secs(1) + DRAIN_GRACE + MOMENT).await;
     assert_eq!(story.ended(), Some(End::Overdue));
 }
 
