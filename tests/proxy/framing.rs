@@ -36,18 +36,41 @@ async fn ambiguous_framing_is_refused_and_nothing_is_smuggled() {
     let proxy = proxy().site("chat.test", &gateway).run().await;
     for lines in [
         // Several Transfer-Encodings, and what only some servers take for chunked.
-        "transfer-encoding: chunked\r\ntransfer-encoding: chunked", "transfer-encoding: chunked, chunked",
-        "transfer-encoding: chunked\r\ntransfer-encoding: identity", "transfer-encoding: identity",
-        "transfer-encoding: gzip, chunked", "transfer-encoding: xchunked", "transfer-encoding: chunked;q=1",
-        "transfer-encoding: \"chunked\"", "transfer-encoding: , chunked", "transfer-encoding: chunked,", "transfer-encoding:",
-        "transfer-encoding:\x0bchunked", "transfer-encoding : chunked", "transfer-encoding\t: chunked",
-        " transfer-encoding: chunked", "x: y\r\n transfer-encoding: chunked", "transfer-encoding:\r\n chunked",
-        "transfer-encoding: chunked\r\n , identity", "x: y\rtransfer-encoding: chunked",
-        "transfer\0-encoding: chunked", "x: \0y",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked, chunked",
+        "transfer-encoding: chunked\r\ntransfer-encoding: identity",
+        "transfer-encoding: identity",
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: xchunked",
+        "transfer-encoding: chunked;q=1",
+        "transfer-encoding: \"chunked\"",
+        "transfer-encoding: , chunked",
+        "transfer-encoding: chunked,",
+        "transfer-encoding:",
+        "transfer-encoding:\x0bchunked",
+        "transfer-encoding : chunked",
+        "transfer-encoding\t: chunked",
+        " transfer-encoding: chunked",
+        "x: y\r\n transfer-encoding: chunked",
+        "transfer-encoding:\r\n chunked",
+        "transfer-encoding: chunked\r\n , identity",
+        "x: y\rtransfer-encoding: chunked",
+        "transfer\0-encoding: chunked",
+        "x: \0y",
         // Content-Length that is not one number.
-        "content-length: 5\r\ncontent-length: 6", "content-length: 5, 6", "content-length: +5", "content-length: -5",
-        "content-length: 0x5", "content-length: 5 5", "content-length: 5;", "content-length: 99999999999999999999999", "content-length:",
-        "content-length: five", "content-length : 5", "content-length: 5.0", "content-length: 1e1",
+        "content-length: 5\r\ncontent-length: 6",
+        "content-length: 5, 6",
+        "content-length: +5",
+        "content-length: -5",
+        "content-length: 0x5",
+        "content-length: 5 5",
+        "content-length: 5;",
+        "content-length: 99999999999999999999999",
+        "content-length:",
+        "content-length: five",
+        "content-length : 5",
+        "content-length: 5.0",
+        "content-length: 1e1",
     ] {
         let bytes = format!("POST / HTTP/1.1\r\nhost: chat.test\r\n{lines}\r\n\r\n0\r\n\r\n{SMUGGLED}");
         let statuses = statuses(proxy.client().http().await, bytes.as_bytes(), Then::Wait).await;
@@ -62,7 +85,8 @@ async fn ambiguous_framing_is_refused_and_nothing_is_smuggled() {
 async fn content_length_beside_chunked_never_splits_a_request_and_ends_the_connection() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
-    for lines in ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5"] {
+    for lines in ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5"]
+    {
         let before = gateway.requests().len();
         let bytes = format!("POST /first HTTP/1.1\r\nhost: chat.test\r\n{lines}\r\n\r\n0\r\n\r\n{SMUGGLED}");
         let statuses = statuses(proxy.client().http().await, bytes.as_bytes(), Then::Wait).await;
@@ -91,9 +115,22 @@ async fn malformed_chunks_end_the_request_and_nothing_is_smuggled() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     for body in [
-        "1\na\n0\n\n", "1\r\nab\r\n0\r\n\r\n", "1\r\na\n0\r\n\r\n", "g\r\n", "-1\r\na\r\n", "+1\r\na\r\n0\r\n\r\n", "0x1\r\na\r\n0\r\n\r\n",
-        "\r\n0\r\n\r\n", " 1\r\na\r\n0\r\n\r\n", "1 \n\r\na\r\n0\r\n\r\n", "1;\nx\r\na\r\n0\r\n\r\n", "1;a\rb\r\na\r\n0\r\n\r\n",
-        "10000000000000001\r\na\r\n0\r\n\r\n", "fffffffffffffffff\r\na\r\n", "1\r\na\r\n0\r\nx y: z\r\n\r\n", "1\r\na\r\n0\r\n folded\r\n\r\n",
+        "1\na\n0\n\n",
+        "1\r\nab\r\n0\r\n\r\n",
+        "1\r\na\n0\r\n\r\n",
+        "g\r\n",
+        "-1\r\na\r\n",
+        "+1\r\na\r\n0\r\n\r\n",
+        "0x1\r\na\r\n0\r\n\r\n",
+        "\r\n0\r\n\r\n",
+        " 1\r\na\r\n0\r\n\r\n",
+        "1 \n\r\na\r\n0\r\n\r\n",
+        "1;\nx\r\na\r\n0\r\n\r\n",
+        "1;a\rb\r\na\r\n0\r\n\r\n",
+        "10000000000000001\r\na\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\na\r\n",
+        "1\r\na\r\n0\r\nx y: z\r\n\r\n",
+        "1\r\na\r\n0\r\n folded\r\n\r\n",
         "1\r\na\r\n0\r\nx: y\n\r\n\r\n",
     ] {
         let before = gateway.requests().len();
@@ -168,7 +205,7 @@ async fn a_body_the_upstream_did_not_read_is_not_taken_for_the_next_request() {
     wire.finish().await;
     wire.closed().await;
     assert!(gateway.no_connection_waits());
-    assert!([0, SMUGGLED.len()].contains(&conn.to_end().await.len()));
+    assert!([0, SMUGGLED.len()].contains(&conn.rest().await.len()));
 }
 
 #[tokio::test]
@@ -179,7 +216,8 @@ async fn a_second_response_on_an_upstream_connection_is_given_to_nobody() {
     wire.send(client::get("chat.test", "/one", &[])).await;
     let mut conn = gateway.connection().await;
     conn.request().await;
-    conn.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\noneHTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\npoisoned").await;
+    conn.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\noneHTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\npoisoned")
+        .await;
     assert_eq!(wire.response().await.text(), "one");
     wire.send(client::get("chat.test", "/two", &[])).await;
     let mut fresh = gateway.connection().await;
@@ -187,7 +225,7 @@ async fn a_second_response_on_an_upstream_connection_is_given_to_nobody() {
     fresh.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo").await;
     assert_eq!(wire.response().await.text(), "two");
     // The connection with the surplus was dropped.
-    within("the end of the first connection", conn.to_end()).await;
+    within("the end of the first connection", conn.rest()).await;
 }
 
 #[tokio::test]
@@ -195,9 +233,22 @@ async fn http_2_framing_fields_of_http_1_are_refused() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     for (name, value) in [
-        ("transfer-encoding", "chunked"), ("connection", "close"), ("connection", "x-forwarded-for"), ("keep-alive", "5"),
-        ("proxy-connection", "x"), ("upgrade", "websocket"), ("te", "gzip"), ("X-Upper", "x"), ("x y", "z"), ("", "x"),
-        ("x\r\ny", "z"), ("x", "y\r\nz: w"), ("x", "y\0"), (":path", "/other"), (":unknown", "x"), ("host", "other.test"),
+        ("transfer-encoding", "chunked"),
+        ("connection", "close"),
+        ("connection", "x-forwarded-for"),
+        ("keep-alive", "5"),
+        ("proxy-connection", "x"),
+        ("upgrade", "websocket"),
+        ("te", "gzip"),
+        ("X-Upper", "x"),
+        ("x y", "z"),
+        ("", "x"),
+        ("x\r\ny", "z"),
+        ("x", "y\r\nz: w"),
+        ("x", "y\0"),
+        (":path", "/other"),
+        (":unknown", "x"),
+        ("host", "other.test"),
     ] {
         let mut raw = h2::Raw::start(proxy.client().tls("chat.test", &["h2"]).await.unwrap()).await;
         raw.get("chat.test", &[(name, value)]).await;
@@ -222,7 +273,11 @@ async fn an_http_2_body_must_have_the_length_it_claims() {
             assert_ne!(answer.status, 200, "{claimed} {sent:?}");
         }
     }
-    assert!(gateway.requests().iter().all(|r| r.body.is_empty() && r.get("content-length") == Some("0")), "{:?}", gateway.requests());
+    assert!(
+        gateway.requests().iter().all(|r| r.body.is_empty() && r.get("content-length") == Some("0")),
+        "{:?}",
+        gateway.requests()
+    );
 }
 
 #[tokio::test]

@@ -7,14 +7,31 @@ async fn every_connection_line_of_a_request_is_worked_off() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     let fields = [
-        "connection: keep-alive, x-one", "x-one: 1", "CONNECTION:x-two ,, X-Three", "x-two: 2", "X-THREE: 3", "keep-alive: 5",
-        "proxy-connection: x", "te: gzip", "upgrade: h2c", "http2-settings: AAMAAABkAAQAAP__", "proxy-authorization: Basic eA==",
+        "connection: keep-alive, x-one",
+        "x-one: 1",
+        "CONNECTION:x-two ,, X-Three",
+        "x-two: 2",
+        "X-THREE: 3",
+        "keep-alive: 5",
+        "proxy-connection: x",
+        "te: gzip",
+        "upgrade: h2c",
+        "http2-settings: AAMAAABkAAQAAP__",
+        "proxy-authorization: Basic eA==",
         "x-stays: yes",
     ];
     assert_eq!(proxy.client().get("chat.test", "/", &fields).await.status, 200);
     let request = gateway.request();
     for gone in [
-        "connection", "x-one", "x-two", "x-three", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings",
+        "connection",
+        "x-one",
+        "x-two",
+        "x-three",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "upgrade",
+        "http2-settings",
         "proxy-authorization",
     ] {
         assert!(!request.has(gone), "{gone} in {request:?}");
@@ -47,7 +64,9 @@ async fn a_client_cannot_take_away_what_it_is_judged_by() {
     let proxy = proxy().site("chat.test", &gateway).run().await;
     let fields = [
         "connection: close, Origin, Host, X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto, Authorization, Cookie",
-        "origin: https://chat.test", "authorization: Bearer t", "cookie: c=1",
+        "origin: https://chat.test",
+        "authorization: Bearer t",
+        "cookie: c=1",
     ];
     proxy.client().at("203.0.113.7").get("chat.test", "/", &fields).await;
     let request = gateway.request();
@@ -61,20 +80,50 @@ async fn a_client_cannot_take_away_what_it_is_judged_by() {
 
 /// Lines with which a client says who it is; none may pass, whatever else is said about them.
 const CLAIMS: [&str; 26] = [
-    "X-Forwarded-For: 127.0.0.1", "x-forwarded-for:", "X-FORWARDED-FOR: 10.0.0.1, 10.0.0.2", "x_forwarded_for: 127.0.0.1",
-    "X-Forwarded_For: 127.0.0.1", "X-Forwarded-Host: evil.test", "X-Forwarded-Proto: http", "X-Forwarded-Port: 1",
-    "X-Forwarded-Server: x", "X-Forwarded-User: root", "X-Forwarded-Anything-Else: x", "X-Real-IP: 127.0.0.1", "x-real-ip:",
-    "X_Real_IP: 127.0.0.1", "Forwarded: for=127.0.0.1", "forwarded:", "FORWARDED: for=\"[::1]\"",
-    "Tailscale-User-Login: root@x", "tailscale_user_login: root@x", "Tailscale-Headers-Info: x", "CF-Connecting-IP: 127.0.0.1",
-    "True-Client-IP: 127.0.0.1", "X-Client-IP: 127.0.0.1", "X-Cluster-Client-IP: 127.0.0.1", "X-Original-URL: /admin",
+    "X-Forwarded-For: 127.0.0.1",
+    "x-forwarded-for:",
+    "X-FORWARDED-FOR: 10.0.0.1, 10.0.0.2",
+    "x_forwarded_for: 127.0.0.1",
+    "X-Forwarded_For: 127.0.0.1",
+    "X-Forwarded-Host: evil.test",
+    "X-Forwarded-Proto: http",
+    "X-Forwarded-Port: 1",
+    "X-Forwarded-Server: x",
+    "X-Forwarded-User: root",
+    "X-Forwarded-Anything-Else: x",
+    "X-Real-IP: 127.0.0.1",
+    "x-real-ip:",
+    "X_Real_IP: 127.0.0.1",
+    "Forwarded: for=127.0.0.1",
+    "forwarded:",
+    "FORWARDED: for=\"[::1]\"",
+    "Tailscale-User-Login: root@x",
+    "tailscale_user_login: root@x",
+    "Tailscale-Headers-Info: x",
+    "CF-Connecting-IP: 127.0.0.1",
+    "True-Client-IP: 127.0.0.1",
+    "X-Client-IP: 127.0.0.1",
+    "X-Cluster-Client-IP: 127.0.0.1",
+    "X-Original-URL: /admin",
     "Via: 1.1 evil",
 ];
 
 fn assert_no_claim(head: &crate::harness::wire::Head, ours: &[&str]) {
     for (name, value) in &head.fields.0 {
         let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        let families = ["x-forwarded", "forwarded", "x-real", "tailscale", "cf-", "true-client", "x-client", "x-cluster", "x-original"];
-        let is_claim = families.iter().any(|family| plain.starts_with(family)) || (plain == "via" && value.contains("evil"));
+        let families = [
+            "x-forwarded",
+            "forwarded",
+            "x-real",
+            "tailscale",
+            "cf-",
+            "true-client",
+            "x-client",
+            "x-cluster",
+            "x-original",
+        ];
+        let is_claim =
+            families.iter().any(|family| plain.starts_with(family)) || (plain == "via" && value.contains("evil"));
         assert!(!is_claim || ours.contains(&name.as_str()), "{name}: {value}");
     }
 }
@@ -87,7 +136,9 @@ async fn no_claim_about_the_client_passes_in_any_spelling() {
     for claim in CLAIMS {
         let name = claim.split(':').next().unwrap();
         let nominated = format!("connection: {name}");
-        for fields in [vec![claim], vec![claim, claim], vec![nominated.as_str(), claim], vec![claim, "connection: x-other"]] {
+        for fields in
+            [vec![claim], vec![claim, claim], vec![nominated.as_str(), claim], vec![claim, "connection: x-other"]]
+        {
             // As a backend: D1.
             assert_eq!(proxy.client().get("chat.test", "/", &fields).await.status, 200, "{claim}");
             assert_no_claim(&gateway.last(), &[]);
@@ -115,7 +166,8 @@ async fn no_claim_passes_from_http_2_or_with_a_websocket() {
     let mut conn = gateway.connection().await;
     assert_no_claim(&conn.request_head().await, &[]);
     let mut wire = proxy.client().h1("chat.test").await;
-    let fields = ["x-forwarded-for: 127.0.0.1", "connection: x-forwarded-proto", "X_REAL_IP: 1", "tailscale-user-login: x"];
+    let fields =
+        ["x-forwarded-for: 127.0.0.1", "connection: x-forwarded-proto", "X_REAL_IP: 1", "tailscale-user-login: x"];
     wire.send(client::upgrade("chat.test", "/", &fields)).await;
     let mut conn = gateway.connection().await;
     assert_no_claim(&conn.request_head().await, &[]);
@@ -146,8 +198,16 @@ async fn what_is_not_hop_by_hop_passes_untouched_in_both_directions() {
     let gateway = gateway.run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     let fields = [
-        "range: bytes=0-1, -5", "if-range: \"x\"", "accept-encoding: gzip, br", "authorization: Bearer t", "x-a: 1", "x-a: 2",
-        "cookie: c=1", "user-agent: ua", "x-openclaw-scopes: operator.read", "x-empty:",
+        "range: bytes=0-1, -5",
+        "if-range: \"x\"",
+        "accept-encoding: gzip, br",
+        "authorization: Bearer t",
+        "x-a: 1",
+        "x-a: 2",
+        "cookie: c=1",
+        "user-agent: ua",
+        "x-openclaw-scopes: operator.read",
+        "x-empty:",
     ];
     let response = proxy.client().get("chat.test", "/", &fields).await;
     let request = gateway.request();
@@ -158,7 +218,10 @@ async fn what_is_not_hop_by_hop_passes_untouched_in_both_directions() {
     assert_eq!(response.status, 206);
     assert_eq!(response.all("set-cookie"), ["a=1", "b=2"]);
     for (name, value) in [
-        ("content-range", "bytes 0-1/9"), ("etag", "\"x\""), ("content-encoding", "gzip"), ("server", "theirs"),
+        ("content-range", "bytes 0-1/9"),
+        ("etag", "\"x\""),
+        ("content-encoding", "gzip"),
+        ("server", "theirs"),
         ("date", "Thu, 01 Jan 1970 00:00:00 GMT"),
     ] {
         assert_eq!(response.get(name), Some(value));

@@ -36,7 +36,7 @@ async fn one_connection_may_change_between_the_hosts_of_its_site_only() {
 async fn a_name_we_do_not_have_gets_no_handshake() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
-    let error = proxy.client().tls("unknown.test", &["http/1.1"]).await.err().expect("no handshake");
+    let error = proxy.client().tls("unknown.test", &["http/1.1"]).await.expect_err("no handshake");
     assert!(error.to_string().to_lowercase().replace(' ', "").contains("unrecogni"), "{error}");
 }
 
@@ -45,9 +45,21 @@ async fn a_request_names_exactly_one_well_formed_host() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     for lines in [
-        "", "host: chat.test\r\nhost: chat.test\r\n", "host: chat.test\r\nHOST: other.test\r\n", "host:\r\n", "host: chat.test, x\r\n",
-        "host: u@chat.test\r\n", "host: chat.test/x\r\n", "host: chat.test:x\r\n", "host: chat.test:99999\r\n", "host: chat test\r\n",
-        "host: \"chat.test\"\r\n", "host: chat.test\\\r\n", "host: chat.test#\r\n", "host: chat.test?\r\n", "host: ch\u{e4}t.test\r\n",
+        "",
+        "host: chat.test\r\nhost: chat.test\r\n",
+        "host: chat.test\r\nHOST: other.test\r\n",
+        "host:\r\n",
+        "host: chat.test, x\r\n",
+        "host: u@chat.test\r\n",
+        "host: chat.test/x\r\n",
+        "host: chat.test:x\r\n",
+        "host: chat.test:99999\r\n",
+        "host: chat test\r\n",
+        "host: \"chat.test\"\r\n",
+        "host: chat.test\\\r\n",
+        "host: chat.test#\r\n",
+        "host: chat.test?\r\n",
+        "host: ch\u{e4}t.test\r\n",
     ] {
         let mut wire = proxy.client().h1("chat.test").await;
         wire.send(format!("GET / HTTP/1.1\r\n{lines}\r\n")).await;

@@ -109,7 +109,8 @@ async fn many_requests_at_once_of_both_identities_stay_apart() {
 #[tokio::test]
 async fn inside_the_fence_is_local_and_outside_is_attributed() {
     let gateway = origin::ok().run().await;
-    let proxy = proxy().site("chat.test", &gateway).more("clients = [\"203.0.113.0/24\", \"2001:db8::/32\"]").run().await;
+    let proxy =
+        proxy().site("chat.test", &gateway).more("clients = [\"203.0.113.0/24\", \"2001:db8::/32\"]").run().await;
     for (address, peer) in
         [("203.0.113.255", D1), ("203.0.114.1", ATTRIBUTED), ("2001:db8::1", D1), ("2001:db9::1", ATTRIBUTED)]
     {
@@ -236,7 +237,8 @@ async fn a_generic_upstream_is_asked_nothing_and_is_told_of_every_client() {
 
 #[tokio::test]
 async fn the_demand_for_trusted_proxies_becomes_a_page_with_the_command() {
-    let body = r#"{"ok":false,"error":{"type":"proxy_attribution_required","message":"Proxy client attribution required"}}"#;
+    let body =
+        r#"{"ok":false,"error":{"type":"proxy_attribution_required","message":"Proxy client attribution required"}}"#;
     let gateway = origin::answering(format!(
         "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()

@@ -32,7 +32,9 @@ async fn drain_waits_for_a_request_and_takes_no_new_ones() {
     while !refused {
         refused = match client.try_http().await {
             Err(_) => true,
-            Ok(mut late) => late.try_send(client::get("chat.test", "/late", &[])).await.is_err() || late.to_end().await.is_empty(),
+            Ok(mut late) => {
+                late.try_send(client::get("chat.test", "/late", &[])).await.is_err() || late.rest().await.is_empty()
+            }
         };
     }
     assert!(!proxy.is_drained());
@@ -133,7 +135,7 @@ async fn an_event_stream_is_bounded_by_the_drain_time() {
     conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
     wire.head().await.unwrap();
     proxy.drain();
-    let rest = wire.to_end().await;
+    let rest = wire.rest().await;
     assert_eq!(rest, b"1\r\na\r\n", "cut, not ended: no last chunk");
     proxy.drained().await;
 }
@@ -241,5 +243,5 @@ async fn stopping_ends_everything_at_once() {
     wire.send(client::upgrade("chat.test", "/", &[])).await;
     wire.head().await.unwrap();
     drop(proxy);
-    wire.to_end().await;
+    wire.rest().await;
 }

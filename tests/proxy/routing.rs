@@ -109,9 +109,8 @@ async fn dots_that_are_no_segments_pass() {
 
 #[tokio::test]
 async fn header_operations_reach_the_request_and_the_response() {
-    let gateway = origin::answering(
-        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-powered-by: express\r\nx-both: theirs\r\n\r\n",
-    );
+    let gateway =
+        origin::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-powered-by: express\r\nx-both: theirs\r\n\r\n");
     let gateway = gateway.run().await;
     let ops = r#"
 [site.request_headers]

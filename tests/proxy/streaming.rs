@@ -200,7 +200,10 @@ async fn interim_answers_of_the_gateway_do_not_disturb_the_final_one() {
     wire.send(client::get("chat.test", "/", &[])).await;
     let mut conn = gateway.connection().await;
     conn.request().await;
-    conn.send("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n").await;
+    conn.send(
+        "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n",
+    )
+    .await;
     conn.send(origin::OK).await;
     let response = wire.response().await;
     assert_eq!((response.status, response.text().as_str()), (200, "ok"));
@@ -229,13 +232,19 @@ async fn answers_without_a_body_have_none_and_the_connection_goes_on() {
         let (response, _) = h2.begin(method, "/", &[], true).await;
         let mut answer = h2::answer(response).await;
         assert_eq!(answer.text().await, "");
-        assert_eq!(gateway.connections(), 1, "the connection is good for the next one: {response:?}", response = method);
+        assert_eq!(
+            gateway.connections(),
+            1,
+            "the connection is good for the next one: {response:?}",
+            response = method
+        );
     }
 }
 
 #[tokio::test]
 async fn an_http_1_0_client_gets_no_chunks_and_the_end_of_the_body_by_the_end_of_the_connection() {
-    let gateway = origin::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").run().await;
+    let gateway =
+        origin::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     let mut wire = proxy.client().h1("chat.test").await;
     wire.send("GET / HTTP/1.0\r\nhost: chat.test\r\n\r\n").await;
@@ -277,7 +286,10 @@ async fn trailers_pass_both_ways() {
     wire.send(client::request("POST", "chat.test", "/", &fields, "1\r\na\r\n0\r\nx-up: 1\r\n\r\n")).await;
     let mut conn = gateway.connection().await;
     assert_eq!(conn.request().await.trailers.get("x-up"), Some("1"));
-    conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-down\r\n\r\n1\r\nb\r\n0\r\nx-down: 2\r\n\r\n").await;
+    conn.send(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-down\r\n\r\n1\r\nb\r\n0\r\nx-down: 2\r\n\r\n",
+    )
+    .await;
     let response = wire.response().await;
     assert_eq!((response.text().as_str(), response.trailers.get("x-down")), ("b", Some("2")));
 }
@@ -292,7 +304,10 @@ async fn trailers_pass_both_ways_over_http_2() {
     body.send_trailers([("x-up".parse().unwrap(), "1".parse().unwrap())].into_iter().collect()).unwrap();
     let mut conn = gateway.connection().await;
     assert_eq!(conn.request().await.trailers.get("x-up"), Some("1"));
-    conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-down\r\n\r\n1\r\nb\r\n0\r\nx-down: 2\r\n\r\n").await;
+    conn.send(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-down\r\n\r\n1\r\nb\r\n0\r\nx-down: 2\r\n\r\n",
+    )
+    .await;
     let mut answer = h2::answer(response).await;
     assert_eq!(answer.text().await, "b");
     assert_eq!(answer.trailers().await.unwrap().get("x-down"), Some("2"));

@@ -142,16 +142,23 @@ async fn a_get_is_not_sent_again_once_an_answer_has_begun() {
     conn.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
     assert_eq!(wire.head().await.unwrap().status(), 200);
     drop(conn);
-    assert_eq!(wire.to_end().await, b"half");
+    assert_eq!(wire.rest().await, b"half");
     assert!(gateway.no_connection_waits());
 }
 
 #[tokio::test]
 async fn what_is_not_http_becomes_a_502() {
     for garbage in [
-        "garbage\r\n\r\n", "\r\n\r\n\r\n", "HTTP/1.1\r\n\r\n", "HTTP/1.1 abc OK\r\n\r\n", "HTTP/9.9 200 OK\r\n\r\n", "220 mail ESMTP\r\n",
-        "HTTP/1.1 200 OK\r\nbad header\r\n\r\n", "HTTP/1.1 200 OK\r\nx: \0\r\ncontent-length: 0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx", "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        "garbage\r\n\r\n",
+        "\r\n\r\n\r\n",
+        "HTTP/1.1\r\n\r\n",
+        "HTTP/1.1 abc OK\r\n\r\n",
+        "HTTP/9.9 200 OK\r\n\r\n",
+        "220 mail ESMTP\r\n",
+        "HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nx: \0\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx",
+        "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nxx",
     ] {
         let gateway = origin::by_hand().run().await;
@@ -207,9 +214,13 @@ async fn a_truncated_answer_is_not_presented_as_complete() {
             conn.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}")).await;
             let answer = wire.head().await.unwrap();
             assert_eq!(answer.status(), 200);
-            if reset { conn.reset() } else { drop(conn) }
+            if reset {
+                conn.reset()
+            } else {
+                drop(conn)
+            }
             // The end comes, and neither the last chunk nor the whole length before it.
-            let rest = String::from_utf8(wire.to_end().await).unwrap();
+            let rest = String::from_utf8(wire.rest().await).unwrap();
             assert!(!rest.contains("\r\n0\r\n") && rest.len() < 20, "{head} {body:?}: {rest:?}");
 
             let mut h2 = proxy.client().h2("chat.test").await;
@@ -218,7 +229,11 @@ async fn a_truncated_answer_is_not_presented_as_complete() {
             conn.request().await;
             conn.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}")).await;
             let mut answer = h2::answer(response).await;
-            if reset { conn.reset() } else { drop(conn) }
+            if reset {
+                conn.reset()
+            } else {
+                drop(conn)
+            }
             let error = loop {
                 match answer.data().await.expect("a reset, not the end of the stream") {
                     Ok(_) => {}
@@ -265,7 +280,7 @@ async fn a_101_nobody_asked_for_becomes_a_502_and_kills_nothing() {
             Some(response) => assert_eq!(h2::answer(response).await.status, 502),
             None => assert_eq!(wire.response().await.status, 502),
         }
-        within("the end of that connection", conn.to_end()).await;
+        within("the end of that connection", conn.rest()).await;
     }
     wire.send(client::get("chat.test", "/next", &[])).await;
     let mut conn = gateway.connection().await;

@@ -43,7 +43,8 @@ async fn the_handshake_passes_what_the_two_ends_agree_on() {
     let gateway = origin::by_hand().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     let mut wire = proxy.client().h1("chat.test").await;
-    let fields = ["sec-websocket-protocol: a, b", "sec-websocket-extensions: permessage-deflate", "authorization: Bearer t"];
+    let fields =
+        ["sec-websocket-protocol: a, b", "sec-websocket-extensions: permessage-deflate", "authorization: Bearer t"];
     wire.send(client::upgrade("chat.test", "/", &fields)).await;
     let mut conn = gateway.connection().await;
     let head = conn.request_head().await;
@@ -98,7 +99,10 @@ async fn frames_pass_unread_and_unchanged() {
     wire.head().await.unwrap();
     // Fragments, reserved bits and opcodes, a frame in single bytes: none of our business.
     let odd = [
-        vec![0x01, 0x81, 1, 2, 3, 4, 0x60], vec![0x7f, 0x80, 9, 9, 9, 9], vec![0xf3, 0x80, 0, 0, 0, 0], ws::masked(ws::PING, b"p"),
+        vec![0x01, 0x81, 1, 2, 3, 4, 0x60],
+        vec![0x7f, 0x80, 9, 9, 9, 9],
+        vec![0xf3, 0x80, 0, 0, 0, 0],
+        ws::masked(ws::PING, b"p"),
         ws::masked(2, &[0xff; 300]),
     ]
     .concat();
@@ -169,7 +173,7 @@ async fn what_a_client_still_says_after_the_gateways_end_arrives_whole() {
         conn.exactly(1).await;
         // The client's bytes pile up meanwhile.
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        conn.to_end().await
+        conn.rest().await
     };
     let ((), taken) = tokio::join!(sending, taking);
     assert_eq!(taken.len() + 1, much.len());
@@ -178,7 +182,9 @@ async fn what_a_client_still_says_after_the_gateways_end_arrives_whole() {
 
 #[tokio::test]
 async fn an_answer_other_than_101_passes_as_it_is_and_the_connection_goes_on() {
-    let gateway = origin::answering("HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\nwww-authenticate: Bearer\r\nx-a: 1\r\n\r\nno");
+    let gateway = origin::answering(
+        "HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\nwww-authenticate: Bearer\r\nx-a: 1\r\n\r\nno",
+    );
     let gateway = gateway.run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     let mut wire = proxy.client().h1("chat.test").await;
@@ -342,110 +348,4 @@ async fn a_client_that_vanishes_ends_its_tunnel_at_the_gateway() {
     wire.reset();
     conn.closed().await;
     eventually("no tunnel is left", || proxy.counts() == (0, 0)).await;
-}
-
-/// What the gateway says first and last at its door.
-const CHALLENGE: &str = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#;
-const CONNECT: &str = r#"{"type":"req","id":"1","method":"connect","params":{}}"#;
-const APPROVED: &str = r#"{"type":"res","id":"1","ok":true,"payload":{"type":"hello-ok","auth":{"role":"operator","scopes":[]}}}"#;
-const REFUSED: &str = r#"{"type":"res","id":"1","ok":false,"error":{"code":"INVALID_REQUEST","message":"unauthorized"}}"#;
-
-#[tokio::test]
-async fn at_most_28_tunnels_stand_at_the_gateways_door_and_the_29th_waits() {
-    let gateway = origin::by_hand().run().await;
-    let proxy = proxy().site("chat.test", &gateway).more("clients = [\"203.0.113.0/24\"]").run().await;
-    let mut inside = Vec::new();
-    for n in 0..28 {
-        let mut wire = proxy.client().at(&format!("203.0.113.{n}")).h1("chat.test").await;
-        wire.send(client::upgrade("chat.test", "/", &[])).await;
-        let mut conn = gateway.connection().await;
-        conn.accept_websocket().await;
-        wire.head().await.unwrap();
-        conn.send(ws::plain(ws::TEXT, CHALLENGE.as_bytes())).await;
-        assert_eq!(ws::next(&mut wire).await.unwrap().text(), CHALLENGE);
-        inside.push((wire, conn));
-    }
-    let mut waiting = proxy.client().at("203.0.113.99").h1("chat.test").await;
-    waiting.send(client::upgrade("chat.test", "/", &[])).await;
-    // Requests do not take such places.
-    let mut other = proxy.client().at("203.0.113.98").h1("chat.test").await;
-    other.send(client::get("chat.test", "/", &[])).await;
-    let mut conn = gateway.connection().await;
-    assert_eq!(conn.request().await.get("upgrade"), None, "the 29th came through");
-    conn.send(origin::OK).await;
-    assert_eq!(other.response().await.status, 200);
-    assert!(gateway.no_connection_waits());
-    // The gateway answers one of them: there is room.
-    let (wire, conn) = &mut inside[7];
-    wire.send(ws::text(CONNECT)).await;
-    assert_eq!(conn.next_frame().await.text(), CONNECT);
-    conn.send(ws::plain(ws::TEXT, APPROVED.as_bytes())).await;
-    assert_eq!(ws::next(wire).await.unwrap().text(), APPROVED);
-    gateway.connection().await.accept_websocket().await;
-    assert_eq!(waiting.head().await.unwrap().status(), 101);
-}
-
-#[tokio::test]
-async fn strangers_leave_eight_of_the_places_free() {
-    let gateway = origin::by_hand().run().await;
-    let proxy = proxy().site("chat.test", &gateway).more("clients = [\"203.0.113.0/24\"]").run().await;
-    let mut kept = Vec::new();
-    for n in 0..20 {
-        let mut wire = proxy.client().at(&format!("198.51.100.{n}")).h1("chat.test").await;
-        wire.send(client::upgrade("chat.test", "/", &[])).await;
-        let mut conn = gateway.connection().await;
-        conn.accept_websocket().await;
-        kept.push((wire, conn));
-    }
-    let mut stranger = proxy.client().at("198.51.100.200").h1("chat.test").await;
-    stranger.send(client::upgrade("chat.test", "/", &[])).await;
-    let mut backend = proxy.client().at("203.0.113.1").h1("chat.test").await;
-    backend.send(client::upgrade("chat.test", "/", &[])).await;
-    let mut conn = gateway.connection().await;
-    assert_eq!(conn.accept_websocket().await.peer, origin::D1, "the backend, not the stranger");
-    assert_eq!(backend.head().await.unwrap().status(), 101);
-    // A stranger that leaves makes room for the next.
-    kept.pop();
-    gateway.connection().await.accept_websocket().await;
-    assert_eq!(stranger.head().await.unwrap().status(), 101);
-}
-
-#[tokio::test]
-async fn a_tunnel_of_a_generic_upstream_needs_no_place() {
-    let app = origin::by_hand().run().await;
-    let proxy = proxy().site("app.test", &app).more("kind = \"generic\"").run().await;
-    let mut kept = Vec::new();
-    for _ in 0..40 {
-        let mut wire = proxy.client().h1("app.test").await;
-        wire.send(client::upgrade("app.test", "/", &[])).await;
-        let mut conn = app.connection().await;
-        conn.accept_websocket().await;
-        kept.push((wire, conn));
-    }
-    eventually("forty tunnels", || proxy.counts().1 == 40).await;
-}
-
-#[tokio::test]
-async fn five_refused_connects_make_an_address_attributed() {
-    let gateway = origin::by_hand().run().await;
-    let proxy = proxy().site("chat.test", &gateway).run().await;
-    let client = proxy.client().at("203.0.113.7");
-    for n in 0..6 {
-        let mut wire = client.h1("chat.test").await;
-        wire.send(client::upgrade("chat.test", "/", &[])).await;
-        let mut conn = gateway.connection().await;
-        let request = conn.accept_websocket().await;
-        assert_eq!(request.peer, if n < 5 { origin::D1 } else { origin::ATTRIBUTED }, "attempt {n}");
-        wire.head().await.unwrap();
-        conn.send(ws::plain(ws::TEXT, CHALLENGE.as_bytes())).await;
-        ws::next(&mut wire).await.unwrap();
-        wire.send(ws::text(CONNECT)).await;
-        conn.next_frame().await;
-        conn.send(ws::plain(ws::TEXT, REFUSED.as_bytes())).await;
-        assert_eq!(ws::next(&mut wire).await.unwrap().text(), REFUSED);
-    }
-    // Another address is still believed.
-    let mut other = proxy.client().at("203.0.113.8").h1("chat.test").await;
-    other.send(client::upgrade("chat.test", "/", &[])).await;
-    assert_eq!(gateway.connection().await.accept_websocket().await.peer, origin::D1);
 }

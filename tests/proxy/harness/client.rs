@@ -82,11 +82,7 @@ impl Client {
     }
 
     /// TLS with this SNI, offering these protocols.
-    pub async fn tls(
-        &self,
-        sni: &str,
-        alpn: &[&str],
-    ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    pub async fn tls(&self, sni: &str, alpn: &[&str]) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let mut stream = match self.address {
             None => self.try_tcp(self.https).await?,
             Some(_) => self.try_tcp(self.behind_balancer).await?,
@@ -135,10 +131,9 @@ impl Client {
         let wire = self.h1(host).await;
         let mut request = format!("wss://{host}{target}").into_client_request().unwrap();
         for (name, value) in fields {
-            request.headers_mut().append(
-                http::HeaderName::try_from(*name).unwrap(),
-                http::HeaderValue::from_str(value).unwrap(),
-            );
+            request
+                .headers_mut()
+                .append(http::HeaderName::try_from(*name).unwrap(), http::HeaderValue::from_str(value).unwrap());
         }
         let (stream, _) = within("the WebSocket handshake", tokio_tungstenite::client_async(request, wire)).await?;
         Ok(WebSocket(stream))
@@ -197,7 +192,9 @@ impl WebSocket {
     pub async fn closed(&mut self) -> (u16, String) {
         loop {
             match self.message().await {
-                Some(Ok(tungstenite::Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.to_string()),
+                Some(Ok(tungstenite::Message::Close(Some(frame)))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
                 Some(Ok(tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_))) => {}
                 other => panic!("a close frame, not {other:?}"),
             }

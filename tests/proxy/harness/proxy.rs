@@ -54,7 +54,8 @@ impl Builder {
     /// A site with several names.
     pub fn hosts(mut self, hosts: &[&str], upstream: &impl Upstream) -> Builder {
         let address = upstream.address();
-        writeln!(self.sites, "\n[[site]]\nhosts = {hosts:?}\nupstream = \"{address}\"\ncertificate = \"internal\"").unwrap();
+        writeln!(self.sites, "\n[[site]]\nhosts = {hosts:?}\nupstream = \"{address}\"\ncertificate = \"internal\"")
+            .unwrap();
         self
     }
 

@@ -115,7 +115,7 @@ impl Wire {
     }
 
     /// Everything that still comes, until the peer closes; also when it does so with a reset.
-    pub async fn to_end(&mut self) -> Vec<u8> {
+    pub async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await.unwrap_or(false) {}
         self.ended = true;
         std::mem::take(&mut self.buffer)
@@ -123,7 +123,7 @@ impl Wire {
 
     /// Whether the peer closes without sending another byte.
     pub async fn closed(&mut self) {
-        let rest = self.to_end().await;
+        let rest = self.rest().await;
         assert!(rest.is_empty(), "more came before the end: {:?}", text(&rest));
     }
 
@@ -203,7 +203,7 @@ impl Wire {
         } else if let Some(length) = head.get("content-length") {
             response.body = self.exactly(length.parse().unwrap()).await;
         } else {
-            response.body = self.to_end().await;
+            response.body = self.rest().await;
         }
         response
     }
