@@ -153,8 +153,8 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         phase: phase.clone(),
         peer_value: forwarded::client_value(incoming.peer.ip()),
         active: Cell::new(0),
-        resets_left: Cell::new(limits.h2_resets),
         tunnels: Cell::new(0),
+        resets_left: Cell::new(limits.h2_resets),
         sni_site: Cell::new(None),
         _permit: incoming.permit,
     });

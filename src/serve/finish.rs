@@ -227,7 +227,9 @@ impl Noted {
 impl Drop for Finish {
     fn drop(&mut self) {
         let ended = self.completed.unwrap_or_else(Instant::now);
-        let aborted = self.status.is_none() || (self.completed.is_none() && self.lease.is_some());
+        let unanswered = self.status.is_none();
+        let cut_short = self.completed.is_none() && self.lease.is_some();
+        let aborted = unanswered || cut_short;
         self.client.answered(!aborted, self.core.snapshot().config.limits.h2_resets);
         if self.failure.is_none() && aborted {
             self.failure = Some("client_aborted");

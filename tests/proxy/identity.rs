@@ -220,6 +220,52 @@ async fn the_first_request_after_the_start_already_waits_for_the_answer_about_au
 }
 
 #[tokio::test]
+async fn a_gateway_that_comes_back_without_auth_gets_no_local_client_that_waited_for_it() {
+    let place = origin::place();
+    let gateway = origin::answering("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok");
+    let gateway = gateway.run_at(&place).await;
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let client = proxy.client().at("203.0.113.7");
+    assert_eq!(client.get("chat.test", "/", &[]).await.status, 200);
+    assert_eq!(gateway.request().peer, D1);
+    gateway.stop().await;
+    // Judged by what was known of the old one.
+    let mut waiting = client.h1("chat.test").await;
+    waiting.send(client::get("chat.test", "/", &[])).await;
+    let mut websocket = client.h1("chat.test").await;
+    websocket.send(client::upgrade("chat.test", "/", &[])).await;
+    let gateway = origin::ok().without_auth().run_at(&place).await;
+    for wire in [&mut waiting, &mut websocket] {
+        let response = wire.response().await;
+        assert!(response.status == 200 || response.has("retry-after"), "{response:?}");
+    }
+    assert_eq!(client.get("chat.test", "/", &[]).await.status, 200);
+    assert!(gateway.requests().iter().all(|r| r.peer == ATTRIBUTED), "{:?}", gateway.requests());
+}
+
+#[tokio::test]
+async fn local_clients_are_given_again_once_the_gateways_auth_is_on() {
+    let place = origin::place();
+    let open = origin::ok().without_auth().run_at(&place).await;
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let client = proxy.client().at("203.0.113.7");
+    client.get("chat.test", "/", &[]).await;
+    assert_eq!(open.request().peer, ATTRIBUTED);
+    open.stop().await;
+    // Nobody asked for anything meanwhile, so no dial has failed.
+    let gateway = origin::ok().run_at(&place).await;
+    let began = std::time::Instant::now();
+    loop {
+        assert_eq!(client.get("chat.test", "/", &[]).await.status, 200);
+        if gateway.last().peer == D1 {
+            break;
+        }
+        assert!(began.elapsed() < crate::harness::DEADLINE, "attributed for ever");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_generic_upstream_is_asked_nothing_and_is_told_of_every_client() {
     let app = origin::ok().not_ready().run().await;
     let proxy = proxy().site("app.test", &app).more("kind = \"generic\"").run().await;
