@@ -109,3 +109,33 @@ async fn five_refused_connects_make_an_address_attributed() {
     other.send(client::upgrade("chat.test", "/", &[])).await;
     assert_eq!(gateway.connection().await.accept_websocket().await.peer, origin::D1);
 }
+
+#[tokio::test]
+async fn who_waits_too_long_at_the_door_is_told_so_and_who_goes_away_makes_room() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).more("hold = \"1s\"").run().await;
+    let client = proxy.client().at("203.0.113.7");
+    let mut inside = Vec::new();
+    for _ in 0..4 {
+        let mut wire = client.h1("chat.test").await;
+        wire.send(client::upgrade("chat.test", "/", &[])).await;
+        let mut conn = gateway.connection().await;
+        conn.accept_websocket().await;
+        inside.push((wire, conn));
+    }
+    // A stranger has four places.
+    let mut late = client.h1("chat.test").await;
+    late.send(client::upgrade("chat.test", "/late", &[])).await;
+    let response = late.response().await;
+    assert_eq!((response.status, response.json()["error"].as_str()), (503, Some("places_full")));
+    assert!(response.has("retry-after"));
+    let mut gone = client.h1("chat.test").await;
+    gone.send(client::upgrade("chat.test", "/gone", &[])).await;
+    let mut next = client.h1("chat.test").await;
+    next.send(client::upgrade("chat.test", "/next", &[])).await;
+    gone.reset();
+    eventually("five connections are left", || proxy.counts().0 + proxy.counts().1 == 6).await;
+    drop(inside.pop());
+    assert_eq!(gateway.connection().await.accept_websocket().await.target(), "/next");
+    assert_eq!(next.head().await.unwrap().status(), 101);
+}

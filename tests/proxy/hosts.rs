@@ -79,6 +79,19 @@ async fn over_http_2_host_and_authority_agree() {
 }
 
 #[tokio::test]
+async fn over_http_2_another_sites_authority_is_misdirected_and_the_connection_goes_on() {
+    let (one, two) = (origin::ok().run().await, origin::ok().run().await);
+    let proxy = proxy().hosts(&["one.test", "alias.test"], &one).site("two.test", &two).run().await;
+    let mut h2 = proxy.client().h2("one.test").await;
+    for (host, status) in [("two.test", 421), ("alias.test", 200), ("unknown.test", 421), ("one.test", 200)] {
+        let request = http::Request::get(format!("https://{host}/")).version(http::Version::HTTP_2).body(()).unwrap();
+        let (response, _) = h2.send(request, true).await;
+        assert_eq!(crate::harness::h2::answer(response).await.status, status, "{host}");
+    }
+    assert!(two.requests().is_empty());
+}
+
+#[tokio::test]
 async fn port_80_redirects_known_hosts_to_https_with_port_path_and_query() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().hosts(&["chat.test", "*.wild.test"], &gateway).run().await;

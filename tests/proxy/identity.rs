@@ -183,6 +183,31 @@ async fn a_trusted_proxy_says_who_the_client_is() {
 }
 
 #[tokio::test]
+async fn the_address_of_proxy_protocol_version_2_is_used_too() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c".to_vec();
+    header.extend([203, 0, 113, 77, 192, 0, 2, 1, 0x9c, 0x40, 0x01, 0xbb]);
+    let stream = proxy.client().tls_behind(&header, "chat.test").await.expect("a handshake");
+    let mut wire = crate::harness::Wire::new(stream);
+    wire.send(client::get("chat.test", "/", &[BROWSER])).await;
+    assert_eq!(wire.response().await.status, 200);
+    assert_eq!(gateway.request().get("x-forwarded-for"), Some("203.0.113.77"));
+}
+
+#[tokio::test]
+async fn behind_a_balancer_nobody_comes_without_its_word() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    for header in
+        [&b""[..], b"PROXY TCP4 203.0.113.7\r\n", b"PROXY TCP4 1.2.3.4.5 1.2.3.4 1 2\r\n", b"GET / HTTP/1.1\r\n\r\n"]
+    {
+        assert!(proxy.client().tls_behind(header, "chat.test").await.is_err(), "{header:?}");
+    }
+    assert!(gateway.requests().is_empty());
+}
+
+#[tokio::test]
 async fn who_is_not_trusted_is_not_believed() {
     let gateway = origin::ok().run().await;
     let proxy = proxy()

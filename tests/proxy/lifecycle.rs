@@ -141,6 +141,32 @@ async fn an_event_stream_is_bounded_by_the_drain_time() {
 }
 
 #[tokio::test]
+async fn drain_does_not_wait_for_a_gateway_that_is_away() {
+    let place = origin::place();
+    let proxy = proxy().top("drain = \"300ms\"").site("chat.test", &place).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::get("chat.test", "/", &[])).await;
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let (_response, _) = h2.begin("GET", "/", &[], true).await;
+    let mut post = proxy.client().h1("chat.test").await;
+    post.send(client::request("POST", "chat.test", "/", &["content-length: 4"], "body")).await;
+    proxy.drain();
+    proxy.drained().await;
+    wire.rest().await;
+    post.rest().await;
+}
+
+#[tokio::test]
+async fn stop_does_not_wait_for_a_gateway_that_is_away() {
+    let place = origin::place();
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::get("chat.test", "/", &[])).await;
+    drop(proxy);
+    wire.rest().await;
+}
+
+#[tokio::test]
 async fn reload_keeps_connections_requests_and_tunnels() {
     let (old, new) = (origin::by_hand().run().await, origin::ok().run().await);
     let before = proxy().site("chat.test", &old);

@@ -182,6 +182,34 @@ async fn what_is_not_http_becomes_a_502() {
 }
 
 #[tokio::test]
+async fn a_head_without_end_becomes_a_502() {
+    for line in ["x: ".to_owned() + &"y".repeat(2 << 20), "x: y\r\n".repeat(2000)] {
+        let gateway = origin::by_hand().run().await;
+        let proxy = proxy().site("chat.test", &gateway).run().await;
+        let mut wire = proxy.client().h1("chat.test").await;
+        wire.send(client::get("chat.test", "/", &[])).await;
+        let mut conn = gateway.connection().await;
+        conn.request().await;
+        // The proxy has enough before all of it is sent.
+        let _ = conn.try_send(format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n")).await;
+        assert_eq!(wire.response().await.status, 502);
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_an_upstream_connection_is_not_the_end_of_the_clients() {
+    let gateway = origin::answering("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    for _ in 0..3 {
+        wire.send(client::get("chat.test", "/", &[])).await;
+        let response = wire.response().await;
+        assert_eq!((response.status, response.get("connection")), (200, None));
+    }
+    assert_eq!(gateway.connections(), 3);
+}
+
+#[tokio::test]
 async fn half_a_head_becomes_a_502() {
     for half in ["H", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n"] {
         let gateway = origin::by_hand().run().await;

@@ -337,6 +337,44 @@ async fn many_websockets_share_one_http_2_connection() {
 }
 
 #[tokio::test]
+async fn much_passes_both_ways_at_once_over_both_versions() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let message = vec![b'm'; 300_000];
+    let (up, down) = (ws::masked(2, &message), ws::plain(2, &message));
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    wire.head().await.unwrap();
+    for _ in 0..10 {
+        // Each side sends before it reads: what the proxy and the kernel hold between them is enough for that.
+        tokio::join!(wire.send(&up), conn.send(&down));
+        let (at_gateway, at_client) = tokio::join!(conn.exactly(up.len()), wire.exactly(down.len()));
+        assert!(at_gateway == up && at_client == down);
+    }
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let opening = async {
+        let mut conn = gateway.connection().await;
+        conn.accept_websocket().await;
+        conn
+    };
+    let (socket, mut conn) = tokio::join!(h2.websocket("/", &[]), opening);
+    let mut socket = socket.ok().expect("a WebSocket");
+    for _ in 0..10 {
+        socket.send(&up, false);
+        let ((), at_gateway) = tokio::join!(
+            async {
+                conn.send(&down).await;
+            },
+            async { socket.next().await }
+        );
+        assert!(at_gateway.unwrap().payload == message);
+        assert!(conn.exactly(up.len()).await == up);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_vanishes_ends_its_tunnel_at_the_gateway() {
     let gateway = origin::by_hand().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
