@@ -132,6 +132,24 @@ async fn a_post_does_not_meet_a_pooled_connection_that_has_been_closed() {
 }
 
 #[tokio::test]
+async fn a_post_right_behind_another_does_not_meet_the_connection_that_ended_with_the_first() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    let posts: String = (0..20)
+        .map(|n| client::request("POST", "chat.test", &format!("/{n}"), &["content-length: 4"], "once"))
+        .collect();
+    wire.send(posts).await;
+    for n in 0..20 {
+        let mut conn = gateway.connection().await;
+        assert_eq!(conn.request().await.target(), format!("/{n}"));
+        // The next request is taken up in the very moment in which this answer is.
+        conn.send_last(origin::OK).await;
+        assert_eq!(wire.response().await.status, 200, "{n}");
+    }
+}
+
+#[tokio::test]
 async fn a_get_is_not_sent_again_once_an_answer_has_begun() {
     let gateway = origin::by_hand().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;

@@ -383,6 +383,10 @@ impl Conn {
         ws::next(&mut self.wire).await.expect("another frame")
     }
 
+    pub async fn send_last(self, bytes: impl AsRef<[u8]>) {
+        self.wire.send_last(bytes).await;
+    }
+
     pub fn reset(self) {
         self.wire.reset();
     }

@@ -66,6 +66,12 @@ impl Wire {
         within("half-closing", self.stream.shutdown()).await.ok();
     }
 
+    /// Sends the last bytes and the end in one packet: whoever sees the first can see the second.
+    pub async fn send_last(mut self, bytes: impl AsRef<[u8]>) {
+        socket2::SockRef::from(self.stream.tcp()).set_tcp_cork(true).unwrap();
+        self.send(bytes).await;
+    }
+
     /// Ends the connection with a RST instead of a FIN.
     pub fn reset(self) {
         socket2::SockRef::from(self.stream.tcp()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
