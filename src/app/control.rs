@@ -75,10 +75,11 @@ async fn run(
 
 /// What the upstream is right now; `None` once no configuration names it any more.
 async fn look_at(behind: Weak<Behind>) -> Option<Seen> {
-    let (endpoint, kind, name) = {
+    let (endpoint, kind, name, said) = {
         let behind = behind.upgrade()?;
         let config = &behind.upstream.config;
-        (config.endpoint.clone(), config.kind, config.name.clone())
+        let said = behind.upstream.state.now() == Seen::UpWithoutAuth;
+        (config.endpoint.clone(), config.kind, config.name.clone(), said)
     };
     if kind == UpstreamKind::Generic {
         let reached = upstream::connect(&endpoint, Source::Host, PROBE).await.is_ok();
@@ -103,7 +104,9 @@ async fn look_at(behind: Weak<Behind>) -> Option<Seen> {
     }
     match probe::probe_no_auth(address, LOOPBACK_SOURCE, PROBE).await {
         NoAuth::AuthOff => {
-            tracing::error!("{}", crate::serve::no_auth_warning(&name));
+            if !said {
+                tracing::error!("{}", crate::serve::no_auth_warning(&name));
+            }
             Some(Seen::UpWithoutAuth)
         }
         NoAuth::Unreachable(_) => Some(Seen::Away),

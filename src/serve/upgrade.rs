@@ -34,15 +34,17 @@ pub async fn upgrade(
     plan: &mut Plan,
     finish: &mut Finish,
 ) -> Result<Answer, Refusal> {
-    let (Some(mut request), Some(asked)) = (plan.request.take(), plan.asked.take()) else {
+    let (Some(request), Some(asked)) = (&mut plan.request, plan.asked.take()) else {
         return Err(Reason::Internal.into());
     };
-    let plan = &*plan;
-    let key = if client.h2 { Some(become_h1(&mut request)?) } else { None };
+    let key = if client.h2 { Some(become_h1(request)?) } else { None };
     hop::ask_websocket(request.headers_mut());
 
     let place = place(plan).await?;
     let mut connection = exchange::fresh(plan, true).await?;
+    finish.identity(plan.identity());
+    let Some(request) = plan.request.take() else { return Err(Reason::Internal.into()) };
+    let plan = &*plan;
     let sending = connection.sender.send_request(request);
     let sent = match plan.policy().response_timeout {
         Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,

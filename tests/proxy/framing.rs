@@ -205,7 +205,7 @@ async fn a_body_the_upstream_did_not_read_is_not_taken_for_the_next_request() {
     wire.finish().await;
     wire.closed().await;
     assert!(gateway.no_connection_waits());
-    assert!([0, SMUGGLED.len()].contains(&conn.to_end().await.len()));
+    assert!([0, SMUGGLED.len()].contains(&conn.rest().await.len()));
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn a_second_response_on_an_upstream_connection_is_given_to_nobody() {
     fresh.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo").await;
     assert_eq!(wire.response().await.text(), "two");
     // The connection with the surplus was dropped.
-    within("the end of the first connection", conn.to_end()).await;
+    within("the end of the first connection", conn.rest()).await;
 }
 
 #[tokio::test]

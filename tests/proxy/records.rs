@@ -96,7 +96,7 @@ async fn what_never_became_a_request_is_recorded_once_with_its_cause() {
         let mut wire = proxy.client().http().await;
         let _ = wire.try_send(&bytes).await;
         assert_eq!(wire.response().await.status, status);
-        wire.to_end().await;
+        wire.rest().await;
         let records = proxy.records(before + 1).await;
         assert_eq!(records.len(), before + 1, "{records:#?}");
         let record = records.last().unwrap();
@@ -125,7 +125,7 @@ async fn an_upstream_that_breaks_off_shows_in_the_record() {
     conn.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
     wire.head().await.unwrap();
     drop(conn);
-    wire.to_end().await;
+    wire.rest().await;
     let records = proxy.records(1).await;
     assert_eq!(records[0]["refusal"], "http_response_incomplete", "{}", records[0]);
     assert_eq!(records[0]["status"], 200);
