@@ -141,7 +141,7 @@ impl App {
         let state = Mutex::new(State { snapshot, bound, draining: false });
         let app = App { shared, admission, store, access, state, cores, control };
         let state = app.state();
-        app.watch(&state.snapshot, None);
+        app.watch(&state.snapshot);
         app.listen(&state.bound).map_err(StartError::Thread)?;
         drop(state);
         Ok(app)
@@ -171,7 +171,7 @@ impl App {
         self.store.replace(prepared.names);
         let _ = self.control.commands.send(control::Command::Certificates(Box::new(prepared.keeper)));
         state.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind));
-        self.watch(&state.snapshot, Some(&old));
+        self.watch(&state.snapshot);
         for core in &self.cores {
             // A core that is gone has panicked; the process is on its way out.
             let _ = core.commands.send(core::Command::Snapshot(state.snapshot.clone()));
@@ -303,14 +303,9 @@ impl App {
         Ok(())
     }
 
-    /// Has the control thread look after upstreams that `old` did not have.
-    fn watch(&self, snapshot: &Snapshot, old: Option<&Snapshot>) {
-        for behind in &snapshot.behind {
-            let known = old.is_some_and(|o| o.behind.iter().any(|b| b.upstream.id == behind.upstream.id));
-            if !known {
-                let _ = self.control.commands.send(control::Command::Watch(behind.clone()));
-            }
-        }
+    /// Has the control thread look after these upstreams, and no others.
+    fn watch(&self, snapshot: &Snapshot) {
+        let _ = self.control.commands.send(control::Command::Upstreams(snapshot.behind.clone()));
     }
 }
 

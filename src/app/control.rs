@@ -1,25 +1,34 @@
 //! The control thread: what is slow, rare, or must not depend on traffic.
 
 use std::{
+    collections::HashMap,
     io,
-    sync::{Arc, Weak},
+    sync::Arc,
     thread,
     time::{Duration, SystemTime},
 };
 
-use tokio::{sync::mpsc, task::LocalSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, LocalSet},
+};
 
 use super::{Thread, Turned};
 use crate::{
-    config::model::{Endpoint, LOOPBACK_SOURCE, UpstreamKind},
+    config::model::{self, Endpoint, LOOPBACK_SOURCE, UpstreamKind},
     gateway::probe::{self, NoAuth, Readiness},
     serve::behind::Behind,
     tls,
-    upstream::{self, Source, hold::Seen, watch},
+    upstream::{
+        self, Source,
+        hold::{self, Seen},
+        watch,
+    },
 };
 
 pub(super) enum Command {
-    Watch(Arc<Behind>),
+    /// The upstreams of the configuration: all of them, at the start and after every reload.
+    Upstreams(Vec<Arc<Behind>>),
     /// The certificate sources of a new configuration.
     Certificates(Box<tls::CertKeeper>),
     Stop,
@@ -52,14 +61,11 @@ async fn run(
 ) {
     let mut turn = tokio::time::interval(TURN);
     let mut look = tokio::time::interval(CERTS);
+    let mut watchers = Watchers::default();
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
-                Some(Command::Watch(behind)) => {
-                    let state = behind.upstream.state.clone();
-                    let behind = Arc::downgrade(&behind);
-                    tokio::task::spawn_local(watch::run(state, move || look_at(behind.clone())));
-                }
+                Some(Command::Upstreams(behind)) => watchers.replace(&behind),
                 Some(Command::Certificates(new)) => keeper = *new,
                 Some(Command::Stop) | None => return,
             },
@@ -73,43 +79,65 @@ async fn run(
     }
 }
 
-/// What the upstream is right now; `None` once no configuration names it any more.
-async fn look_at(behind: Weak<Behind>) -> Option<Seen> {
-    let (endpoint, kind, name, said) = {
-        let behind = behind.upgrade()?;
-        let config = &behind.upstream.config;
-        let said = behind.upstream.state.now() == Seen::UpWithoutAuth;
-        (config.endpoint.clone(), config.kind, config.name.clone(), said)
-    };
+/// One watcher for each upstream, by [`upstream::Upstream::id`]. An upstream keeps its watcher over reloads, as it keeps
+/// its state.
+#[derive(Default)]
+struct Watchers(HashMap<u64, Watcher>);
+
+struct Watcher(JoinHandle<()>);
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Watchers {
+    fn replace(&mut self, upstreams: &[Arc<Behind>]) {
+        self.0.retain(|id, _| upstreams.iter().any(|b| b.upstream.id == *id));
+        for Behind { upstream, .. } in upstreams.iter().map(Arc::as_ref) {
+            self.0.entry(upstream.id).or_insert_with(|| {
+                // Of its configuration only what makes it this upstream, so that a reload does not touch the watcher.
+                let model::Upstream { endpoint, kind, name, .. } = upstream.config.clone();
+                let state = upstream.state.clone();
+                let look = move || look_at(endpoint.clone(), kind, name.clone(), state.clone());
+                Watcher(tokio::task::spawn_local(watch::run(upstream.state.clone(), look)))
+            });
+        }
+    }
+}
+
+/// What the upstream is right now.
+async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: Arc<hold::State>) -> Seen {
     if kind == UpstreamKind::Generic {
         let reached = upstream::connect(&endpoint, Source::Host, PROBE).await.is_ok();
-        return Some(if reached { Seen::Up } else { Seen::Away });
+        return if reached { Seen::Up } else { Seen::Away };
     }
     let address = match &endpoint {
         Endpoint::Address(address) => *address,
         Endpoint::Name(host, port) => {
             match tokio::net::lookup_host((&**host, *port)).await.ok().and_then(|mut a| a.next()) {
                 Some(address) => address,
-                None => return Some(Seen::Away),
+                None => return Seen::Away,
             }
         }
     };
     match probe::readiness(address, PROBE).await {
         Readiness::Ready => {}
-        Readiness::NotReady(_) | Readiness::Unreachable(_) => return Some(Seen::Away),
+        Readiness::NotReady(_) | Readiness::Unreachable(_) => return Seen::Away,
     }
     if !endpoint.is_ipv4_loopback() {
         // D1 is never given there.
-        return Some(Seen::Up);
+        return Seen::Up;
     }
     match probe::probe_no_auth(address, LOOPBACK_SOURCE, PROBE).await {
         NoAuth::AuthOff => {
-            if !said {
+            if state.now() != Seen::UpWithoutAuth {
                 tracing::error!("{}", crate::serve::no_auth_warning(&name));
             }
-            Some(Seen::UpWithoutAuth)
+            Seen::UpWithoutAuth
         }
-        NoAuth::Unreachable(_) => Some(Seen::Away),
-        NoAuth::AuthRequired | NoAuth::Unclear(_) => Some(Seen::Up),
+        NoAuth::Unreachable(_) => Seen::Away,
+        NoAuth::AuthRequired | NoAuth::Unclear(_) => Seen::Up,
     }
 }

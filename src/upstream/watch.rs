@@ -10,16 +10,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// notices who asks for nothing meanwhile.
 const WITHOUT_AUTH: Duration = Duration::from_secs(5);
 
-/// Runs until `look`, which says what the upstream is now and has deadlines of its own, says that nobody wants to know.
+/// Runs until it is aborted. `look` says what the upstream is now and has deadlines of its own.
 pub async fn run<F, Fut>(state: Arc<State>, mut look: F)
 where
     F: FnMut() -> Fut,
-    Fut: Future<Output = Option<Seen>>,
+    Fut: Future<Output = Seen>,
 {
     loop {
         let mut pause = FIRST_PAUSE;
         loop {
-            let Some(seen) = look().await else { return };
+            let seen = look().await;
             if seen.is_up() {
                 state.set(seen);
                 break;
@@ -60,7 +60,7 @@ mod tests {
         let watching = run(state.clone(), || {
             looks.set(looks.get() + 1);
             let seen = if looks.get() < 3 { Seen::UpWithoutAuth } else { Seen::Up };
-            async move { Some(seen) }
+            async move { seen }
         });
         assert!(tokio::time::timeout(Duration::from_secs(3600), watching).await.is_err(), "it goes on");
         assert_eq!((looks.get(), state.now()), (3, Seen::Up));
