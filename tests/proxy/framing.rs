@@ -262,6 +262,53 @@ async fn http_2_framing_fields_of_http_1_are_refused() {
 }
 
 #[tokio::test]
+async fn no_pseudo_field_of_http_2_breaks_out_of_the_request_line() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    for (name, value) in [
+        (":path", ""),
+        (":path", "a"),
+        (":path", "*"),
+        (":path", "/ HTTP/1.1\r\nx: y"),
+        (":path", "/a b"),
+        (":path", "/a\tb"),
+        (":path", "/\0"),
+        (":path", "/\u{e4}"),
+        (":path", "/../x"),
+        (":method", ""),
+        (":method", "GET /x HTTP/1.1\r\n"),
+        (":method", "G T"),
+        (":scheme", "ftp"),
+        (":scheme", "https://x/\r\n"),
+        (":authority", ""),
+        (":authority", "chat.test\r\nx: y"),
+        (":authority", "user@chat.test"),
+        (":authority", "chat.test/x"),
+        (":authority", "chat.test:443:443"),
+        (":authority", "chat.test, chat.test"),
+        (":protocol", "websocket"),
+        (":status", "200"),
+    ] {
+        let mut fields = vec![(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "chat.test")];
+        match fields.iter_mut().find(|(n, _)| *n == name) {
+            Some(field) => field.1 = value,
+            None => fields.push((name, value)),
+        }
+        let mut raw = h2::Raw::start(proxy.client().tls("chat.test", &["h2"]).await.unwrap()).await;
+        raw.headers(&fields).await;
+        assert_ne!(raw.answer().await, Some(200), "{name}: {value:?}");
+    }
+    assert!(gateway.requests().is_empty(), "{:?}", gateway.requests());
+    for without in [":method", ":scheme", ":path", ":authority"] {
+        let mut fields = vec![(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "chat.test")];
+        fields.retain(|(name, _)| *name != without);
+        let mut raw = h2::Raw::start(proxy.client().tls("chat.test", &["h2"]).await.unwrap()).await;
+        raw.headers(&fields).await;
+        assert_ne!(raw.answer().await, Some(200), "without {without}");
+    }
+}
+
+#[tokio::test]
 async fn an_http_2_body_must_have_the_length_it_claims() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
