@@ -1,6 +1,6 @@
 //! The access log: one record for each request and each WebSocket, and never a query's value.
 
-use crate::harness::{client, origin, proxy};
+use crate::harness::{client, origin, proxy, ws};
 
 const SECRET: &str = "hunter2";
 
@@ -81,6 +81,33 @@ async fn a_websocket_has_one_record_when_it_ends() {
     assert_eq!(record["identity"], "loopback");
     assert!(record.to_string().contains("websocket"), "{record}");
     assert!(record.to_string().contains("client"), "who closed: {record}");
+}
+
+#[tokio::test]
+async fn a_record_says_who_closed_a_websocket_and_how() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().hosts(&["chat.test", "other.test"], &gateway).run().await;
+    for by in ["upstream", "proxy"] {
+        let mut wire = proxy.client().h1("chat.test").await;
+        wire.send(client::upgrade("chat.test", "/", &[])).await;
+        let mut conn = gateway.connection().await;
+        conn.accept_websocket().await;
+        wire.head().await.unwrap();
+        if by == "upstream" {
+            conn.send(ws::plain(ws::CLOSE, &ws::close(1012, "service restart"))).await;
+        } else {
+            proxy.reload(crate::harness::proxy().hosts(&["other.test"], &gateway));
+        }
+        let frame = ws::next(&mut wire).await.unwrap();
+        assert_eq!(frame.close().0, if by == "upstream" { 1012 } else { 1008 });
+        drop(conn);
+        drop(wire);
+        let records = proxy.records(if by == "upstream" { 1 } else { 2 }).await;
+        let record = records.last().unwrap();
+        let text = record.to_string();
+        assert!(text.contains(by) && text.contains(&frame.close().0.to_string()), "{text}");
+        assert!(text.contains(frame.close().1), "{text}");
+    }
 }
 
 #[tokio::test]
