@@ -23,7 +23,11 @@ use crate::{
     },
     serve::behind::Behind,
     tls,
-    upstream::{self, Source, hold::Seen, watch},
+    upstream::{
+        self, Source,
+        hold::{self, Seen},
+        watch,
+    },
 };
 
 pub(super) enum Command {
@@ -153,7 +157,8 @@ impl Watchers {
             self.0.entry(upstream.id).or_insert_with(|| {
                 // Of its configuration only what makes it this upstream, so that a reload does not touch the watcher.
                 let model::Upstream { endpoint, kind, name, .. } = upstream.config.clone();
-                let look = move || look_at(endpoint.clone(), kind, name.clone());
+                let state = upstream.state.clone();
+                let look = move || look_at(endpoint.clone(), kind, name.clone(), state.clone());
                 Watcher(tokio::task::spawn_local(watch::run(upstream.state.clone(), look)))
             });
         }
@@ -161,7 +166,7 @@ impl Watchers {
 }
 
 /// What the upstream is right now.
-async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>) -> Seen {
+async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: Arc<hold::State>) -> Seen {
     if kind == UpstreamKind::Generic {
         let reached = upstream::connect(&endpoint, Source::Host, PROBE).await.is_ok();
         return if reached { Seen::Up } else { Seen::Away };
@@ -185,7 +190,9 @@ async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>) -> Seen
     }
     match probe::probe_no_auth(address, LOOPBACK_SOURCE, PROBE).await {
         NoAuth::AuthOff => {
-            tracing::error!("{}", crate::serve::no_auth_warning(&name));
+            if state.now() != Seen::UpWithoutAuth {
+                tracing::error!("{}", crate::serve::no_auth_warning(&name));
+            }
             Seen::UpWithoutAuth
         }
         NoAuth::Unreachable(_) => Seen::Away,

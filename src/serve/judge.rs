@@ -86,6 +86,11 @@ impl Plan {
         self.facts.fenced && self.facts.inside_fence
     }
 
+    /// Whether this is only forwarded as it is because the gateway asks everyone for a credential.
+    pub fn relies_on_auth(&self) -> bool {
+        self.behind().gateway.is_some() && self.identity() != Identity::Attributed
+    }
+
     pub fn identity(&self) -> Identity {
         self.as_whom.map_or(Identity::Attributed, |(identity, _)| identity)
     }

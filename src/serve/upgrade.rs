@@ -34,23 +34,37 @@ pub async fn upgrade(
     plan: &mut Plan,
     finish: &mut Finish,
 ) -> Result<Answer, Refusal> {
-    let (Some(mut request), Some(asked)) = (plan.request.take(), plan.asked.take()) else {
+    let (Some(request), Some(asked)) = (&mut plan.request, plan.asked.take()) else {
         return Err(Reason::Internal.into());
     };
-    let plan = &*plan;
-    let key = if client.h2 { Some(become_h1(&mut request)?) } else { None };
+    let key = if client.h2 { Some(become_h1(request)?) } else { None };
     hop::ask_websocket(request.headers_mut());
 
     let place = place(plan).await?;
-    let mut response = match ask(plan, exchange::copy_head(&request)).await? {
-        Ok(response) => response,
-        // The gateway went away under it: nothing was answered, and a GET may be asked again (RFC 9110 §9.2.2).
-        Err(error) if !error.is_parse() => {
-            core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
-            ask(plan, request).await?.map_err(|error| exchange::refusal_of(&error))?
+    let mut may_repeat = true;
+    let mut response = loop {
+        let mut connection = exchange::fresh(plan, true).await?;
+        finish.identity(plan.identity());
+        let Some(request) = plan.request.take() else { return Err(Reason::Internal.into()) };
+        if may_repeat {
+            plan.request = Some(exchange::copy_head(&request));
         }
-        Err(error) => return Err(exchange::refusal_of(&error)),
+        let sending = connection.sender.send_request(request);
+        let sent = match plan.policy().response_timeout {
+            Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
+            None => sending.await,
+        };
+        match sent {
+            Ok(response) => break response,
+            // The gateway went away under it: nothing was answered, and a GET may be asked again (RFC 9110 §9.2.2).
+            Err(error) if may_repeat && !error.is_parse() => {
+                may_repeat = false;
+                core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => return Err(exchange::refusal_of(&error)),
+        }
     };
+    let plan = &*plan;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return exchange::receive(response, plan, finish).await;
     }
@@ -100,16 +114,6 @@ pub async fn upgrade(
         client.tunnel_ended();
     });
     Ok(Answer::Whole(answer))
-}
-
-/// Asks once, on a connection of its own. The inner error is that nothing was answered.
-async fn ask(plan: &Plan, request: Request<RequestBody>) -> Result<hyper::Result<Response<Incoming>>, Refusal> {
-    let mut connection = exchange::fresh(plan, true).await?;
-    let sending = connection.sender.send_request(request);
-    Ok(match plan.policy().response_timeout {
-        Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
-        None => sending.await,
-    })
 }
 
 /// Takes the streams out of hyper's hands, with what it had read ahead.
