@@ -26,7 +26,7 @@ use crate::{
     upstream::{
         self, Source,
         hold::{self, Seen},
-        watch,
+        watch::{self, Look},
     },
 };
 
@@ -43,7 +43,7 @@ const TURN: Duration = Duration::from_secs(1);
 const CERTS: Duration = Duration::from_secs(5);
 /// Backends may take turns; the disk is not written for each.
 const REMEMBER: Duration = Duration::from_secs(60);
-const PROBE: Duration = Duration::from_secs(2);
+const PROBE: Duration = Duration::from_secs(1);
 
 pub(super) fn spawn(
     keeper: tls::CertKeeper,
@@ -158,44 +158,63 @@ impl Watchers {
                 // Of its configuration only what makes it this upstream, so that a reload does not touch the watcher.
                 let model::Upstream { endpoint, kind, name, .. } = upstream.config.clone();
                 let state = upstream.state.clone();
-                let look = move || look_at(endpoint.clone(), kind, name.clone(), state.clone());
+                let look = move |asked| look_at(endpoint.clone(), kind, name.clone(), state.clone(), asked);
                 Watcher(tokio::task::spawn_local(watch::run(upstream.state.clone(), look)))
             });
         }
     }
 }
 
+/// A gateway that lets anyone in is looked at often, so that it gets D1 back soon after it was mended; one that does not
+/// at times, because it writes a line to its log for each probe.
+const WITHOUT_AUTH: Duration = Duration::from_secs(5);
+const UNCLEAR: Duration = Duration::from_secs(30);
+const SETTLED: Duration = Duration::from_secs(300);
+
+/// How often in a row an upstream may keep silent, or answer nothing that decides, before requests go to it all the
+/// same: it may be anything but a gateway, and they will find out.
+const SILENT: u32 = 1;
+const UNDECIDED: u32 = 8;
+
 /// What the upstream is right now.
-async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: Arc<hold::State>) -> Seen {
+async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: Arc<hold::State>, asked: u32) -> Look {
+    const AWAY: Look = Look { seen: Seen::Away, again: SETTLED };
+    let up = |again| Look { seen: Seen::Up, again };
     if kind == UpstreamKind::Generic {
         let reached = upstream::connect(&endpoint, Source::Host, PROBE).await.is_ok();
-        return if reached { Seen::Up } else { Seen::Away };
+        return if reached { up(SETTLED) } else { AWAY };
     }
     let address = match &endpoint {
         Endpoint::Address(address) => *address,
         Endpoint::Name(host, port) => {
             match tokio::net::lookup_host((&**host, *port)).await.ok().and_then(|mut a| a.next()) {
                 Some(address) => address,
-                None => return Seen::Away,
+                None => return AWAY,
             }
         }
     };
     match probe::readiness(address, PROBE).await {
         Readiness::Ready => {}
-        Readiness::NotReady(_) | Readiness::Unreachable(_) => return Seen::Away,
+        Readiness::NotReady(status) if status.is_client_error() => {}
+        Readiness::Silent(_) if asked >= SILENT => return up(UNCLEAR),
+        Readiness::NotReady(_) | Readiness::Silent(_) | Readiness::Unreachable(_) => return AWAY,
     }
     if !endpoint.is_ipv4_loopback() {
         // D1 is never given there.
-        return Seen::Up;
+        return up(SETTLED);
     }
     match probe::probe_no_auth(address, LOOPBACK_SOURCE, PROBE).await {
         NoAuth::AuthOff => {
             if state.now() != Seen::UpWithoutAuth {
                 tracing::error!("{}", crate::serve::no_auth_warning(&name));
             }
-            Seen::UpWithoutAuth
+            Look { seen: Seen::UpWithoutAuth, again: WITHOUT_AUTH }
         }
-        NoAuth::Unreachable(_) => Seen::Away,
-        NoAuth::AuthRequired | NoAuth::Unclear(_) => Seen::Up,
+        NoAuth::AuthRequired | NoAuth::NoGateway(_) => up(SETTLED),
+        NoAuth::Unclear(why) if asked >= UNDECIDED => {
+            tracing::warn!(upstream = %name, why, "cannot tell whether the gateway asks for a credential");
+            up(UNCLEAR)
+        }
+        NoAuth::Unclear(_) | NoAuth::Unreachable(_) => AWAY,
     }
 }

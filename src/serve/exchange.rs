@@ -157,7 +157,7 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
                 if let Some(unsent) = error.take_message() {
                     plan.request = Some(unsent);
                 }
-                if plan.request.is_none() || attempts > 2 || is_garbage(error.error()) {
+                if plan.request.is_none() || attempts > 1 || is_garbage(error.error()) {
                     return Err(refusal_of(error.error()));
                 }
                 core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);

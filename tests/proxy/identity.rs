@@ -16,7 +16,7 @@ async fn a_backend_is_a_local_client_to_the_gateway() {
     let request = gateway.request();
     assert_eq!(request.peer, D1);
     assert_eq!(request.get("host"), Some(gateway.address.to_string().as_str()));
-    assert_eq!(request.names(), ["host", "user-agent", "via"], "nothing that the gateway minds is added");
+    assert_eq!(request.names(), ["host", "user-agent"], "nothing that the gateway minds is added");
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ async fn a_backend_dials_as_a_local_client_and_a_browser_is_attributed() {
     assert_eq!(request.get("host"), Some(gateway.address.to_string().as_str()));
     assert_eq!(
         request.names(),
-        ["connection", "host", "sec-websocket-key", "sec-websocket-version", "upgrade", "via"],
+        ["connection", "host", "sec-websocket-key", "sec-websocket-version", "upgrade"],
         "nothing that the gateway minds"
     );
     client.websocket("chat.test", "/", &[("origin", "https://chat.test")]).await.close().await;
