@@ -3,9 +3,10 @@
 use std::{
     collections::HashMap,
     io,
+    path::PathBuf,
     sync::Arc,
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
@@ -16,7 +17,10 @@ use tokio::{
 use super::{Thread, Turned};
 use crate::{
     config::model::{self, Endpoint, LOOPBACK_SOURCE, UpstreamKind},
-    gateway::probe::{self, NoAuth, Readiness},
+    gateway::{
+        approved::{self, Approved},
+        probe::{self, NoAuth, Readiness},
+    },
     serve::behind::Behind,
     tls,
     upstream::{
@@ -37,9 +41,15 @@ pub(super) enum Command {
 const TURN: Duration = Duration::from_secs(1);
 /// How often certificate files are looked at.
 const CERTS: Duration = Duration::from_secs(5);
+/// Backends may take turns; the disk is not written for each.
+const REMEMBER: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_secs(1);
 
-pub(super) fn spawn(keeper: tls::CertKeeper, store: Arc<tls::CertStore>) -> io::Result<Thread<Command>> {
+pub(super) fn spawn(
+    keeper: tls::CertKeeper,
+    store: Arc<tls::CertStore>,
+    state_dir: PathBuf,
+) -> io::Result<Thread<Command>> {
     let (commands, inbox) = mpsc::unbounded_channel();
     let turned = Arc::new(Turned::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -47,7 +57,7 @@ pub(super) fn spawn(keeper: tls::CertKeeper, store: Arc<tls::CertStore>) -> io::
         let turned = turned.clone();
         move || {
             let _guard = crate::exit::OnPanic::new("control");
-            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, store));
+            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, store, Memory::of(state_dir)));
         }
     })?;
     Ok(Thread { commands, turned, join: Some(join) })
@@ -58,6 +68,7 @@ async fn run(
     turned: Arc<Turned>,
     mut keeper: tls::CertKeeper,
     store: Arc<tls::CertStore>,
+    mut memory: Memory,
 ) {
     let mut turn = tokio::time::interval(TURN);
     let mut look = tokio::time::interval(CERTS);
@@ -65,17 +76,64 @@ async fn run(
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
-                Some(Command::Upstreams(behind)) => watchers.replace(&behind),
+                Some(Command::Upstreams(behind)) => {
+                    watchers.replace(&behind);
+                    memory.gateways = behind;
+                }
                 Some(Command::Certificates(new)) => keeper = *new,
-                Some(Command::Stop) | None => return,
+                Some(Command::Stop) | None => {
+                    memory.keep();
+                    return;
+                }
             },
-            _ = turn.tick() => turned.now(),
+            _ = turn.tick() => {
+                turned.now();
+                memory.turn(Instant::now());
+            }
             _ = look.tick() => {
                 for event in keeper.turn(&store, SystemTime::now()) {
                     event.log();
                 }
             }
         }
+    }
+}
+
+/// Writes down where approved backends come from, when that has changed.
+struct Memory {
+    state_dir: PathBuf,
+    gateways: Vec<Arc<Behind>>,
+    kept: Approved,
+    next: Option<Instant>,
+}
+
+impl Memory {
+    fn of(state_dir: PathBuf) -> Memory {
+        Memory { kept: approved::read(&state_dir), state_dir, gateways: Vec::new(), next: None }
+    }
+
+    fn turn(&mut self, now: Instant) {
+        if self.next.is_none_or(|next| now >= next) && self.keep() {
+            self.next = Some(now + REMEMBER);
+        }
+    }
+
+    /// Whether there was something new.
+    fn keep(&mut self) -> bool {
+        let mut known = self.kept.clone();
+        for Behind { upstream, gateway, .. } in self.gateways.iter().map(Arc::as_ref) {
+            if let Some(client) = gateway.as_ref().and_then(|g| g.last_approved()) {
+                known.insert(upstream.config.endpoint.to_string(), client);
+            }
+        }
+        if known == self.kept {
+            return false;
+        }
+        if let Err(error) = approved::write(&self.state_dir, &known) {
+            tracing::warn!(%error, state_dir = %self.state_dir.display(), "the last approved backend cannot be kept");
+        }
+        self.kept = known;
+        true
     }
 }
 

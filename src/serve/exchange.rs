@@ -204,7 +204,7 @@ fn source_of(identity: Identity) -> Source {
     }
 }
 
-fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
+pub fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut copy = Request::new(RequestBody::Empty);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();

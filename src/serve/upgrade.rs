@@ -1,6 +1,6 @@
 //! From a request for a WebSocket to a tunnel: h1 Upgrade and h2 extended CONNECT (RFC 8441) both become an h1 Upgrade.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::atomic::Ordering};
 
 use base64::Engine;
 use bytes::Bytes;
@@ -41,16 +41,16 @@ pub async fn upgrade(
     hop::ask_websocket(request.headers_mut());
 
     let place = place(plan).await?;
-    let mut connection = exchange::fresh(plan, true).await?;
-    finish.identity(plan.identity());
-    let Some(request) = plan.request.take() else { return Err(Reason::Internal.into()) };
-    let plan = &*plan;
-    let sending = connection.sender.send_request(request);
-    let sent = match plan.policy().response_timeout {
-        Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
-        None => sending.await,
+    let mut response = match ask(plan, finish).await? {
+        Ok(response) => response,
+        // The gateway went away under it: nothing was answered, and a GET may be asked again (RFC 9110 §9.2.2).
+        Err(error) if !error.is_parse() => {
+            core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
+            ask(plan, finish).await?.map_err(|error| exchange::refusal_of(&error))?
+        }
+        Err(error) => return Err(exchange::refusal_of(&error)),
     };
-    let mut response = sent.map_err(|error| exchange::refusal_of(&error))?;
+    let plan = &*plan;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return exchange::receive(response, plan, finish).await;
     }
@@ -100,6 +100,18 @@ pub async fn upgrade(
         client.tunnel_ended();
     });
     Ok(Answer::Whole(answer))
+}
+
+/// Asks once, on a connection of its own. The inner error is that nothing was answered.
+async fn ask(plan: &mut Plan, finish: &mut Finish) -> Result<hyper::Result<Response<Incoming>>, Refusal> {
+    let mut connection = exchange::fresh(plan, true).await?;
+    finish.identity(plan.identity());
+    let Some(request) = &plan.request else { return Err(Reason::Internal.into()) };
+    let sending = connection.sender.send_request(exchange::copy_head(request));
+    Ok(match plan.policy().response_timeout {
+        Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
+        None => sending.await,
+    })
 }
 
 /// Takes the streams out of hyper's hands, with what it had read ahead.

@@ -139,3 +139,25 @@ async fn who_waits_too_long_at_the_door_is_told_so_and_who_goes_away_makes_room(
     assert_eq!(gateway.connection().await.accept_websocket().await.target(), "/next");
     assert_eq!(next.head().await.unwrap().status(), 101);
 }
+
+#[tokio::test]
+async fn the_last_approved_backend_is_still_the_proposed_fence_after_a_restart() {
+    let gateway = origin::by_hand().run().await;
+    let site = proxy().site("chat.test", &gateway);
+    let proxy = site.clone().run().await;
+    proxy.warns_of("clients = [\"BACKEND-ADDRESS/32\"]").await;
+    let mut wire = proxy.client().at("203.0.113.7").h1("chat.test").await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    wire.head().await.unwrap();
+    conn.send(ws::plain(ws::TEXT, CHALLENGE.as_bytes())).await;
+    ws::next(&mut wire).await.unwrap();
+    wire.send(ws::text(CONNECT)).await;
+    conn.next_frame().await;
+    conn.send(ws::plain(ws::TEXT, APPROVED.as_bytes())).await;
+    ws::next(&mut wire).await.unwrap();
+    proxy.warns_of("clients = [\"203.0.113.7/32\"]").await;
+    let again = site.run_in(proxy.stop()).await;
+    again.warns_of("clients = [\"203.0.113.7/32\"]").await;
+}

@@ -86,6 +86,22 @@ async fn the_gateway_may_restart_after_a_reload_too() {
 }
 
 #[tokio::test]
+async fn a_websocket_that_the_restart_met_unanswered_is_asked_for_again() {
+    let place = origin::place();
+    let gateway = origin::by_hand().run_at(&place).await;
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let mut websocket = proxy.client().h1("chat.test").await;
+    websocket.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.request().await;
+    drop(conn);
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    assert_eq!(websocket.head().await.unwrap().status(), 101);
+    assert_eq!(proxy.app().resent(), 1);
+}
+
+#[tokio::test]
 async fn an_upload_is_not_read_while_it_waits_and_arrives_whole() {
     let place = origin::place();
     let proxy = proxy().site("chat.test", &place).run().await;

@@ -319,14 +319,18 @@ async fn the_demand_for_trusted_proxies_becomes_a_page_with_the_command() {
     let page = proxy.client().at("203.0.113.7").get("chat.test", "/", &[BROWSER, "accept: text/html"]).await;
     assert_eq!(page.status, 403);
     assert!(page.get("content-type").unwrap().starts_with("text/html"));
-    assert!(page.text().contains("gateway.trustedProxies"), "{}", page.text());
+    // Nothing but the command, so that it can be copied whole.
+    let command = "<code>openclaw config set gateway.trustedProxies '[&quot;127.0.0.2&quot;]'</code>";
+    assert!(page.text().contains(command), "{}", page.text());
     let json = proxy.client().at("203.0.113.7").get("chat.test", "/", &[BROWSER]).await;
     assert_eq!(json.json()["error"], "proxy_attribution_required");
+    assert_eq!(json.json()["detail"], "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'");
 }
 
 #[tokio::test]
 async fn any_other_403_of_the_gateway_passes_as_it_is() {
-    for body in [r#"{"error":"scope"}"#, "no"] {
+    let scope = r#"{"ok":false,"error":{"type":"forbidden","message":"missing scope: operator.write"}}"#;
+    for body in [scope, "no"] {
         let length = body.len();
         let gateway = origin::answering(format!(
             "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nx-a: 1\r\ncontent-length: {length}\r\n\r\n{body}"

@@ -88,6 +88,22 @@ async fn after_the_drain_time_a_tunnel_gets_1001_and_ends() {
 }
 
 #[tokio::test]
+async fn what_the_end_of_the_drain_cut_is_not_laid_to_the_client() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::get("chat.test", "/events", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.request().await;
+    conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n").await;
+    wire.head().await.unwrap();
+    proxy.drain();
+    proxy.drained().await;
+    let records = proxy.records(1).await;
+    assert_eq!((records[0]["status"].as_u64(), records[0]["refusal"].as_str()), (Some(200), Some("draining")));
+}
+
+#[tokio::test]
 async fn a_tunnel_over_http_2_gets_its_1001_too() {
     let gateway = origin::websocket().run().await;
     let proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
