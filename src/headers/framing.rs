@@ -30,6 +30,8 @@ pub enum FramingError {
     Both,
     #[error("HTTP/2 has no connection-specific fields (RFC 9113 §8.2.2)")]
     ConnectionSpecific,
+    #[error("a field's name is no token, or its value begins or ends with white space (RFC 9113 §8.2.1)")]
+    Field,
 }
 
 impl FramingError {
@@ -49,6 +51,7 @@ impl FramingError {
             FramingError::ContentLength => "content_length",
             FramingError::Both => "content_length_and_transfer_encoding",
             FramingError::ConnectionSpecific => "connection_specific_field",
+            FramingError::Field => "field_malformed",
         }
     }
 }
@@ -105,14 +108,15 @@ pub(super) fn one_length(headers: &mut HeaderMap, repeats: Repeats) -> Result<u6
     Ok(length)
 }
 
-/// 1*DIGIT that fits; `str::parse` would take a sign.
+/// 1*DIGIT that fits; `str::parse` would take a sign. It has to fit a signed number, for that is what many servers
+/// count in: to them anything larger is a negative length (RFC 9110 §8.6).
 fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
     text.iter().try_fold(0u64, |number, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
+        number.checked_mul(10)?.checked_add(digit).filter(|number| *number <= i64::MAX as u64)
     })
 }
 

@@ -253,6 +253,14 @@ pub fn ask_trailers(headers: &mut HeaderMap) {
     headers.insert(TE, HeaderValue::from_static("trailers"));
 }
 
+/// RFC 9113 §8.2.1, as far as h2 leaves it to us: a name is a token of RFC 9110 §5.6.2 (h2 lets the quotation mark
+/// pass, alone of what is none), and a value neither begins nor ends with white space, which HTTP/1.1 could not carry.
+pub fn is_valid_in_h2(name: &HeaderName, value: &HeaderValue) -> bool {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let value = value.as_bytes();
+    !blank(value.first()) && !blank(value.last()) && memchr::memchr(b'"', name.as_str().as_bytes()).is_none()
+}
+
 /// What the fields of the upstream's connection said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseHop {

@@ -28,8 +28,10 @@ pub enum RequestBody {
 pub struct Upload {
     pub bytes: Cell<u64>,
     pub done: Cell<bool>,
-    /// Set when we ended the body: the exchange answers with this.
+    /// Set when we ended the body, or the client broke it: the exchange answers with this.
     pub refused: Cell<Option<Reason>>,
+    /// The client sent trailers.
+    pub trailers: Cell<bool>,
 }
 
 pub struct Streaming {
@@ -81,12 +83,19 @@ impl Body for RequestBody {
                     }
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
-                Err(frame) => Poll::Ready(frame.into_trailers().ok().map(|mut trailers| {
-                    headers::hop::strip_trailers(&mut trailers);
-                    Ok(Frame::trailers(trailers))
-                })),
+                Err(frame) => {
+                    s.upload.trailers.set(true);
+                    Poll::Ready(frame.into_trailers().ok().map(|mut trailers| {
+                        headers::hop::strip_trailers(&mut trailers);
+                        Ok(Frame::trailers(trailers))
+                    }))
+                }
             },
-            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+            Some(Err(error)) => {
+                // The upstream gets half a request and ends it; the fault is the client's all the same.
+                s.upload.refused.set(Some(Reason::BodyInvalid));
+                Poll::Ready(Some(Err(error.into())))
+            }
             None => {
                 s.upload.done.set(true);
                 Poll::Ready(None)

@@ -50,7 +50,7 @@ pub fn serve(
         };
         match result {
             Ok(mut answer) => {
-                if core.stage() != Stage::Serving {
+                if core.stage() != Stage::Serving || finish.upload_had_trailers() {
                     close_after(answer.headers_mut(), client.h2);
                 }
                 Ok(answer.into_response(finish))

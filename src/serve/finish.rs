@@ -120,6 +120,12 @@ impl Finish {
         self.upload.as_ref().is_some_and(|u| !u.done.get())
     }
 
+    /// hyper takes a bare LF for the end of the trailers and skips what stands up to the next CRLF CRLF, the next
+    /// request maybe: whoever sends through us must not wait for its answer.
+    pub fn upload_had_trailers(&self) -> bool {
+        self.upload.as_ref().is_some_and(|u| u.trailers.get())
+    }
+
     /// The connection the answer comes on.
     pub fn lease(&mut self, key: pool::Key, connection: pool::Connection<RequestBody>) {
         self.lease = Some((key, connection));

@@ -27,7 +27,8 @@ use crate::{
     headers::{
         authority, claims,
         client_address::{self, Seen},
-        forwarded, hop,
+        forwarded,
+        hop::{self, FramingError},
         identity::{self, Decision, Facts, Identity, Rule},
         method, policy,
     },
@@ -166,6 +167,10 @@ pub fn judge(
     });
     if fields > limits.header_fields || size > limits.header_block {
         return Err(Reason::HeaderTooLarge.into());
+    }
+    // hyper's HTTP/1.1 parser has trimmed its values and knows what a token is; h2 checks only that no line can break.
+    if client.h2 && head.headers.iter().any(|(name, value)| !hop::is_valid_in_h2(name, value)) {
+        return Err(FramingError::Field.into());
     }
     let protocol = head.extensions.remove::<hyper::ext::Protocol>();
     let named = authority::authority(&authority::Head {

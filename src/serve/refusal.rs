@@ -27,6 +27,7 @@ pub enum Reason {
     HeaderTooLarge,
     BodyTooLarge,
     BodyTooSlow,
+    BodyInvalid,
     ForeignOrigin,
     ChallengeUnknown,
     UpgradeInvalid,
@@ -84,6 +85,13 @@ impl Reason {
                 "The request body is larger than this place accepts.",
             ),
             BodyTooSlow => (408, Client, "body_too_slow", "http_request_error", "The request body came too slowly."),
+            BodyInvalid => (
+                400,
+                Client,
+                "body_invalid",
+                "http_request_error",
+                "The request body ended early, or its chunks are malformed.",
+            ),
             ForeignOrigin => {
                 (403, Client, "foreign_origin", "http_request_denied", "Only pages of this server itself may ask here.")
             }
@@ -205,7 +213,9 @@ impl From<Reason> for Refusal {
             Reason::Overloaded | Reason::Exhausted | Reason::Draining => Some(Duration::from_secs(10)),
             _ => None,
         };
-        Refusal { row: reason.row(), detail: None, retry_after, ends_connection: false }
+        // RFC 9112 §6.3: what delimits the body is in doubt, and so is where the next request begins.
+        let ends_connection = matches!(reason, Reason::BodyInvalid | Reason::HostInvalid);
+        Refusal { row: reason.row(), detail: None, retry_after, ends_connection }
     }
 }
 
@@ -294,10 +304,13 @@ impl Refusal {
 
 impl Refusal {
     /// The request itself is at fault; the room that found out knows status and name.
+    ///
+    /// A malformed one ends the connection: whoever passed it on to us may read on differently (RFC 9112 §11.2).
     fn malformed(status: StatusCode, name: &'static str, detail: String) -> Refusal {
         let text = "The request is not acceptable.";
         let row = Row { status, side: Side::Client, name, error: "http_request_error", text };
-        Refusal { row, detail: Some(detail.into()), retry_after: None, ends_connection: false }
+        let ends_connection = status == StatusCode::BAD_REQUEST;
+        Refusal { row, detail: Some(detail.into()), retry_after: None, ends_connection }
     }
 }
 

@@ -41,28 +41,14 @@ pub async fn upgrade(
     hop::ask_websocket(request.headers_mut());
 
     let place = place(plan).await?;
-    let mut may_repeat = true;
-    let mut response = loop {
-        let mut connection = exchange::fresh(plan, true).await?;
-        finish.identity(plan.identity());
-        let Some(request) = plan.request.take() else { return Err(Reason::Internal.into()) };
-        if may_repeat {
-            plan.request = Some(exchange::copy_head(&request));
+    let mut response = match ask(plan, finish).await? {
+        Ok(response) => response,
+        // The gateway went away under it: nothing was answered, and a GET may be asked again (RFC 9110 §9.2.2).
+        Err(error) if !error.is_parse() => {
+            core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
+            ask(plan, finish).await?.map_err(|error| exchange::refusal_of(&error))?
         }
-        let sending = connection.sender.send_request(request);
-        let sent = match plan.policy().response_timeout {
-            Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
-            None => sending.await,
-        };
-        match sent {
-            Ok(response) => break response,
-            // The gateway went away under it: nothing was answered, and a GET may be asked again (RFC 9110 §9.2.2).
-            Err(error) if may_repeat && !error.is_parse() => {
-                may_repeat = false;
-                core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(error) => return Err(exchange::refusal_of(&error)),
-        }
+        Err(error) => return Err(exchange::refusal_of(&error)),
     };
     let plan = &*plan;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -114,6 +100,18 @@ pub async fn upgrade(
         client.tunnel_ended();
     });
     Ok(Answer::Whole(answer))
+}
+
+/// Asks once, on a connection of its own. The inner error is that nothing was answered.
+async fn ask(plan: &mut Plan, finish: &mut Finish) -> Result<hyper::Result<Response<Incoming>>, Refusal> {
+    let mut connection = exchange::fresh(plan, true).await?;
+    finish.identity(plan.identity());
+    let Some(request) = &plan.request else { return Err(Reason::Internal.into()) };
+    let sending = connection.sender.send_request(exchange::copy_head(request));
+    Ok(match plan.policy().response_timeout {
+        Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
+        None => sending.await,
+    })
 }
 
 /// Takes the streams out of hyper's hands, with what it had read ahead.

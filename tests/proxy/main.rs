@@ -10,6 +10,7 @@ mod framing;
 mod headers;
 mod hold;
 mod hosts;
+mod hostile;
 mod identity;
 mod lifecycle;
 mod limits;
