@@ -96,7 +96,8 @@ fn certificate_files_are_checked_with_their_place_and_nothing_is_made() {
     ));
     let missing = home.run(&["--check"]);
     assert_eq!(missing.code, Some(78), "{}", missing.stdout);
-    let expected = format!("error[tls/certificate-unusable]: cannot read {}: No such file", chain.display());
+    let expected =
+        format!("error[tls/certificate-unusable]: cannot read {}: No such file or directory\n", chain.display());
     assert!(missing.stderr.contains(&expected), "{}", missing.stderr);
     assert!(missing.stderr.contains("config.toml:10:15\n"), "{}", missing.stderr);
     // The start and a reload say the same.

@@ -100,12 +100,13 @@ fn examine(loaded: &Loaded, looking: Certificates, now: SystemTime) -> Vec<Findi
                 if looking == Certificates::OfCommand
                     && (guessed || source.kind() == io::ErrorKind::PermissionDenied) =>
             {
-                let message = format!("{} cannot be read here: {}", path.display(), reason(&source));
+                let message =
+                    format!("{} cannot be read here: {}", path.display(), without_number(&source.to_string()));
                 findings.push(finding(Code::CertificateUnknownHere, message, "run the check as root"));
             }
             // Two sites may share a file, and one word about it is enough.
             Err(error) if seen.insert((chain, key)) => {
-                let message = super::chain(&error);
+                let message = without_number(&super::chain(&error)).to_owned();
                 let way_out = "the chain and its key, in PEM files that the service's user may read";
                 findings.push(finding(Code::CertificateUnusable, message, way_out));
             }
@@ -147,8 +148,8 @@ fn unfenced(loaded: &Loaded) -> Vec<Finding> {
 }
 
 /// The operating system's number behind its words says nothing to a reader.
-fn reason(error: &io::Error) -> String {
-    error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
+fn without_number(text: &str) -> &str {
+    text.split(" (os error").next().unwrap_or_default()
 }
 
 /// Where the process that serves `path` listens for admin calls, as well as can be known: a file that is wrong now was
