@@ -8,7 +8,8 @@ mod core;
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -25,6 +26,7 @@ use crate::{
         Config,
         model::{ATTRIBUTED_SOURCE, ListenerKind},
     },
+    gateway::approved,
     listen::{self, Admission, BindError, Bound},
     serve::{
         access,
@@ -119,6 +121,7 @@ impl App {
         let tls = Arc::new(tls::Terminator::try_new(store.clone(), challenges.clone())?);
         let bound = listen::bind(&config.listeners, workers, listen::bind::inherited()?)?;
         let behind: Vec<_> = config.upstreams.iter().map(|u| Arc::new(Behind::new(u.clone(), None))).collect();
+        recall(&config.state_dir, &behind);
         let attributed_source = TcpListener::bind((ATTRIBUTED_SOURCE, 0)).is_ok();
         let shared = Arc::new(Shared {
             counts: Counts::default(),
@@ -130,9 +133,10 @@ impl App {
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
         let admission = Admission::new(limit, config.limits.connections_per_client);
         access.set_enabled(config.log.access);
+        let state_dir = config.state_dir.clone();
         let snapshot = Arc::new(Snapshot::new(with_ports(config, &bound), behind));
 
-        let control = control::spawn(prepared.keeper, store.clone()).map_err(StartError::Thread)?;
+        let control = control::spawn(prepared.keeper, store.clone(), state_dir).map_err(StartError::Thread)?;
         let mut cores = Vec::with_capacity(workers);
         for index in 0..workers {
             let spawned = core::spawn(index, shared.clone(), snapshot.clone(), admission.clone(), &access);
@@ -141,7 +145,7 @@ impl App {
         let state = Mutex::new(State { snapshot, bound, draining: false });
         let app = App { shared, admission, store, access, state, cores, control };
         let state = app.state();
-        app.watch(&state.snapshot, None);
+        app.watch(&state.snapshot);
         app.listen(&state.bound).map_err(StartError::Thread)?;
         drop(state);
         Ok(app)
@@ -163,7 +167,8 @@ impl App {
             let same = |b: &&Arc<Behind>| b.upstream.config.endpoint == u.endpoint && b.upstream.config.kind == u.kind;
             Arc::new(Behind::new(u.clone(), old.behind.iter().find(same).map(Arc::as_ref)))
         });
-        let behind = behind.collect();
+        let behind: Vec<_> = behind.collect();
+        recall(&config.state_dir, &behind);
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
         self.admission.set_limits(limit, config.limits.connections_per_client);
         self.access.set_enabled(config.log.access);
@@ -171,7 +176,7 @@ impl App {
         self.store.replace(prepared.names);
         let _ = self.control.commands.send(control::Command::Certificates(Box::new(prepared.keeper)));
         state.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind));
-        self.watch(&state.snapshot, Some(&old));
+        self.watch(&state.snapshot);
         for core in &self.cores {
             // A core that is gone has panicked; the process is on its way out.
             let _ = core.commands.send(core::Command::Snapshot(state.snapshot.clone()));
@@ -228,18 +233,14 @@ impl App {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let snapshot = self.state().snapshot.clone();
-        for site in snapshot.unfenced() {
-            let gateways = snapshot.behind.iter().filter_map(|b| b.gateway.as_ref());
-            let approved = gateways.filter_map(|g| g.last_approved()).next();
-            let line = match approved {
-                Some(IpAddr::V4(a)) => format!("clients = [\"{a}/32\"]"),
-                Some(IpAddr::V6(a)) => format!("clients = [\"{a}/128\"]"),
-                None => "clients = [\"BACKEND-ADDRESS/32\"]".to_string(),
-            };
+        for index in snapshot.config.unfenced() {
+            let site = &snapshot.config.sites[index];
+            let gateway = snapshot.behind[site.upstream.0].gateway.as_ref();
             warnings.push(format!(
                 "identity/unfenced: whoever holds the gateway token becomes a paired operator through {}; name your \
-                 backend in its [[site]]: {line}",
-                site.hosts[0]
+                 backend in its [[site]]: {}",
+                site.hosts[0],
+                approved::fence(gateway.and_then(|g| g.last_approved()))
             ));
         }
         if !self.shared.attributed_source {
@@ -303,14 +304,9 @@ impl App {
         Ok(())
     }
 
-    /// Has the control thread look after upstreams that `old` did not have.
-    fn watch(&self, snapshot: &Snapshot, old: Option<&Snapshot>) {
-        for behind in &snapshot.behind {
-            let known = old.is_some_and(|o| o.behind.iter().any(|b| b.upstream.id == behind.upstream.id));
-            if !known {
-                let _ = self.control.commands.send(control::Command::Watch(behind.clone()));
-            }
-        }
+    /// Has the control thread look after these upstreams, and no others.
+    fn watch(&self, snapshot: &Snapshot) {
+        let _ = self.control.commands.send(control::Command::Upstreams(snapshot.behind.clone()));
     }
 }
 
@@ -320,9 +316,20 @@ impl Drop for App {
     }
 }
 
+/// Tells gateways whose backend is not known yet where the last one came from.
+fn recall(state_dir: &Path, behind: &[Arc<Behind>]) {
+    let kept = approved::read(state_dir);
+    for behind in behind {
+        let Some(gateway) = behind.gateway.as_ref().filter(|g| g.last_approved().is_none()) else { continue };
+        if let Some(client) = kept.get(&behind.upstream.config.endpoint.to_string()) {
+            gateway.approved(*client);
+        }
+    }
+}
+
 fn log_all(warnings: &[tls::certs::CertWarning]) {
     for warning in warnings {
-        tracing::warn!(code = warning.code(), "{warning}");
+        tracing::warn!(code = %warning.code(), "{warning}");
     }
 }
 

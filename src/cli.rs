@@ -105,7 +105,7 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
 }
 
 fn check(path: &Path) -> anyhow::Result<u8> {
-    let loaded = load::load_as_service(path)?;
+    let loaded = load::check(path)?;
     for warning in &loaded.warnings {
         eprintln!("{warning}\n");
     }

@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::UnixListener,
+    os::unix::{fs::OpenOptionsExt as _, net::UnixListener},
     path::{Path, PathBuf},
     process::{Command, Output},
     thread,
@@ -58,7 +58,7 @@ impl Home {
     }
 }
 
-const GOOD: &str = "[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\n";
+const GOOD: &str = "[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\nclients = [\"198.51.100.0/24\"]\n";
 
 #[test]
 fn a_good_config_is_checked_with_0_in_every_spelling() {
@@ -69,6 +69,50 @@ fn a_good_config_is_checked_with_0_in_every_spelling() {
         assert_eq!(ran.stdout, "config ok: chat.test -> 127.0.0.1:18789\n", "{spelling}");
         assert_eq!(ran.stderr, "", "{spelling}");
     }
+}
+
+#[test]
+fn a_check_warns_of_an_unfenced_d1_and_fills_in_the_last_approved_backend() {
+    let home = Home::with("[[site]]\nhost = \"chat.test\"\n");
+    let fenced_by = |ran: &Ran| {
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.stdout.ends_with("; 1 warning\n"), "{}", ran.stdout);
+        let (_, finding) = ran.stderr.split_once("warning[identity/unfenced]: ").unwrap();
+        assert!(finding.contains("config.toml:4:8\n"), "{finding}");
+        finding.split_once("clients = ").unwrap().1.trim().to_owned()
+    };
+    assert_eq!(fenced_by(&home.run(&["--check"])), "[\"BACKEND-ADDRESS/32\"]");
+    fs::create_dir(home.path("state")).unwrap();
+    fs::write(home.path("state/approved.json"), "{\"127.0.0.1:18789\":\"198.51.100.7\"}").unwrap();
+    assert_eq!(fenced_by(&home.run(&["--check"])), "[\"198.51.100.7/32\"]");
+}
+
+#[test]
+fn certificate_files_are_checked_with_their_place_and_nothing_is_made() {
+    let home = Home::with("");
+    let (chain, key) = (home.path("chain.pem"), home.path("key.pem"));
+    home.write(&format!(
+        "{GOOD}[[site]]\nhost = \"files.test\"\nclients = [\"198.51.100.0/24\"]\ncertificate = {chain:?}\nkey = {key:?}\n"
+    ));
+    let missing = home.run(&["--check"]);
+    assert_eq!(missing.code, Some(78), "{}", missing.stdout);
+    let expected = format!("error[tls/certificate-unusable]: cannot read {}: No such file", chain.display());
+    assert!(missing.stderr.contains(&expected), "{}", missing.stderr);
+    assert!(missing.stderr.contains("config.toml:10:15\n"), "{}", missing.stderr);
+    // The start and a reload say the same.
+    let started = home.run(&["run"]);
+    assert_eq!((started.code, started.stderr.trim()), (Some(78), missing.stderr.trim()));
+
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["other.test".to_owned()]).unwrap();
+    fs::write(&chain, cert.pem()).unwrap();
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).mode(0o600).open(&key).unwrap();
+    file.write_all(signing_key.serialize_pem().as_bytes()).unwrap();
+    let other = home.run(&["--check"]);
+    assert_eq!(other.code, Some(0), "{}", other.stderr);
+    assert!(other.stderr.contains("warning[tls/certificate-other-names]: "), "{}", other.stderr);
+    assert!(!home.path("state").exists());
 }
 
 #[test]

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 
 use clawgate::{
+    config,
+    gateway::observe::Observer,
     headers::{
         authority::{Head, authority},
         claims, client_address as address, forwarded, hop,
         identity::{self, Identity},
     },
+    listen::proxy_protocol,
     route::{Rewrite, normalise},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
@@ -31,6 +34,40 @@ pub fn path(data: &[u8]) {
     }
     let rewritten = Rewrite::new(text).apply(&Uri::from_static("/x?q=1"));
     assert!(rewritten.is_ok_and(|path| path.query() == Some("q=1")) || text.len() > 10_000);
+}
+
+/// A PROXY protocol header as any peer on a listed network could send it.
+pub fn proxy_protocol(data: &[u8]) {
+    use proxy_protocol::{Header, parse};
+    if let Header::Done { consumed, .. } = parse(data) {
+        assert!(consumed <= data.len());
+        // What follows a header does not change it, and no part of it is one.
+        assert_eq!(parse(&data[..consumed]), parse(data));
+        assert_eq!(parse(&data[..consumed - 1]), Header::Incomplete);
+    }
+}
+
+/// What a gateway may send on a tunnel: in one piece or byte by byte, the observer sees the same.
+pub fn observer(data: &[u8]) {
+    let mut whole = Vec::new();
+    let mut observer = Observer::new();
+    observer.gateway_sent(data, |event| whole.push(event));
+    observer.client_sent(data, |event| whole.push(event));
+    let mut pieces = Vec::new();
+    let mut stepwise = Observer::new();
+    data.chunks(1).for_each(|byte| stepwise.gateway_sent(byte, |event| pieces.push(event)));
+    data.chunks(3).for_each(|bytes| stepwise.client_sent(bytes, |event| pieces.push(event)));
+    assert_eq!(whole, pieces);
+}
+
+/// Any text as a configuration: findings, never a panic, and none that prints raw control characters.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let source = config::Source { name: "config.toml".into(), text: text.into() };
+    if let Err(findings) = config::parse(&[source], &config::NoSecrets) {
+        let printed = findings.to_string();
+        assert!(!printed.is_empty() && !printed.chars().any(|c| c.is_control() && c != '\n'));
+    }
 }
 
 /// Each line of the input is a `Connection` line of a request that has one of everything.

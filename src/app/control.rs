@@ -1,25 +1,38 @@
 //! The control thread: what is slow, rare, or must not depend on traffic.
 
 use std::{
+    collections::HashMap,
     io,
-    sync::{Arc, Weak},
+    path::PathBuf,
+    sync::Arc,
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{sync::mpsc, task::LocalSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, LocalSet},
+};
 
 use super::{Thread, Turned};
 use crate::{
-    config::model::{Endpoint, LOOPBACK_SOURCE, UpstreamKind},
-    gateway::probe::{self, NoAuth, Readiness},
+    config::model::{self, Endpoint, LOOPBACK_SOURCE, UpstreamKind},
+    gateway::{
+        approved::{self, Approved},
+        probe::{self, NoAuth, Readiness},
+    },
     serve::behind::Behind,
     tls,
-    upstream::{self, Source, hold::Seen, watch},
+    upstream::{
+        self, Source,
+        hold::{self, Seen},
+        watch::{self, Look},
+    },
 };
 
 pub(super) enum Command {
-    Watch(Arc<Behind>),
+    /// The upstreams of the configuration: all of them, at the start and after every reload.
+    Upstreams(Vec<Arc<Behind>>),
     /// The certificate sources of a new configuration.
     Certificates(Box<tls::CertKeeper>),
     Stop,
@@ -28,9 +41,15 @@ pub(super) enum Command {
 const TURN: Duration = Duration::from_secs(1);
 /// How often certificate files are looked at.
 const CERTS: Duration = Duration::from_secs(5);
-const PROBE: Duration = Duration::from_secs(2);
+/// Backends may take turns; the disk is not written for each.
+const REMEMBER: Duration = Duration::from_secs(60);
+const PROBE: Duration = Duration::from_secs(1);
 
-pub(super) fn spawn(keeper: tls::CertKeeper, store: Arc<tls::CertStore>) -> io::Result<Thread<Command>> {
+pub(super) fn spawn(
+    keeper: tls::CertKeeper,
+    store: Arc<tls::CertStore>,
+    state_dir: PathBuf,
+) -> io::Result<Thread<Command>> {
     let (commands, inbox) = mpsc::unbounded_channel();
     let turned = Arc::new(Turned::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -38,7 +57,7 @@ pub(super) fn spawn(keeper: tls::CertKeeper, store: Arc<tls::CertStore>) -> io::
         let turned = turned.clone();
         move || {
             let _guard = crate::exit::OnPanic::new("control");
-            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, store));
+            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, store, Memory::of(state_dir)));
         }
     })?;
     Ok(Thread { commands, turned, join: Some(join) })
@@ -49,21 +68,28 @@ async fn run(
     turned: Arc<Turned>,
     mut keeper: tls::CertKeeper,
     store: Arc<tls::CertStore>,
+    mut memory: Memory,
 ) {
     let mut turn = tokio::time::interval(TURN);
     let mut look = tokio::time::interval(CERTS);
+    let mut watchers = Watchers::default();
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
-                Some(Command::Watch(behind)) => {
-                    let state = behind.upstream.state.clone();
-                    let behind = Arc::downgrade(&behind);
-                    tokio::task::spawn_local(watch::run(state, move || look_at(behind.clone())));
+                Some(Command::Upstreams(behind)) => {
+                    watchers.replace(&behind);
+                    memory.gateways = behind;
                 }
                 Some(Command::Certificates(new)) => keeper = *new,
-                Some(Command::Stop) | None => return,
+                Some(Command::Stop) | None => {
+                    memory.keep();
+                    return;
+                }
             },
-            _ = turn.tick() => turned.now(),
+            _ = turn.tick() => {
+                turned.now();
+                memory.turn(Instant::now());
+            }
             _ = look.tick() => {
                 for event in keeper.turn(&store, SystemTime::now()) {
                     event.log();
@@ -73,40 +99,122 @@ async fn run(
     }
 }
 
-/// What the upstream is right now; `None` once no configuration names it any more.
-async fn look_at(behind: Weak<Behind>) -> Option<Seen> {
-    let (endpoint, kind, name) = {
-        let behind = behind.upgrade()?;
-        let config = &behind.upstream.config;
-        (config.endpoint.clone(), config.kind, config.name.clone())
-    };
+/// Writes down where approved backends come from, when that has changed.
+struct Memory {
+    state_dir: PathBuf,
+    gateways: Vec<Arc<Behind>>,
+    kept: Approved,
+    next: Option<Instant>,
+}
+
+impl Memory {
+    fn of(state_dir: PathBuf) -> Memory {
+        Memory { kept: approved::read(&state_dir), state_dir, gateways: Vec::new(), next: None }
+    }
+
+    fn turn(&mut self, now: Instant) {
+        if self.next.is_none_or(|next| now >= next) && self.keep() {
+            self.next = Some(now + REMEMBER);
+        }
+    }
+
+    /// Whether there was something new.
+    fn keep(&mut self) -> bool {
+        let mut known = self.kept.clone();
+        for Behind { upstream, gateway, .. } in self.gateways.iter().map(Arc::as_ref) {
+            if let Some(client) = gateway.as_ref().and_then(|g| g.last_approved()) {
+                known.insert(upstream.config.endpoint.to_string(), client);
+            }
+        }
+        if known == self.kept {
+            return false;
+        }
+        if let Err(error) = approved::write(&self.state_dir, &known) {
+            tracing::warn!(%error, state_dir = %self.state_dir.display(), "the last approved backend cannot be kept");
+        }
+        self.kept = known;
+        true
+    }
+}
+
+/// One watcher for each upstream, by [`upstream::Upstream::id`]. An upstream keeps its watcher over reloads, as it keeps
+/// its state.
+#[derive(Default)]
+struct Watchers(HashMap<u64, Watcher>);
+
+struct Watcher(JoinHandle<()>);
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Watchers {
+    fn replace(&mut self, upstreams: &[Arc<Behind>]) {
+        self.0.retain(|id, _| upstreams.iter().any(|b| b.upstream.id == *id));
+        for Behind { upstream, .. } in upstreams.iter().map(Arc::as_ref) {
+            self.0.entry(upstream.id).or_insert_with(|| {
+                // Of its configuration only what makes it this upstream, so that a reload does not touch the watcher.
+                let model::Upstream { endpoint, kind, name, .. } = upstream.config.clone();
+                let state = upstream.state.clone();
+                let look = move |asked| look_at(endpoint.clone(), kind, name.clone(), state.clone(), asked);
+                Watcher(tokio::task::spawn_local(watch::run(upstream.state.clone(), look)))
+            });
+        }
+    }
+}
+
+/// A gateway that lets anyone in is looked at often, so that it gets D1 back soon after it was mended; one that does not
+/// at times, because it writes a line to its log for each probe.
+const WITHOUT_AUTH: Duration = Duration::from_secs(5);
+const UNCLEAR: Duration = Duration::from_secs(30);
+const SETTLED: Duration = Duration::from_secs(300);
+
+/// How often in a row an upstream may keep silent, or answer nothing that decides, before requests go to it all the
+/// same: it may be anything but a gateway, and they will find out.
+const SILENT: u32 = 1;
+const UNDECIDED: u32 = 8;
+
+/// What the upstream is right now.
+async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: Arc<hold::State>, asked: u32) -> Look {
+    const AWAY: Look = Look { seen: Seen::Away, again: SETTLED };
+    let up = |again| Look { seen: Seen::Up, again };
     if kind == UpstreamKind::Generic {
         let reached = upstream::connect(&endpoint, Source::Host, PROBE).await.is_ok();
-        return Some(if reached { Seen::Up } else { Seen::Away });
+        return if reached { up(SETTLED) } else { AWAY };
     }
     let address = match &endpoint {
         Endpoint::Address(address) => *address,
         Endpoint::Name(host, port) => {
             match tokio::net::lookup_host((&**host, *port)).await.ok().and_then(|mut a| a.next()) {
                 Some(address) => address,
-                None => return Some(Seen::Away),
+                None => return AWAY,
             }
         }
     };
     match probe::readiness(address, PROBE).await {
         Readiness::Ready => {}
-        Readiness::NotReady(_) | Readiness::Unreachable(_) => return Some(Seen::Away),
+        Readiness::NotReady(status) if status.is_client_error() => {}
+        Readiness::Silent(_) if asked >= SILENT => return up(UNCLEAR),
+        Readiness::NotReady(_) | Readiness::Silent(_) | Readiness::Unreachable(_) => return AWAY,
     }
     if !endpoint.is_ipv4_loopback() {
         // D1 is never given there.
-        return Some(Seen::Up);
+        return up(SETTLED);
     }
     match probe::probe_no_auth(address, LOOPBACK_SOURCE, PROBE).await {
         NoAuth::AuthOff => {
-            tracing::error!("{}", crate::serve::no_auth_warning(&name));
-            Some(Seen::UpWithoutAuth)
+            if state.now() != Seen::UpWithoutAuth {
+                tracing::error!("{}", crate::serve::no_auth_warning(&name));
+            }
+            Look { seen: Seen::UpWithoutAuth, again: WITHOUT_AUTH }
         }
-        NoAuth::Unreachable(_) => Some(Seen::Away),
-        NoAuth::AuthRequired | NoAuth::Unclear(_) => Some(Seen::Up),
+        NoAuth::AuthRequired | NoAuth::NoGateway(_) => up(SETTLED),
+        NoAuth::Unclear(why) if asked >= UNDECIDED => {
+            tracing::warn!(upstream = %name, why, "cannot tell whether the gateway asks for a credential");
+            up(UNCLEAR)
+        }
+        NoAuth::Unclear(_) | NoAuth::Unreachable(_) => AWAY,
     }
 }

@@ -192,7 +192,7 @@ impl<'s> Report<'s> {
         self.findings.into_iter().map(|(_, finding)| finding).collect()
     }
 
-    fn locate(&self, place: Place) -> Location {
+    pub fn locate(&self, place: Place) -> Location {
         let source = &self.sources[place.source];
         let line = self.line(place);
         let begin = self.lines[place.source][line - 1];

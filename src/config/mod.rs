@@ -23,7 +23,7 @@ mod tree;
 mod unit;
 mod value;
 
-pub use finding::{Code, Finding, Findings, Severity, Source};
+pub use finding::{Code, Finding, Findings, Location, Severity, Source};
 pub use interpolate::{Lookup, NoSecrets, Secrets};
 pub use load::load;
 pub use model::Config;
@@ -33,6 +33,17 @@ pub use model::Config;
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Finding>,
+    /// Of each site, in the order of `config.sites`: for findings that need more than the text, such as a certificate
+    /// file that cannot be read.
+    pub places: Vec<SitePlaces>,
+}
+
+/// Where parts of a site were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SitePlaces {
+    pub host: Location,
+    /// `None` where the default stands.
+    pub certificate: Option<Location>,
 }
 
 /// Parses the sources: the main file first, then those of `conf.d` in name order.
@@ -50,10 +61,10 @@ pub fn parse(sources: &[Source], secrets: &dyn Secrets) -> Result<Loaded, Findin
         // Rules over what the parser could only guess would send the operator looking in the wrong place.
         return Err(Findings(report.finish()));
     }
-    let config = resolve::resolve(file, &mut report);
+    let (config, places) = resolve::resolve(file, &mut report);
     match report.has_errors() {
         true => Err(Findings(report.finish())),
-        false => Ok(Loaded { config, warnings: report.finish() }),
+        false => Ok(Loaded { config, warnings: report.finish(), places }),
     }
 }
 

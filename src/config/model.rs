@@ -34,6 +34,21 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
 }
 
+impl Config {
+    /// The sites, by index, that give D1 to anyone who is no browser: worth a warning at every start.
+    pub fn unfenced(&self) -> impl Iterator<Item = usize> {
+        let is_open = |policy: &Policy, to: UpstreamId| {
+            policy.identity != IdentityRule::Attributed
+                && policy.clients.is_empty()
+                && self.upstreams[to.0].kind == UpstreamKind::Openclaw
+        };
+        let is_unfenced = move |site: &Site| {
+            is_open(&site.policy, site.upstream) || site.routes.iter().any(|r| is_open(&r.policy, r.upstream))
+        };
+        self.sites.iter().enumerate().filter(move |(_, site)| is_unfenced(site)).map(|(index, _)| index)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Listener {
     pub address: SocketAddr,

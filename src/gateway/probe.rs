@@ -34,7 +34,9 @@ pub enum NoAuth {
     AuthOff,
     /// Nobody answered there.
     Unreachable(String),
-    /// Somebody answered, and it decides nothing: the gateway is starting, or this is none.
+    /// What answered is no gateway: it has no WebSocket, or one that begins otherwise.
+    NoGateway(String),
+    /// It answered, and that decides nothing: the gateway is starting, or full.
     Unclear(String),
 }
 
@@ -67,6 +69,7 @@ pub async fn probe_no_auth(endpoint: SocketAddr, source: Ipv4Addr, deadline: Dur
     match timeout(deadline, both).await {
         Ok(Ok(answer)) => judge(&answer),
         Ok(Err(ProbeError::Dial(error))) => NoAuth::Unreachable(error.to_string()),
+        Ok(Err(error)) if error.is_no_gateway() => NoAuth::NoGateway(error.to_string()),
         Ok(Err(error)) => NoAuth::Unclear(error.to_string()),
         Err(_) => NoAuth::Unclear(format!("no answer to connect within {deadline:?}")),
     }
@@ -101,6 +104,21 @@ enum ProbeError {
     Ended,
     #[error("the first message is no connect.challenge")]
     NoGateway,
+}
+
+impl ProbeError {
+    /// Whether no gateway answers like this, not even one that starts or is full (it says 503).
+    fn is_no_gateway(&self) -> bool {
+        match self {
+            ProbeError::NoGateway => true,
+            ProbeError::WebSocket(error) => match &**error {
+                tungstenite::Error::Http(answer) => !answer.status().is_server_error(),
+                tungstenite::Error::Protocol(_) | tungstenite::Error::HttpFormat(_) => true,
+                _ => false,
+            },
+            ProbeError::Dial(_) | ProbeError::Ended => false,
+        }
+    }
 }
 
 impl From<tungstenite::Error> for ProbeError {
@@ -169,7 +187,9 @@ pub enum Readiness {
     Ready,
     /// It answered, and not 2xx.
     NotReady(StatusCode),
-    /// No connection, or no HTTP on it, within the deadline.
+    /// A connection, and no HTTP on it within the deadline.
+    Silent(String),
+    /// No connection.
     Unreachable(String),
 }
 
@@ -178,8 +198,9 @@ pub async fn readiness(endpoint: SocketAddr, deadline: Duration) -> Readiness {
     match timeout(deadline, get_readyz(endpoint)).await {
         Ok(Ok(status)) if status.is_success() => Readiness::Ready,
         Ok(Ok(status)) => Readiness::NotReady(status),
-        Ok(Err(error)) => Readiness::Unreachable(error.to_string()),
-        Err(_) => Readiness::Unreachable(format!("no answer within {deadline:?}")),
+        Ok(Err(error @ ReadinessError::Dial(_))) => Readiness::Unreachable(error.to_string()),
+        Ok(Err(error @ ReadinessError::Http(_))) => Readiness::Silent(error.to_string()),
+        Err(_) => Readiness::Silent(format!("no answer within {deadline:?}")),
     }
 }
 

@@ -50,6 +50,11 @@ pub fn translate(seen: Seen<'_>, at: &Situation<'_>) -> Option<Cause> {
     Some(Cause { code: trouble.code(), what: trouble.what(), cure: trouble.cure(at, request_id) })
 }
 
+/// What makes the gateway believe who attributed requests are from; to be copied as it is.
+pub fn attribution_command() -> String {
+    format!("openclaw config set gateway.trustedProxies '[\"{ATTRIBUTED_SOURCE}\"]'")
+}
+
 /// The troubles we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Trouble {
@@ -224,10 +229,9 @@ impl Trouble {
 
     fn cure(self, at: &Situation<'_>, request_id: Option<&str>) -> String {
         match self {
-            Trouble::ProxyAttributionRequired => format!(
-                "tell the gateway which address clients come from: \
-                 openclaw config set gateway.trustedProxies '[\"{ATTRIBUTED_SOURCE}\"]'"
-            ),
+            Trouble::ProxyAttributionRequired => {
+                format!("tell the gateway which address clients come from: {}", attribution_command())
+            }
             Trouble::PairingRequired => {
                 let id = request_id.filter(|id| is_plain(id)).unwrap_or("<requestId>");
                 let approve = format!("openclaw devices list, then openclaw devices approve {id}");

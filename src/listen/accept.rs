@@ -58,7 +58,7 @@ pub async fn accept_loop(
     stop: impl Future<Output = ()>,
     mut on: impl FnMut(Accepted),
 ) {
-    let address = socket.local_addr().ok();
+    let address = socket.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
     let mut shortage = Trouble::default();
     let mut refused = Trouble::default();
     let mut taken = 0;
@@ -74,13 +74,13 @@ pub async fn accept_loop(
                 if let Err(over) = admit(stream, peer, when_full, &admission, &unlimited, &mut on)
                     && let Some(times) = refused.again()
                 {
-                    warn!(?address, %peer, reason = over.name(), times, "connection refused");
+                    warn!(address, %peer, reason = over.name(), times, "connection refused");
                 }
             }
             Err(error) if is_the_connections(&error) => {}
             Err(error) => {
                 if let Some(times) = shortage.again() {
-                    warn!(?address, %error, times, "cannot accept connections, trying again until it works");
+                    warn!(address, %error, times, "cannot accept connections, trying again until it works");
                 }
                 tokio::select! {
                     biased;

@@ -1,13 +1,20 @@
 //! The one place where the process and its commands read the configuration.
 
 use std::{
-    fs,
+    collections::BTreeSet,
+    fs, io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
-use crate::config::{
-    self, Config, Finding, Findings, Secrets, defaults, diff,
-    secrets::{ServiceSecrets, UnitSecrets, is_inside_the_unit},
+use crate::{
+    config::{
+        self, Code, Config, Finding, Findings, Secrets, Severity, SitePlaces, defaults, diff,
+        model::Certificate,
+        secrets::{ServiceSecrets, UnitSecrets, is_inside_the_unit},
+    },
+    gateway::approved,
+    tls::certs::{self, CertWarning, LoadCertError},
 };
 
 /// The unit whose environment and credentials a check looks at.
@@ -18,6 +25,7 @@ const UNIT: &str = "clawgate.service";
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Finding>,
+    places: Vec<SitePlaces>,
 }
 
 /// All findings, with the warnings between them.
@@ -27,12 +35,19 @@ pub struct Refused(#[from] pub Findings);
 
 /// Reads and checks the file and what lies beside it in `conf.d`, with the values this process sees.
 pub fn load(path: &Path) -> Result<Loaded, Refused> {
-    from(config::load(path, &ServiceSecrets))
+    with_files(from(config::load(path, &ServiceSecrets))?, Certificates::OfService)
 }
 
 /// The same for commands: with the values the installed unit would see, where they are run outside of it.
 pub fn load_as_service(path: &Path) -> Result<Loaded, Refused> {
     from(config::load(path, &*secrets()))
+}
+
+/// All that can be said of a configuration without serving it; nothing is made or changed.
+pub fn check(path: &Path) -> Result<Loaded, Refused> {
+    let loaded = with_files(load_as_service(path)?, Certificates::OfCommand)?;
+    let unfenced = unfenced(&loaded);
+    Ok(Loaded { warnings: loaded.warnings.into_iter().chain(unfenced).collect(), ..loaded })
 }
 
 /// The same for a text that was made here.
@@ -45,8 +60,95 @@ fn secrets() -> Box<dyn Secrets> {
 }
 
 fn from(result: Result<config::Loaded, Findings>) -> Result<Loaded, Refused> {
-    let config::Loaded { config, warnings } = result?;
-    Ok(Loaded { config, warnings })
+    let config::Loaded { config, warnings, places } = result?;
+    Ok(Loaded { config, warnings, places })
+}
+
+/// What the files say that the configuration names: certificates that cannot be served are errors.
+fn with_files(loaded: Loaded, certificates: Certificates) -> Result<Loaded, Refused> {
+    let (warnings, errors): (Vec<_>, Vec<_>) = examine(&loaded, certificates, SystemTime::now())
+        .into_iter()
+        .partition(|finding| finding.severity() == Severity::Warning);
+    if !errors.is_empty() {
+        return Err(Findings(loaded.warnings.into_iter().chain(warnings).chain(errors).collect()).into());
+    }
+    Ok(Loaded { warnings: loaded.warnings.into_iter().chain(warnings).collect(), ..loaded })
+}
+
+/// Who is looking at the certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Certificates {
+    /// The process that serves them. It logs their warnings itself, when they are in use.
+    OfService,
+    /// A command, which may see less than the service does.
+    OfCommand,
+}
+
+fn examine(loaded: &Loaded, looking: Certificates, now: SystemTime) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut seen = BTreeSet::new();
+    let guessed = loaded.warnings.iter().any(|finding| finding.code == Code::InterpolateUnknownHere);
+    for (site, places) in loaded.config.sites.iter().zip(&loaded.places) {
+        let Certificate::Files { chain, key } = &site.certificate else { continue };
+        let location = places.certificate.as_ref().unwrap_or(&places.host);
+        let finding = |code, message: String, way_out: &str| {
+            let (message, location) = (message.replace(char::is_control, "\u{fffd}"), location.clone());
+            Finding { code, message, location, way_out: way_out.into(), also: Vec::new() }
+        };
+        match certs::load(chain, key) {
+            Err(LoadCertError::Read { path, source })
+                if looking == Certificates::OfCommand
+                    && (guessed || source.kind() == io::ErrorKind::PermissionDenied) =>
+            {
+                let message = format!("{} cannot be read here: {}", path.display(), reason(&source));
+                findings.push(finding(Code::CertificateUnknownHere, message, "run the check as root"));
+            }
+            // Two sites may share a file, and one word about it is enough.
+            Err(error) if seen.insert((chain, key)) => {
+                let message = super::chain(&error);
+                let way_out = "the chain and its key, in PEM files that the service's user may read";
+                findings.push(finding(Code::CertificateUnusable, message, way_out));
+            }
+            Ok(pair) if looking == Certificates::OfCommand => {
+                let warnings = pair.leaf.warnings(chain, &site.hosts, pair.key.cert.len(), now);
+                findings.extend(warnings.iter().map(|w| finding(w.code(), w.to_string(), way_out(w))));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    findings
+}
+
+fn way_out(warning: &CertWarning) -> &'static str {
+    match warning {
+        CertWarning::Expired { .. } => "renew it; new files are taken up by themselves",
+        CertWarning::NotYetValid { .. } => "set the clock, or wait",
+        CertWarning::NotCovered { .. } => "one that names all hosts of the site, or a site of its own for the host",
+        CertWarning::LeafOnly { .. } => "the file with the full chain, often called fullchain.pem",
+    }
+}
+
+/// What the start and every status warn about, for a check: D1 that anyone may have.
+fn unfenced(loaded: &Loaded) -> Vec<Finding> {
+    let config = &loaded.config;
+    let approved = approved::read(&config.state_dir);
+    let finding = |index: usize| {
+        let upstream = &config.upstreams[config.sites[index].upstream.0];
+        let fence = approved::fence(approved.get(&upstream.endpoint.to_string()).copied());
+        Finding {
+            code: Code::IdentityUnfenced,
+            message: "whoever holds the gateway token becomes a paired operator through this site".into(),
+            location: loaded.places[index].host.clone(),
+            way_out: format!("name your backend in this [[site]]: {fence}"),
+            also: Vec::new(),
+        }
+    };
+    config.unfenced().map(finding).collect()
+}
+
+/// The operating system's number behind its words says nothing to a reader.
+fn reason(error: &io::Error) -> String {
+    error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 /// Where the process that serves `path` listens for admin calls, as well as can be known: a file that is wrong now was
@@ -118,7 +220,7 @@ mod tests {
     fn the_root_is_where_the_internal_ca_puts_it() {
         let directory = tempfile::tempdir().unwrap();
         let config = config(&format!("state_dir = \"{}\"", directory.path().display()));
-        let prepared = crate::tls::CertKeeper::try_new(&config, std::time::SystemTime::now()).unwrap();
+        let prepared = crate::tls::CertKeeper::try_new(&config, SystemTime::now()).unwrap();
         let root = fs::read_to_string(root_path(directory.path())).unwrap();
         assert_eq!(Some(root.as_str()), prepared.keeper.root_pem());
     }

@@ -1,7 +1,7 @@
 //! The log: tracing's events and the cores' access records, one stream of lines to stdout that never makes anybody
 //! wait.
 //!
-//! Lines go through one bounded [`Queue`] to a thread that does the writing. When stdout stalls (a full pipe, a
+//! Lines go through one bounded `Queue` to a thread that does the writing. When stdout stalls (a full pipe, a
 //! stopped terminal, a slow disk) the queue fills up, further lines are dropped and counted, and the count becomes a
 //! warning once the sink takes lines again.
 //!

@@ -65,7 +65,7 @@ pub fn run(path: &Path) -> Result<(), RunError> {
 /// Serves `loaded` until a signal ends the process; `reload` reads the next configuration, `announce` runs once
 /// connections are accepted.
 pub(super) fn serve(loaded: Loaded, reload: Load, announce: impl FnOnce(&App)) -> Result<(), RunError> {
-    let Loaded { config, warnings } = loaded;
+    let Loaded { config, warnings, .. } = loaded;
     let logs = Logs::install(&config.log)?;
     let _guard = exit::OnPanic::new("control");
     for warning in warnings {

@@ -9,6 +9,7 @@ use std::{convert::Infallible, future::Future, rc::Rc, sync::atomic::Ordering};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
+use tokio::net::TcpStream;
 
 use super::{
     body::{BodyError, RequestBody, ResponseBody, Upload},
@@ -23,7 +24,11 @@ use super::{
 };
 use crate::{
     headers::{hop, identity::Identity, policy},
-    upstream::{Away, Source, connect, hold::HoldLimits, pool},
+    upstream::{
+        Away, Source, connect,
+        hold::{self, HoldLimits},
+        pool,
+    },
 };
 
 /// Answers one request, whatever happens.
@@ -120,10 +125,8 @@ pub fn hold_limits(snapshot: &Snapshot) -> HoldLimits {
 
 /// The pool, or a fresh connection; and again once, on a fresh one, where nothing was answered and it is safe.
 async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<Response<Incoming>, Refusal> {
-    let (key, max_idle) = {
-        let upstream = &plan.behind().upstream;
-        (pool::Key { upstream: upstream.id, source: source_of(plan.identity()) }, upstream.config.idle_timeout)
-    };
+    let key = |plan: &Plan| pool::Key { upstream: plan.behind().upstream.id, source: source_of(plan.identity()) };
+    let max_idle = plan.behind().upstream.config.idle_timeout;
     let response_timeout = plan.policy().response_timeout;
     let Some(first) = &plan.request else { return Err(Reason::Internal.into()) };
     // RFC 9110 §9.2.2: what is idempotent may be sent again by itself.
@@ -132,7 +135,7 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
     let (connection, response) = loop {
         // After a failure only a fresh connection will do: its siblings are as old.
         let now = finish.started().into_std();
-        let pooled = if attempts == 0 { core.pool.take(key, now, max_idle, !repeatable) } else { None };
+        let pooled = if attempts == 0 { core.pool.take(key(plan), now, max_idle, !repeatable) } else { None };
         let mut connection = match pooled {
             Some(connection) => connection,
             None => Box::pin(fresh(plan, false)).await?,
@@ -154,29 +157,43 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
                 if let Some(unsent) = error.take_message() {
                     plan.request = Some(unsent);
                 }
-                if plan.request.is_none() || attempts > 2 || is_garbage(error.error()) {
+                if plan.request.is_none() || attempts > 1 || is_garbage(error.error()) {
                     return Err(refusal_of(error.error()));
                 }
                 core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
             }
         }
     };
-    finish.lease(key, connection);
+    finish.identity(plan.identity());
+    finish.lease(key(plan), connection);
     Ok(response)
 }
 
 /// Dials and starts HTTP/1.1.
-pub async fn fresh(plan: &Plan, upgrades: bool) -> Result<pool::Connection<RequestBody>, Refusal> {
+///
+/// A dial may have waited for a gateway that restarts, and it may come back without authentication. What was judged by
+/// the old one is judged again then, so the identity of `plan`, and with it the source address, may be another one after
+/// this.
+pub async fn fresh(plan: &mut Plan, upgrades: bool) -> Result<pool::Connection<RequestBody>, Refusal> {
+    let mut stream = dial(plan).await?;
+    let seen = plan.behind().upstream.state.now();
+    if seen == hold::Seen::UpWithoutAuth && plan.relies_on_auth() {
+        plan.decide(seen)?;
+        stream = dial(plan).await?;
+    }
+    pool::handshake(stream, upgrades).await.map_err(|error| refusal_of(&error))
+}
+
+async fn dial(plan: &Plan) -> Result<TcpStream, Refusal> {
     let upstream = &plan.behind().upstream;
     let limits = hold_limits(&plan.snapshot);
     let dialled = upstream.dial(source_of(plan.identity()), plan.client, plan.until, limits).await;
-    let stream = dialled.map_err(|away| {
+    dialled.map_err(|away| {
         if let Away::Connect(connect::ConnectError::SourceAddress { .. }) = &away {
             tracing::error!(error = %away, "attributed requests cannot reach the gateway");
         }
         Refusal::from_away(&away)
-    })?;
-    pool::handshake(stream, upgrades).await.map_err(|error| refusal_of(&error))
+    })
 }
 
 fn source_of(identity: Identity) -> Source {
@@ -187,7 +204,7 @@ fn source_of(identity: Identity) -> Source {
     }
 }
 
-fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
+pub fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut copy = Request::new(RequestBody::Empty);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();

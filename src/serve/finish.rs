@@ -15,9 +15,9 @@ use super::{
     access::{self, ClosedBy, Record, Redacted},
     body::{RequestBody, Upload},
     connection::Client,
-    core::Core,
+    core::{Core, Stage},
     exchange,
-    refusal::{Refusal, Side},
+    refusal::{Reason, Refusal, Side},
     tunnel::Ended,
 };
 use crate::{gateway::frames, headers::identity::Identity, upstream::pool};
@@ -238,7 +238,9 @@ impl Drop for Finish {
         let aborted = unanswered || cut_short;
         self.client.answered(!aborted, self.core.snapshot().config.limits.h2_resets);
         if self.failure.is_none() && aborted {
-            self.failure = Some("client_aborted");
+            // After `drain` it was us who ended it.
+            let by_us = self.core.stage() == Stage::Closing;
+            self.failure = Some(if by_us { Reason::Draining.row().name } else { "client_aborted" });
         }
         if let Some(noted) = &self.noted {
             let mut record = noted.record(access::Kind::Request, &self.client);

@@ -11,7 +11,7 @@ use super::{
     refusal::{Reason, Refusal},
 };
 use crate::{
-    gateway::translate::{Seen, Situation, translate},
+    gateway::translate::{self, Seen, Situation, Trouble},
     headers::identity::Rule,
 };
 
@@ -38,11 +38,15 @@ pub async fn forbidden(response: Response<Incoming>, plan: &Plan) -> Result<Answ
     let seen = Seen::Http { status: head.status.as_u16(), body: &gathered };
     let attributed = why_attributed(plan);
     let host = plan.host.to_str().unwrap_or_default();
-    if let Some(cause) = translate(seen, &Situation { host, attributed: attributed.as_deref() }) {
+    let at = Situation { host, attributed: attributed.as_deref() };
+    if let (Some(trouble), Some(cause)) = (Trouble::of(seen), translate::translate(seen, &at)) {
         tracing::warn!(
             upstream = %plan.behind().upstream.config.name, code = cause.code, cure = %cause.cure, "{}", cause.what
         );
-        return Err(Refusal::because(Reason::AttributionRequired, cause.cure));
+        // Whatever else it refuses is its own answer to its own client.
+        if trouble == Trouble::ProxyAttributionRequired {
+            return Err(Refusal::because(Reason::AttributionRequired, translate::attribution_command()));
+        }
     }
     Ok(Answer::Whole(Response::from_parts(head, Bytes::from(gathered))))
 }

@@ -40,7 +40,8 @@ use crate::{
 const HEALTH_HOLD: Duration = Duration::from_secs(2);
 const HEALTH_PATHS: [&str; 5] = ["/api/status", "/health", "/healthz", "/readyz", "/startupz"];
 
-/// RFC 9110 §7.6.3: a gateway names itself and the version it received in what it forwards.
+/// RFC 9110 §7.6.3: a gateway names itself and the version it received in what it forwards. D1 looks as if there were
+/// none.
 const VIA_1: HeaderValue = HeaderValue::from_static("1.1 clawgate");
 const VIA_2: HeaderValue = HeaderValue::from_static("2.0 clawgate");
 
@@ -87,6 +88,11 @@ impl Plan {
         self.facts.fenced && self.facts.inside_fence
     }
 
+    /// Whether this is only forwarded as it is because the gateway asks everyone for a credential.
+    pub fn relies_on_auth(&self) -> bool {
+        self.behind().gateway.is_some() && self.identity() != Identity::Attributed
+    }
+
     pub fn identity(&self) -> Identity {
         self.as_whom.map_or(Identity::Attributed, |(identity, _)| identity)
     }
@@ -129,6 +135,9 @@ impl Plan {
             endpoint: &behind.endpoint,
         };
         if let Some(request) = &mut self.request {
+            if identity != Identity::Loopback {
+                request.headers_mut().insert(header::VIA, if self.h2 { VIA_2 } else { VIA_1 });
+            }
             forwarded::apply(request.headers_mut(), identity, &values);
         }
         Ok(())
@@ -219,7 +228,6 @@ pub fn judge(
         return Err(Reason::BodyTooLarge.into());
     }
     policy::apply(&mut head.headers, &policy.request_headers);
-    head.headers.append(header::VIA, if client.h2 { VIA_2 } else { VIA_1 });
     let target = match snapshot.rewrite(route) {
         Some(rewrite) => rewrite.apply(&head.uri)?,
         None => route::path::as_received(&head.uri),

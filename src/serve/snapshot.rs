@@ -12,7 +12,7 @@ use super::behind::Behind;
 use crate::{
     config::{
         Config,
-        model::{IdentityRule, ListenerKind, Policy, Site, UpstreamId},
+        model::{ListenerKind, Policy},
     },
     route,
 };
@@ -95,18 +95,5 @@ impl Snapshot {
     pub fn route_name(&self, at: RouteRef) -> &Arc<str> {
         static WHOLE_SITE: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "*".into());
         at.route.map_or(&WHOLE_SITE, |route| &self.config.sites[at.site].routes[route].name)
-    }
-
-    /// Policies that give D1 to anyone who is not a browser: worth a warning at every start.
-    pub fn unfenced(&self) -> Vec<&Site> {
-        let open = |p: &Policy| p.identity != IdentityRule::Attributed && p.clients.is_empty();
-        let sites = self.config.sites.iter();
-        sites
-            .filter(|s| {
-                let openclaw = |id: UpstreamId| self.behind[id.0].gateway.is_some();
-                (open(&s.policy) && openclaw(s.upstream))
-                    || s.routes.iter().any(|r| open(&r.policy) && openclaw(r.upstream))
-            })
-            .collect()
     }
 }

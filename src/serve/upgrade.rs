@@ -1,6 +1,6 @@
 //! From a request for a WebSocket to a tunnel: h1 Upgrade and h2 extended CONNECT (RFC 8441) both become an h1 Upgrade.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::atomic::Ordering};
 
 use base64::Engine;
 use bytes::Bytes;
@@ -34,21 +34,23 @@ pub async fn upgrade(
     plan: &mut Plan,
     finish: &mut Finish,
 ) -> Result<Answer, Refusal> {
-    let (Some(mut request), Some(asked)) = (plan.request.take(), plan.asked.take()) else {
+    let (Some(request), Some(asked)) = (&mut plan.request, plan.asked.take()) else {
         return Err(Reason::Internal.into());
     };
-    let plan = &*plan;
-    let key = if client.h2 { Some(become_h1(&mut request)?) } else { None };
+    let key = if client.h2 { Some(become_h1(request)?) } else { None };
     hop::ask_websocket(request.headers_mut());
 
     let place = place(plan).await?;
-    let mut connection = exchange::fresh(plan, true).await?;
-    let sending = connection.sender.send_request(request);
-    let sent = match plan.policy().response_timeout {
-        Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
-        None => sending.await,
+    let mut response = match ask(plan, finish).await? {
+        Ok(response) => response,
+        // The gateway went away under it: nothing was answered, and a GET may be asked again (RFC 9110 §9.2.2).
+        Err(error) if !error.is_parse() => {
+            core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
+            ask(plan, finish).await?.map_err(|error| exchange::refusal_of(&error))?
+        }
+        Err(error) => return Err(exchange::refusal_of(&error)),
     };
-    let mut response = sent.map_err(|error| exchange::refusal_of(&error))?;
+    let plan = &*plan;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return exchange::receive(response, plan, finish).await;
     }
@@ -98,6 +100,18 @@ pub async fn upgrade(
         client.tunnel_ended();
     });
     Ok(Answer::Whole(answer))
+}
+
+/// Asks once, on a connection of its own. The inner error is that nothing was answered.
+async fn ask(plan: &mut Plan, finish: &mut Finish) -> Result<hyper::Result<Response<Incoming>>, Refusal> {
+    let mut connection = exchange::fresh(plan, true).await?;
+    finish.identity(plan.identity());
+    let Some(request) = &plan.request else { return Err(Reason::Internal.into()) };
+    let sending = connection.sender.send_request(exchange::copy_head(request));
+    Ok(match plan.policy().response_timeout {
+        Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
+        None => sending.await,
+    })
 }
 
 /// Takes the streams out of hyper's hands, with what it had read ahead.

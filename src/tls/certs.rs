@@ -15,7 +15,7 @@ use time::{OffsetDateTime, macros::format_description};
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate, time::ASN1Time};
 
 use super::internal_ca::InternalCaError;
-use crate::config::model::Hostname;
+use crate::config::{Code, model::Hostname};
 
 /// A pair that fits together, and what its leaf says.
 #[derive(Debug, Clone)]
@@ -91,12 +91,12 @@ pub enum CertWarning {
 
 impl CertWarning {
     /// The finding's stable code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            CertWarning::Expired { .. } => "tls/certificate-expired",
-            CertWarning::NotYetValid { .. } => "tls/certificate-not-yet-valid",
-            CertWarning::NotCovered { .. } => "tls/certificate-other-names",
-            CertWarning::LeafOnly { .. } => "tls/certificate-without-chain",
+            CertWarning::Expired { .. } => Code::CertificateExpired,
+            CertWarning::NotYetValid { .. } => Code::CertificateNotYetValid,
+            CertWarning::NotCovered { .. } => Code::CertificateOtherNames,
+            CertWarning::LeafOnly { .. } => Code::CertificateWithoutChain,
         }
     }
 }

@@ -94,7 +94,7 @@ impl CertEvent {
             CertEvent::Reloaded { chain, leaf, warnings } => {
                 info!(chain = %chain.display(), names = ?leaf.names, "certificate reloaded");
                 for warning in warnings {
-                    warn!(code = warning.code(), "{warning}");
+                    warn!(code = %warning.code(), "{warning}");
                 }
             }
             CertEvent::Kept { chain, error } => {

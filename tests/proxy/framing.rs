@@ -205,7 +205,7 @@ async fn a_body_the_upstream_did_not_read_is_not_taken_for_the_next_request() {
     wire.finish().await;
     wire.closed().await;
     assert!(gateway.no_connection_waits());
-    assert!([0, SMUGGLED.len()].contains(&conn.to_end().await.len()));
+    assert!([0, SMUGGLED.len()].contains(&conn.rest().await.len()));
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn a_second_response_on_an_upstream_connection_is_given_to_nobody() {
     fresh.send("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo").await;
     assert_eq!(wire.response().await.text(), "two");
     // The connection with the surplus was dropped.
-    within("the end of the first connection", conn.to_end()).await;
+    within("the end of the first connection", conn.rest()).await;
 }
 
 #[tokio::test]
@@ -259,6 +259,53 @@ async fn http_2_framing_fields_of_http_1_are_refused() {
     let mut raw = h2::Raw::start(proxy.client().tls("chat.test", &["h2"]).await.unwrap()).await;
     raw.get("chat.test", &[("x", "y")]).await;
     assert_eq!(raw.answer().await, Some(200), "the client itself is fine");
+}
+
+#[tokio::test]
+async fn no_pseudo_field_of_http_2_breaks_out_of_the_request_line() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    for (name, value) in [
+        (":path", ""),
+        (":path", "a"),
+        (":path", "*"),
+        (":path", "/ HTTP/1.1\r\nx: y"),
+        (":path", "/a b"),
+        (":path", "/a\tb"),
+        (":path", "/\0"),
+        (":path", "/\u{e4}"),
+        (":path", "/../x"),
+        (":method", ""),
+        (":method", "GET /x HTTP/1.1\r\n"),
+        (":method", "G T"),
+        (":scheme", "ftp"),
+        (":scheme", "https://x/\r\n"),
+        (":authority", ""),
+        (":authority", "chat.test\r\nx: y"),
+        (":authority", "user@chat.test"),
+        (":authority", "chat.test/x"),
+        (":authority", "chat.test:443:443"),
+        (":authority", "chat.test, chat.test"),
+        (":protocol", "websocket"),
+        (":status", "200"),
+    ] {
+        let mut fields = vec![(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "chat.test")];
+        match fields.iter_mut().find(|(n, _)| *n == name) {
+            Some(field) => field.1 = value,
+            None => fields.push((name, value)),
+        }
+        let mut raw = h2::Raw::start(proxy.client().tls("chat.test", &["h2"]).await.unwrap()).await;
+        raw.headers(&fields).await;
+        assert_ne!(raw.answer().await, Some(200), "{name}: {value:?}");
+    }
+    assert!(gateway.requests().is_empty(), "{:?}", gateway.requests());
+    for without in [":method", ":scheme", ":path", ":authority"] {
+        let mut fields = vec![(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "chat.test")];
+        fields.retain(|(name, _)| *name != without);
+        let mut raw = h2::Raw::start(proxy.client().tls("chat.test", &["h2"]).await.unwrap()).await;
+        raw.headers(&fields).await;
+        assert_ne!(raw.answer().await, Some(200), "without {without}");
+    }
 }
 
 #[tokio::test]

@@ -67,6 +67,40 @@ async fn requests_and_websockets_begun_while_the_gateway_restarts_do_not_fail() 
     }
 }
 
+/// A reload must not end the watching that says when the gateway is back.
+#[tokio::test]
+async fn the_gateway_may_restart_after_a_reload_too() {
+    let place = origin::place();
+    let gateway = origin::ok().run_at(&place).await;
+    let same = proxy().site("chat.test", &place);
+    let proxy = same.clone().run().await;
+    assert_eq!(proxy.client().get("chat.test", "/", &[]).await.status, 200);
+    proxy.reload(same);
+    // What this request finds is the new configuration, and the old one is gone with the connections it had.
+    assert_eq!(proxy.client().get("chat.test", "/", &[]).await.status, 200);
+    gateway.stop().await;
+    let mut wire = ask(&proxy, "/", &[]).await;
+    let again = origin::ok().run_at(&place).await;
+    assert_eq!(wire.response().await.status, 200);
+    assert_eq!(again.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_websocket_that_the_restart_met_unanswered_is_asked_for_again() {
+    let place = origin::place();
+    let gateway = origin::by_hand().run_at(&place).await;
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let mut websocket = proxy.client().h1("chat.test").await;
+    websocket.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.request().await;
+    drop(conn);
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    assert_eq!(websocket.head().await.unwrap().status(), 101);
+    assert_eq!(proxy.app().resent(), 1);
+}
+
 #[tokio::test]
 async fn an_upload_is_not_read_while_it_waits_and_arrives_whole() {
     let place = origin::place();

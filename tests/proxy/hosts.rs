@@ -36,7 +36,7 @@ async fn one_connection_may_change_between_the_hosts_of_its_site_only() {
 async fn a_name_we_do_not_have_gets_no_handshake() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
-    let error = proxy.client().tls("unknown.test", &["http/1.1"]).await.err().expect("no handshake");
+    let error = proxy.client().tls("unknown.test", &["http/1.1"]).await.expect_err("no handshake");
     assert!(error.to_string().to_lowercase().replace(' ', "").contains("unrecogni"), "{error}");
 }
 
@@ -76,6 +76,19 @@ async fn over_http_2_host_and_authority_agree() {
     assert_eq!(h2.get("/", &[("host", "chat.test")]).await.status, 200);
     assert_eq!(h2.get("/", &[("host", "other.test")]).await.status, 400);
     assert_eq!(gateway.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn over_http_2_another_sites_authority_is_misdirected_and_the_connection_goes_on() {
+    let (one, two) = (origin::ok().run().await, origin::ok().run().await);
+    let proxy = proxy().hosts(&["one.test", "alias.test"], &one).site("two.test", &two).run().await;
+    let mut h2 = proxy.client().h2("one.test").await;
+    for (host, status) in [("two.test", 421), ("alias.test", 200), ("unknown.test", 421), ("one.test", 200)] {
+        let request = http::Request::get(format!("https://{host}/")).version(http::Version::HTTP_2).body(()).unwrap();
+        let (response, _) = h2.send(request, true).await;
+        assert_eq!(crate::harness::h2::answer(response).await.status, status, "{host}");
+    }
+    assert!(two.requests().is_empty());
 }
 
 #[tokio::test]

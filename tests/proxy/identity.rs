@@ -16,7 +16,7 @@ async fn a_backend_is_a_local_client_to_the_gateway() {
     let request = gateway.request();
     assert_eq!(request.peer, D1);
     assert_eq!(request.get("host"), Some(gateway.address.to_string().as_str()));
-    assert_eq!(request.names(), ["host", "user-agent", "via"], "nothing that the gateway minds is added");
+    assert_eq!(request.names(), ["host", "user-agent"], "nothing that the gateway minds is added");
 }
 
 #[tokio::test]
@@ -183,6 +183,31 @@ async fn a_trusted_proxy_says_who_the_client_is() {
 }
 
 #[tokio::test]
+async fn the_address_of_proxy_protocol_version_2_is_used_too() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c".to_vec();
+    header.extend([203, 0, 113, 77, 192, 0, 2, 1, 0x9c, 0x40, 0x01, 0xbb]);
+    let stream = proxy.client().tls_behind(&header, "chat.test").await.expect("a handshake");
+    let mut wire = crate::harness::Wire::new(stream);
+    wire.send(client::get("chat.test", "/", &[BROWSER])).await;
+    assert_eq!(wire.response().await.status, 200);
+    assert_eq!(gateway.request().get("x-forwarded-for"), Some("203.0.113.77"));
+}
+
+#[tokio::test]
+async fn behind_a_balancer_nobody_comes_without_its_word() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    for header in
+        [&b""[..], b"PROXY TCP4 203.0.113.7\r\n", b"PROXY TCP4 1.2.3.4.5 1.2.3.4 1 2\r\n", b"GET / HTTP/1.1\r\n\r\n"]
+    {
+        assert!(proxy.client().tls_behind(header, "chat.test").await.is_err(), "{header:?}");
+    }
+    assert!(gateway.requests().is_empty());
+}
+
+#[tokio::test]
 async fn who_is_not_trusted_is_not_believed() {
     let gateway = origin::ok().run().await;
     let proxy = proxy()
@@ -220,6 +245,52 @@ async fn the_first_request_after_the_start_already_waits_for_the_answer_about_au
 }
 
 #[tokio::test]
+async fn a_gateway_that_comes_back_without_auth_gets_no_local_client_that_waited_for_it() {
+    let place = origin::place();
+    let gateway = origin::answering("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok");
+    let gateway = gateway.run_at(&place).await;
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let client = proxy.client().at("203.0.113.7");
+    assert_eq!(client.get("chat.test", "/", &[]).await.status, 200);
+    assert_eq!(gateway.request().peer, D1);
+    gateway.stop().await;
+    // Judged by what was known of the old one.
+    let mut waiting = client.h1("chat.test").await;
+    waiting.send(client::get("chat.test", "/", &[])).await;
+    let mut websocket = client.h1("chat.test").await;
+    websocket.send(client::upgrade("chat.test", "/", &[])).await;
+    let gateway = origin::ok().without_auth().run_at(&place).await;
+    for wire in [&mut waiting, &mut websocket] {
+        let response = wire.response().await;
+        assert!(response.status == 200 || response.has("retry-after"), "{response:?}");
+    }
+    assert_eq!(client.get("chat.test", "/", &[]).await.status, 200);
+    assert!(gateway.requests().iter().all(|r| r.peer == ATTRIBUTED), "{:?}", gateway.requests());
+}
+
+#[tokio::test]
+async fn local_clients_are_given_again_once_the_gateways_auth_is_on() {
+    let place = origin::place();
+    let open = origin::ok().without_auth().run_at(&place).await;
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let client = proxy.client().at("203.0.113.7");
+    client.get("chat.test", "/", &[]).await;
+    assert_eq!(open.request().peer, ATTRIBUTED);
+    open.stop().await;
+    // Nobody asked for anything meanwhile, so no dial has failed.
+    let gateway = origin::ok().run_at(&place).await;
+    let began = std::time::Instant::now();
+    loop {
+        assert_eq!(client.get("chat.test", "/", &[]).await.status, 200);
+        if gateway.last().peer == D1 {
+            break;
+        }
+        assert!(began.elapsed() < crate::harness::DEADLINE, "attributed for ever");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_generic_upstream_is_asked_nothing_and_is_told_of_every_client() {
     let app = origin::ok().not_ready().run().await;
     let proxy = proxy().site("app.test", &app).more("kind = \"generic\"").run().await;
@@ -248,14 +319,18 @@ async fn the_demand_for_trusted_proxies_becomes_a_page_with_the_command() {
     let page = proxy.client().at("203.0.113.7").get("chat.test", "/", &[BROWSER, "accept: text/html"]).await;
     assert_eq!(page.status, 403);
     assert!(page.get("content-type").unwrap().starts_with("text/html"));
-    assert!(page.text().contains("gateway.trustedProxies"), "{}", page.text());
+    // Nothing but the command, so that it can be copied whole.
+    let command = "<code>openclaw config set gateway.trustedProxies '[&quot;127.0.0.2&quot;]'</code>";
+    assert!(page.text().contains(command), "{}", page.text());
     let json = proxy.client().at("203.0.113.7").get("chat.test", "/", &[BROWSER]).await;
     assert_eq!(json.json()["error"], "proxy_attribution_required");
+    assert_eq!(json.json()["detail"], "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'");
 }
 
 #[tokio::test]
 async fn any_other_403_of_the_gateway_passes_as_it_is() {
-    for body in [r#"{"error":"scope"}"#, "no"] {
+    let scope = r#"{"ok":false,"error":{"type":"forbidden","message":"missing scope: operator.write"}}"#;
+    for body in [scope, "no"] {
         let length = body.len();
         let gateway = origin::answering(format!(
             "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nx-a: 1\r\ncontent-length: {length}\r\n\r\n{body}"

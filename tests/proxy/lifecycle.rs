@@ -33,7 +33,7 @@ async fn drain_waits_for_a_request_and_takes_no_new_ones() {
         refused = match client.try_http().await {
             Err(_) => true,
             Ok(mut late) => {
-                late.try_send(client::get("chat.test", "/late", &[])).await.is_err() || late.to_end().await.is_empty()
+                late.try_send(client::get("chat.test", "/late", &[])).await.is_err() || late.rest().await.is_empty()
             }
         };
     }
@@ -88,6 +88,22 @@ async fn after_the_drain_time_a_tunnel_gets_1001_and_ends() {
 }
 
 #[tokio::test]
+async fn what_the_end_of_the_drain_cut_is_not_laid_to_the_client() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::get("chat.test", "/events", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.request().await;
+    conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n").await;
+    wire.head().await.unwrap();
+    proxy.drain();
+    proxy.drained().await;
+    let records = proxy.records(1).await;
+    assert_eq!((records[0]["status"].as_u64(), records[0]["refusal"].as_str()), (Some(200), Some("draining")));
+}
+
+#[tokio::test]
 async fn a_tunnel_over_http_2_gets_its_1001_too() {
     let gateway = origin::websocket().run().await;
     let proxy = proxy().top("drain = \"300ms\"").site("chat.test", &gateway).run().await;
@@ -135,9 +151,35 @@ async fn an_event_stream_is_bounded_by_the_drain_time() {
     conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
     wire.head().await.unwrap();
     proxy.drain();
-    let rest = wire.to_end().await;
+    let rest = wire.rest().await;
     assert_eq!(rest, b"1\r\na\r\n", "cut, not ended: no last chunk");
     proxy.drained().await;
+}
+
+#[tokio::test]
+async fn drain_does_not_wait_for_a_gateway_that_is_away() {
+    let place = origin::place();
+    let proxy = proxy().top("drain = \"300ms\"").site("chat.test", &place).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::get("chat.test", "/", &[])).await;
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let (_response, _) = h2.begin("GET", "/", &[], true).await;
+    let mut post = proxy.client().h1("chat.test").await;
+    post.send(client::request("POST", "chat.test", "/", &["content-length: 4"], "body")).await;
+    proxy.drain();
+    proxy.drained().await;
+    wire.rest().await;
+    post.rest().await;
+}
+
+#[tokio::test]
+async fn stop_does_not_wait_for_a_gateway_that_is_away() {
+    let place = origin::place();
+    let proxy = proxy().site("chat.test", &place).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::get("chat.test", "/", &[])).await;
+    drop(proxy);
+    wire.rest().await;
 }
 
 #[tokio::test]
@@ -243,5 +285,5 @@ async fn stopping_ends_everything_at_once() {
     wire.send(client::upgrade("chat.test", "/", &[])).await;
     wire.head().await.unwrap();
     drop(proxy);
-    wire.to_end().await;
+    wire.rest().await;
 }

@@ -161,7 +161,7 @@ async fn a_body_over_the_limit_gets_413() {
     conn.request_head().await;
     wire.send("\r\n1\r\nx\r\n").await;
     assert_eq!(wire.response().await.status, 413);
-    let seen = String::from_utf8(conn.to_end().await).unwrap();
+    let seen = String::from_utf8(conn.rest().await).unwrap();
     assert!(!seen.contains("\r\n0\r\n"), "{seen}");
     // Exactly the limit is fine.
     let mut wire = proxy.client().h1("chat.test").await;
@@ -194,7 +194,7 @@ async fn a_body_that_comes_too_slowly_gets_408() {
     conn.request_head().await;
     let response = wire.response().await;
     assert_eq!((response.status, response.json()["error"].as_str()), (408, Some("body_too_slow")));
-    conn.to_end().await;
+    conn.rest().await;
     let mut h2 = proxy.client().h2("chat.test").await;
     let (response, _body) = h2.begin("POST", "/", &[], false).await;
     let mut conn = gateway.connection().await;
@@ -338,8 +338,8 @@ async fn a_handshake_that_comes_too_slowly_is_ended() {
     let mut silent = proxy.client().tcp_to_https().await;
     let mut half = proxy.client().tcp_to_https().await;
     half.send(b"\x16\x03\x01\x02\x00").await;
-    silent.to_end().await;
-    half.to_end().await;
+    silent.rest().await;
+    half.rest().await;
 }
 
 #[tokio::test]

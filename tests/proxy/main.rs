@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod door;
 mod framing;
 mod headers;
 mod hold;

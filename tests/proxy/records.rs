@@ -1,6 +1,6 @@
 //! The access log: one record for each request and each WebSocket, and never a query's value.
 
-use crate::harness::{client, origin, proxy};
+use crate::harness::{client, origin, proxy, ws};
 
 const SECRET: &str = "hunter2";
 
@@ -84,6 +84,33 @@ async fn a_websocket_has_one_record_when_it_ends() {
 }
 
 #[tokio::test]
+async fn a_record_says_who_closed_a_websocket_and_how() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().hosts(&["chat.test", "other.test"], &gateway).run().await;
+    for by in ["upstream", "proxy"] {
+        let mut wire = proxy.client().h1("chat.test").await;
+        wire.send(client::upgrade("chat.test", "/", &[])).await;
+        let mut conn = gateway.connection().await;
+        conn.accept_websocket().await;
+        wire.head().await.unwrap();
+        if by == "upstream" {
+            conn.send(ws::plain(ws::CLOSE, &ws::close(1012, "service restart"))).await;
+        } else {
+            proxy.reload(crate::harness::proxy().hosts(&["other.test"], &gateway));
+        }
+        let frame = ws::next(&mut wire).await.unwrap();
+        assert_eq!(frame.close().0, if by == "upstream" { 1012 } else { 1008 });
+        drop(conn);
+        drop(wire);
+        let records = proxy.records(if by == "upstream" { 1 } else { 2 }).await;
+        let record = records.last().unwrap();
+        let text = record.to_string();
+        assert!(text.contains(by) && text.contains(&frame.close().0.to_string()), "{text}");
+        assert!(text.contains(frame.close().1), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn what_never_became_a_request_is_recorded_once_with_its_cause() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().top("[limits]\nheader_timeout = \"1s\"").site("chat.test", &gateway).run().await;
@@ -96,7 +123,7 @@ async fn what_never_became_a_request_is_recorded_once_with_its_cause() {
         let mut wire = proxy.client().http().await;
         let _ = wire.try_send(&bytes).await;
         assert_eq!(wire.response().await.status, status);
-        wire.to_end().await;
+        wire.rest().await;
         let records = proxy.records(before + 1).await;
         assert_eq!(records.len(), before + 1, "{records:#?}");
         let record = records.last().unwrap();
@@ -125,7 +152,7 @@ async fn an_upstream_that_breaks_off_shows_in_the_record() {
     conn.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
     wire.head().await.unwrap();
     drop(conn);
-    wire.to_end().await;
+    wire.rest().await;
     let records = proxy.records(1).await;
     assert_eq!(records[0]["refusal"], "http_response_incomplete", "{}", records[0]);
     assert_eq!(records[0]["status"], 200);

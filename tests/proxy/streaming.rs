@@ -242,6 +242,25 @@ async fn answers_without_a_body_have_none_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
+async fn a_refused_head_has_no_body_and_a_refused_upload_ends_or_is_read() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::request("HEAD", "chat.test", "/../x", &[], "")).await;
+    assert_eq!(wire.response_to("HEAD").await.status, 400);
+    let body = "x".repeat(1000);
+    wire.send(client::request("POST", "chat.test", "/../x", &["content-length: 1000"], &body)).await;
+    let refused = wire.response().await;
+    assert_eq!(refused.status, 400);
+    if refused.get("connection") != Some("close") && wire.try_send(client::get("chat.test", "/", &[])).await.is_ok() {
+        // Either the body was taken for what it is, or the connection ends.
+        if let Some(head) = wire.head().await {
+            assert_eq!(head.status(), 200);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_http_1_0_client_gets_no_chunks_and_the_end_of_the_body_by_the_end_of_the_connection() {
     let gateway =
         origin::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").run().await;

@@ -132,6 +132,24 @@ async fn a_post_does_not_meet_a_pooled_connection_that_has_been_closed() {
 }
 
 #[tokio::test]
+async fn a_post_right_behind_another_does_not_meet_the_connection_that_ended_with_the_first() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    let posts: String = (0..20)
+        .map(|n| client::request("POST", "chat.test", &format!("/{n}"), &["content-length: 4"], "once"))
+        .collect();
+    wire.send(posts).await;
+    for n in 0..20 {
+        let mut conn = gateway.connection().await;
+        assert_eq!(conn.request().await.target(), format!("/{n}"));
+        // The next request is taken up in the very moment in which this answer is.
+        conn.send_last(origin::OK).await;
+        assert_eq!(wire.response().await.status, 200, "{n}");
+    }
+}
+
+#[tokio::test]
 async fn a_get_is_not_sent_again_once_an_answer_has_begun() {
     let gateway = origin::by_hand().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
@@ -142,7 +160,7 @@ async fn a_get_is_not_sent_again_once_an_answer_has_begun() {
     conn.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
     assert_eq!(wire.head().await.unwrap().status(), 200);
     drop(conn);
-    assert_eq!(wire.to_end().await, b"half");
+    assert_eq!(wire.rest().await, b"half");
     assert!(gateway.no_connection_waits());
 }
 
@@ -179,6 +197,34 @@ async fn what_is_not_http_becomes_a_502() {
         conn.send(origin::OK).await;
         assert_eq!(wire.response().await.status, 200, "{garbage:?}");
     }
+}
+
+#[tokio::test]
+async fn a_head_without_end_becomes_a_502() {
+    for line in ["x: ".to_owned() + &"y".repeat(2 << 20), "x: y\r\n".repeat(2000)] {
+        let gateway = origin::by_hand().run().await;
+        let proxy = proxy().site("chat.test", &gateway).run().await;
+        let mut wire = proxy.client().h1("chat.test").await;
+        wire.send(client::get("chat.test", "/", &[])).await;
+        let mut conn = gateway.connection().await;
+        conn.request().await;
+        // The proxy has enough before all of it is sent.
+        let _ = conn.try_send(format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n")).await;
+        assert_eq!(wire.response().await.status, 502);
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_an_upstream_connection_is_not_the_end_of_the_clients() {
+    let gateway = origin::answering("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    for _ in 0..3 {
+        wire.send(client::get("chat.test", "/", &[])).await;
+        let response = wire.response().await;
+        assert_eq!((response.status, response.get("connection")), (200, None));
+    }
+    assert_eq!(gateway.connections(), 3);
 }
 
 #[tokio::test]
@@ -220,7 +266,7 @@ async fn a_truncated_answer_is_not_presented_as_complete() {
                 drop(conn)
             }
             // The end comes, and neither the last chunk nor the whole length before it.
-            let rest = String::from_utf8(wire.to_end().await).unwrap();
+            let rest = String::from_utf8(wire.rest().await).unwrap();
             assert!(!rest.contains("\r\n0\r\n") && rest.len() < 20, "{head} {body:?}: {rest:?}");
 
             let mut h2 = proxy.client().h2("chat.test").await;
@@ -280,7 +326,7 @@ async fn a_101_nobody_asked_for_becomes_a_502_and_kills_nothing() {
             Some(response) => assert_eq!(h2::answer(response).await.status, 502),
             None => assert_eq!(wire.response().await.status, 502),
         }
-        within("the end of that connection", conn.to_end()).await;
+        within("the end of that connection", conn.rest()).await;
     }
     wire.send(client::get("chat.test", "/next", &[])).await;
     let mut conn = gateway.connection().await;

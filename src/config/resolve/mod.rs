@@ -11,7 +11,7 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 use ipnet::IpNet;
 
 use super::{
-    defaults,
+    SitePlaces, defaults,
     file::{self, File},
     finding::{At, Code, Report},
     model::{Config, Limits, Listener, ListenerKind, Log},
@@ -23,15 +23,15 @@ use super::{
 const SOCKET_PATH: usize = 107;
 
 /// Meaningless if the report has errors.
-pub fn resolve(file: File, report: &mut Report<'_>) -> Config {
+pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>) {
     let mut upstreams = upstream::Upstreams::declare(file.upstream, report);
-    let sites = site::sites(file.site, &mut upstreams, report);
+    let (sites, places) = site::sites(file.site, &mut upstreams, report).into_iter().unzip();
     let path = |key: Key<std::path::PathBuf>, default: &str| key.value().unwrap_or_else(|| default.into());
     if let Some(at) = file.admin_socket.given().filter(|at| at.value.as_os_str().len() > SOCKET_PATH) {
         let message = format!("a socket's path has at most {SOCKET_PATH} bytes");
         report.add(Code::ValueOutOfRange, at.place, message, "use a shorter one");
     }
-    Config {
+    let config = Config {
         state_dir: path(file.state_dir, defaults::STATE_DIR),
         admin_socket: path(file.admin_socket, defaults::ADMIN_SOCKET),
         workers: auto(&file.workers, Code::ValueOutOfRange, 1..=1024, report),
@@ -43,7 +43,8 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> Config {
         log: log(file.log.value().unwrap_or_default()),
         sites,
         upstreams: upstreams.finish(report),
-    }
+    };
+    (config, places)
 }
 
 fn hours(hours: u64) -> Duration {

@@ -8,7 +8,7 @@ use super::{
     values,
 };
 use crate::config::{
-    defaults, file,
+    SitePlaces, defaults, file,
     finding::{At, Code, Place, Report, did_you_mean},
     model::{Certificate, HeaderOps, Hostname, IdentityRule, PathMatch, Policy, Route, Site, UpstreamId, UpstreamKind},
     path::{RewritePath, RoutePath},
@@ -19,7 +19,11 @@ use crate::config::{
 /// What the platform's check asks for, answered by the gateway's page.
 const STATUS_PATH: &str = "/api/status";
 
-pub(super) fn sites(key: Key<Vec<At<file::Site>>>, upstreams: &mut Upstreams, report: &mut Report<'_>) -> Vec<Site> {
+pub(super) fn sites(
+    key: Key<Vec<At<file::Site>>>,
+    upstreams: &mut Upstreams,
+    report: &mut Report<'_>,
+) -> Vec<(Site, SitePlaces)> {
     let tables = match key {
         Key::Broken(_) => return Vec::new(),
         key => key.value().unwrap_or_default(),
@@ -50,7 +54,7 @@ fn site(
     taken: &mut Vec<At<Hostname>>,
     upstreams: &mut Upstreams,
     report: &mut Report<'_>,
-) -> Site {
+) -> (Site, SitePlaces) {
     let has_broken_host = matches!(file.host, Key::Broken(_)) || matches!(file.hosts, Key::Broken(_));
     let hosts = hosts(file.host, file.hosts, report);
     if hosts.is_empty() && !has_broken_host {
@@ -66,6 +70,10 @@ fn site(
             None => taken.push(host.clone()),
         }
     }
+    let places = SitePlaces {
+        host: report.locate(hosts.first().map_or(place, |host| host.place)),
+        certificate: file.certificate.place().map(|place| report.locate(place)),
+    };
     let certificate = certificate(file.certificate, file.key, report);
     let stated = Stated {
         identity: file.identity,
@@ -85,14 +93,15 @@ fn site(
     let routes = file.route.value().unwrap_or_default();
     let routes = routes.into_iter().filter_map(|at| route(at, &context, upstreams, report)).collect();
     let routes = in_matching_order(routes, builtin_status, &context, upstreams, report);
-    Site {
+    let site = Site {
         hosts: context.hosts,
         certificate,
         // A site without an upstream has a finding, so nobody will look.
         upstream: target.unwrap_or(UpstreamId(0)),
         policy: context.base.policy(target, upstreams),
         routes,
-    }
+    };
+    (site, places)
 }
 
 /// `host` and `hosts` together, the exact names first.

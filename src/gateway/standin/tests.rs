@@ -200,7 +200,7 @@ async fn the_probe_gives_up_on_a_silent_or_foreign_server() {
     let silent = TcpListener::bind((LOCAL, 0)).await.expect("a port");
     let at = silent.local_addr().expect("bound");
     assert!(matches!(probe_no_auth(at, LOCAL, Duration::from_millis(50)).await, NoAuth::Unclear(_)));
-    assert!(matches!(readiness(at, Duration::from_millis(50)).await, Readiness::Unreachable(_)));
+    assert!(matches!(readiness(at, Duration::from_millis(50)).await, Readiness::Silent(_)));
     let http = run(Options { places: 0, ..quick() }).await;
     assert!(matches!(probe_no_auth(http, LOCAL, SOON).await, NoAuth::Unclear(_)));
 }

@@ -126,8 +126,8 @@ fn what_is_served_all_the_same_is_a_warning() {
     };
     let codes = |found: Vec<CertWarning>| found.iter().map(CertWarning::code).collect::<Vec<_>>();
     assert_eq!(warnings(&hosts(&["a.test"]), now()), []);
-    assert_eq!(codes(warnings(&hosts(&["a.test"]), now() + 91 * DAY)), ["tls/certificate-expired"]);
-    assert_eq!(codes(warnings(&hosts(&["a.test"]), now() - 2 * DAY)), ["tls/certificate-not-yet-valid"]);
+    assert_eq!(codes(warnings(&hosts(&["a.test"]), now() + 91 * DAY)), [Code::CertificateExpired]);
+    assert_eq!(codes(warnings(&hosts(&["a.test"]), now() - 2 * DAY)), [Code::CertificateNotYetValid]);
     let other = warnings(&hosts(&["a.test", "b.test"]), now());
     assert_eq!(
         other[0].to_string(),

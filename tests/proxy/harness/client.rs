@@ -1,14 +1,19 @@
 //! Who connects to the proxy.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+};
 use tokio_rustls::{
     TlsConnector,
+    client::TlsStream,
     rustls::{ClientConfig, RootCertStore},
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite};
@@ -54,7 +59,7 @@ impl Client {
         self.try_tcp(to).await.expect("the proxy accepts")
     }
 
-    async fn try_tcp(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
+    async fn try_tcp(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((self.source, 0).into())?;
         let stream = within("connecting", socket.connect(to)).await?;
@@ -77,21 +82,32 @@ impl Client {
         Wire::new(self.tcp(self.https).await)
     }
 
-    pub async fn try_http(&self) -> std::io::Result<Wire> {
+    pub async fn try_http(&self) -> io::Result<Wire> {
         self.try_tcp(self.http).await.map(Wire::new)
     }
 
     /// TLS with this SNI, offering these protocols.
-    pub async fn tls(&self, sni: &str, alpn: &[&str]) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-        let mut stream = match self.address {
-            None => self.try_tcp(self.https).await?,
-            Some(_) => self.try_tcp(self.behind_balancer).await?,
-        };
-        if let Some(address) = self.address {
-            use tokio::io::AsyncWriteExt;
-            let (family, local) = if address.is_ipv4() { ("TCP4", "192.0.2.1") } else { ("TCP6", "2001:db8::1") };
-            stream.write_all(format!("PROXY {family} {address} {local} 40000 443\r\n").as_bytes()).await?;
+    pub async fn tls(&self, sni: &str, alpn: &[&str]) -> io::Result<TlsStream<TcpStream>> {
+        match self.address {
+            None => self.handshake(self.try_tcp(self.https).await?, sni, alpn).await,
+            Some(address) => {
+                let (family, local) = if address.is_ipv4() { ("TCP4", "192.0.2.1") } else { ("TCP6", "2001:db8::1") };
+                let line = format!("PROXY {family} {address} {local} 40000 443\r\n");
+                let mut stream = self.try_tcp(self.behind_balancer).await?;
+                stream.write_all(line.as_bytes()).await?;
+                self.handshake(stream, sni, alpn).await
+            }
         }
+    }
+
+    /// TLS behind these bytes, to the port that wants PROXY protocol first.
+    pub async fn tls_behind(&self, header: &[u8], sni: &str) -> io::Result<TlsStream<TcpStream>> {
+        let mut stream = self.try_tcp(self.behind_balancer).await?;
+        stream.write_all(header).await?;
+        self.handshake(stream, sni, &["http/1.1"]).await
+    }
+
+    async fn handshake(&self, stream: TcpStream, sni: &str, alpn: &[&str]) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();

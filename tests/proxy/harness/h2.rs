@@ -201,11 +201,17 @@ impl Raw {
         Raw(wire)
     }
 
-    /// Sends a GET on stream 1 (RFC 7541 §6.2.2: literals without indexing, no Huffman coding).
+    /// Sends a GET on stream 1.
     pub async fn get(&mut self, host: &str, fields: &[(&str, &str)]) {
         let pseudo = [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", host)];
+        self.headers(&[&pseudo, fields].concat()).await;
+    }
+
+    /// Sends these fields, pseudo-fields and all, as a request without a body.
+    pub async fn headers(&mut self, fields: &[(&str, &str)]) {
+        // RFC 7541 §6.2.2: literals without indexing, no Huffman coding.
         let mut block = Vec::new();
-        for (name, value) in pseudo.iter().chain(fields) {
+        for (name, value) in fields {
             block.push(0);
             for text in [name, value] {
                 block.push(u8::try_from(text.len()).unwrap());

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     eventually,
+    gateway::{accept_websocket, answer_probe, is_probe},
     wire::{Fields, Head, Wire, find, text},
     within, ws,
 };
@@ -281,7 +282,7 @@ async fn serve(stream: TcpStream, peer: IpAddr, shared: Arc<Shared>) {
     };
     if is_probe(&first) {
         shared.probes.fetch_add(1, Ordering::SeqCst);
-        return answer_probe(Wire::new(stream), &shared.plan).await;
+        return answer_probe(Wire::new(stream), shared.plan.ready.load(Ordering::SeqCst), shared.plan.auth).await;
     }
     let mut conn = Conn::new(stream, peer, shared.clone());
     match &shared.plan.what {
@@ -316,52 +317,6 @@ fn socket_peek(stream: &TcpStream, buffer: &mut [u8]) -> Option<usize> {
     use std::mem::MaybeUninit;
     let mut room = vec![MaybeUninit::uninit(); buffer.len()];
     socket2::SockRef::from(stream).peek(&mut room).ok()
-}
-
-/// The questions that the proxy asks for itself. They look as no forwarded request does: `/readyz` with nothing but a
-/// host, and a WebSocket whose field names begin in upper case, which hyper never writes.
-fn is_probe(first: &str) -> bool {
-    let bare = first.starts_with("GET /readyz HTTP/1.1\r\nhost: ") && first.lines().count() == 3;
-    bare || first.contains("\r\nHost: ")
-}
-
-async fn answer_probe(mut wire: Wire, plan: &Plan) {
-    let Some(head) = wire.head().await else { return };
-    if !head.has("upgrade") {
-        let ready = plan.ready.load(Ordering::SeqCst);
-        let status = if ready { "200 OK" } else { "503 Service Unavailable" };
-        wire.try_send(format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")).await.ok();
-        return;
-    }
-    accept_websocket(&mut wire, &head).await;
-    let challenge = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"probe","ts":1}}"#;
-    wire.try_send(ws::plain(ws::TEXT, challenge.as_bytes())).await.ok();
-    let Some(frame) = ws::next(&mut wire).await else { return };
-    if frame.opcode != ws::TEXT {
-        return;
-    }
-    let asked: serde_json::Value = serde_json::from_slice(&frame.payload).unwrap();
-    let id = asked["id"].clone();
-    let answer = if plan.auth {
-        let details = serde_json::json!({"code": "AUTH_TOKEN_MISSING"});
-        let error = serde_json::json!({"code": "INVALID_REQUEST", "message": "unauthorized", "details": details});
-        serde_json::json!({"type": "res", "id": id, "ok": false, "error": error})
-    } else {
-        let payload =
-            serde_json::json!({"type": "hello-ok", "auth": {"role": "operator", "scopes": ["operator.admin"]}});
-        serde_json::json!({"type": "res", "id": id, "ok": true, "payload": payload})
-    };
-    wire.try_send(ws::plain(ws::TEXT, answer.to_string().as_bytes())).await.ok();
-    wire.to_end().await;
-}
-
-async fn accept_websocket(wire: &mut Wire, head: &Head) {
-    let key = head.get("sec-websocket-key").expect("a request for a WebSocket");
-    let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
-    let answer = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n"
-    );
-    wire.send(answer).await;
 }
 
 /// One connection of the proxy's, in the test's hand. Derefs to its bytes.
@@ -426,6 +381,10 @@ impl Conn {
 
     pub async fn next_frame(&mut self) -> ws::Frame {
         ws::next(&mut self.wire).await.expect("another frame")
+    }
+
+    pub async fn send_last(self, bytes: impl AsRef<[u8]>) {
+        self.wire.send_last(bytes).await;
     }
 
     pub fn reset(self) {

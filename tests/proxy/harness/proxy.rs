@@ -118,7 +118,11 @@ serve = "http"
     }
 
     pub async fn run(self) -> Proxy {
-        let state = tempfile::tempdir().unwrap();
+        self.run_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Runs with the state of a proxy that was.
+    pub async fn run_in(self, state: tempfile::TempDir) -> Proxy {
         let config = self.config(state.path());
         let records = Arc::new(Records::default());
         let app = App::start(config, Sink::new(records.clone(), Format::Json)).expect("the proxy starts");
@@ -172,6 +176,13 @@ impl Proxy {
     /// The port of the first https listener.
     pub fn https_port(&self) -> u16 {
         self.addresses[0].1.port()
+    }
+
+    /// Ends it; its state is left.
+    pub fn stop(mut self) -> tempfile::TempDir {
+        let state = std::mem::replace(&mut self.state, tempfile::tempdir().unwrap());
+        drop(self);
+        state
     }
 
     pub fn app(&self) -> &App {

@@ -66,6 +66,12 @@ impl Wire {
         within("half-closing", self.stream.shutdown()).await.ok();
     }
 
+    /// Sends the last bytes and the end in one packet: whoever sees the first can see the second.
+    pub async fn send_last(mut self, bytes: impl AsRef<[u8]>) {
+        socket2::SockRef::from(self.stream.tcp()).set_tcp_cork(true).unwrap();
+        self.send(bytes).await;
+    }
+
     /// Ends the connection with a RST instead of a FIN.
     pub fn reset(self) {
         socket2::SockRef::from(self.stream.tcp()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
@@ -115,7 +121,7 @@ impl Wire {
     }
 
     /// Everything that still comes, until the peer closes; also when it does so with a reset.
-    pub async fn to_end(&mut self) -> Vec<u8> {
+    pub async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await.unwrap_or(false) {}
         self.ended = true;
         std::mem::take(&mut self.buffer)
@@ -123,7 +129,7 @@ impl Wire {
 
     /// Whether the peer closes without sending another byte.
     pub async fn closed(&mut self) {
-        let rest = self.to_end().await;
+        let rest = self.rest().await;
         assert!(rest.is_empty(), "more came before the end: {:?}", text(&rest));
     }
 
@@ -203,7 +209,7 @@ impl Wire {
         } else if let Some(length) = head.get("content-length") {
             response.body = self.exactly(length.parse().unwrap()).await;
         } else {
-            response.body = self.to_end().await;
+            response.body = self.rest().await;
         }
         response
     }

@@ -23,12 +23,6 @@ use crate::{process::Process, proxy, wait};
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 const SHOWS_WITHIN: Duration = Duration::from_secs(60);
 
-/// What the page shows, shadow trees (the Control UI is made of them) included.
-const VISIBLE_TEXT: &str = "(function text(node) { let all = ''; for (const child of node.childNodes) { \
-    if (child.nodeType === 3) all += child.textContent + ' '; \
-    else if (!['SCRIPT', 'STYLE'].includes(child.nodeName)) all += text(child.shadowRoot || child); } \
-    return all; })(document.body).replace(/\\s+/g, ' ')";
-
 /// One page in a browser with a profile of its own.
 pub struct Page {
     session: String,
@@ -63,7 +57,7 @@ impl Page {
         command.args(["--remote-debugging-port=0", "--ignore-certificate-errors", "--window-size=1300,900"]);
         command.arg(format!("--host-resolver-rules=MAP {} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", proxy::HOST));
         command.arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
-        command.env("HOME", profile.path());
+        command.env("HOME", profile.path()).env("TMPDIR", profile.path());
         let process = Process::start("chromium", &mut command, &profile.path().join("chromium.log"));
         let port_file = profile.path().join("DevToolsActivePort");
         let (port, path) = wait::until("chromium listens for its tools", STARTS_WITHIN, async || {
@@ -80,14 +74,24 @@ impl Page {
         let page = Page { session, link, _process: process, _profile: profile };
         page.call("Network.enable", json!({})).await;
         page.call("Page.enable", json!({})).await;
+        page.call("Accessibility.enable", json!({})).await;
         page.call("Page.navigate", json!({ "url": url })).await;
         page
     }
 
-    /// Everything that can be read on it now.
+    /// Opens `url` as if typed anew: a URL that differs in its fragment only would not be loaded.
+    pub async fn open_again(&self, url: &str) {
+        self.call("Page.navigate", json!({ "url": "about:blank" })).await;
+        self.call("Page.navigate", json!({ "url": url })).await;
+    }
+
+    /// Everything that can be read on it now, as the browser tells it to a screen reader: what is hidden is not in it,
+    /// and what is inside of components is.
     pub async fn text(&self) -> String {
-        let result = self.call("Runtime.evaluate", json!({ "expression": VISIBLE_TEXT })).await;
-        result["result"]["value"].as_str().unwrap_or_default().to_owned()
+        let tree = self.call("Accessibility.getFullAXTree", json!({})).await;
+        let nodes = tree["nodes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let texts = nodes.iter().filter(|node| node["role"]["value"] == "StaticText");
+        texts.filter_map(|node| node["name"]["value"].as_str()).collect::<Vec<_>>().join(" ")
     }
 
     /// Waits until `wanted`, in lower case, can be read.

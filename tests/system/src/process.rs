@@ -58,13 +58,33 @@ impl Process {
         self.child.try_wait().expect("a child can be waited for")
     }
 
-    /// Ends the whole group at once and reaps the child.
+    /// Ends the whole group and all that descends from it at once, and reaps the child.
     pub fn kill(&mut self) {
-        // SAFETY: plain system call on the group made for this child. Where the child was reaped, the group is gone or
-        // holds only what it left.
-        unsafe { libc::kill(-(self.child.id() as i32), libc::SIGKILL) };
+        let group = self.child.id() as i32;
+        // The gateway's workers have groups of their own; they end by themselves, but only after writing a little more
+        // into a folder that is about to go.
+        let workers = descendants(group);
+        for target in workers.into_iter().chain([-group]) {
+            // SAFETY: plain system call on this child's group and on what came from it. Where the child was reaped, the
+            // group is gone or holds only what it left.
+            unsafe { libc::kill(target, libc::SIGKILL) };
+        }
         let _ = self.child.wait();
     }
+}
+
+fn descendants(of: i32) -> Vec<i32> {
+    let mut found = vec![of];
+    let mut next = 0;
+    while let Some(parent) = found.get(next) {
+        next += 1;
+        let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { continue };
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|id| id.parse::<i32>().ok()));
+        }
+    }
+    found.split_off(1)
 }
 
 impl Drop for Process {

@@ -2,6 +2,10 @@
 
 use std::{
     net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -115,6 +119,10 @@ on_both_gateways! {
             let refused = Backend::fresh().token(guess).connect(&proxy.dial().via(guesser.address)).await;
             assert!(matches!(refused, Err(Refused::Connect { .. })), "{refused:?}");
         }
+        wait::until("the proxy has seen the fifth answer too", Duration::from_secs(5), async || {
+            proxy.log().contains("refused five connects").then_some(())
+        })
+        .await;
         let found = Backend::fresh().connect(&proxy.dial().via(guesser.address)).await.expect_err("not approved");
         assert!(found.is_pairing_required(), "{found:?}");
 
@@ -148,23 +156,25 @@ on_both_gateways! {
 async fn idle_sockets_of_strangers_do_not_keep_the_backend_out() {
     let gateway = Gateway::of(Version::Newest).run().await;
     let proxy = Proxy::options().site(FENCE).run(&gateway).await;
-    let outside = Edge::run(STRANGER, proxy.balanced()).await;
     let inside = Edge::run(PLATFORM, proxy.balanced()).await;
-    let (report, mut idle) = tokio::sync::mpsc::channel(40);
-    for _ in 0..40 {
-        let (report, dial) = (report.clone(), proxy.dial().via(outside.address));
-        tokio::spawn(async move {
-            if let Ok(socket) = Backend::fresh().linger(&dial).await {
-                let _ = report.send(()).await;
-                // Held until the test ends.
+    let upgraded = Arc::new(AtomicUsize::new(0));
+    let mut strangers = Vec::new();
+    for last in 1..=10 {
+        let outside = Edge::run(Ipv4Addr::new(203, 0, 113, last), proxy.balanced()).await;
+        for _ in 0..4 {
+            let (upgraded, dial) = (upgraded.clone(), proxy.dial().via(outside.address));
+            tokio::spawn(async move {
+                let _held = Backend::fresh().linger(&dial).await;
+                upgraded.fetch_add(1, Ordering::Relaxed);
                 std::future::pending::<()>().await;
-                drop(socket);
-            }
-        });
+            });
+        }
+        strangers.push(outside);
     }
-    for _ in 0..12 {
-        idle.recv().await.expect("strangers hold places");
-    }
+    wait::until("strangers hold all the places that they can have", Duration::from_secs(20), async || {
+        (upgraded.load(Ordering::Relaxed) >= 20).then_some(())
+    })
+    .await;
     let begun = Instant::now();
     let backend = Backend::fresh().connect(&proxy.dial().via(inside.address)).await;
     backend.expect("approved").uses_every_scope().await.expect("every scope is granted");

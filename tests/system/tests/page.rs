@@ -23,7 +23,7 @@ on_both_gateways! {
         }
     }
 
-    async fn the_control_ui_loads_over_h2_and_asks_to_be_paired(version: Version) {
+    async fn the_control_ui_loads_over_h2_is_paired_once_and_connects(version: Version) {
         let edge = Edge::reserve().await;
         let origin = format!("https://{HOST}:{}", edge.address().port());
         let gateway = Gateway::of(version).origin(&origin).run().await;
@@ -39,7 +39,15 @@ on_both_gateways! {
         .await;
         assert_eq!(refusal["error"]["code"], "NOT_PAIRED", "{refusal}");
         let pending = gateway.pending_pairings().await;
-        assert!(pending.iter().any(|request| request["remoteIp"] == PERSON.to_string()), "{pending:?}");
+        let request = pending.iter().find(|request| request["remoteIp"] == PERSON.to_string());
+        let request = request.unwrap_or_else(|| panic!("under its own address: {pending:?}"));
+
+        gateway.approve(request).await;
+        page.open_again(&format!("{origin}/#token={TOKEN}")).await;
+        wait::until("the page connects", Duration::from_secs(60), async || {
+            page.received_frames().iter().any(|frame| frame["payload"]["type"] == "hello-ok").then_some(())
+        })
+        .await;
 
         let loaded = page.loaded();
         let ours: Vec<_> = loaded.iter().filter(|response| response.url.starts_with(&origin)).collect();

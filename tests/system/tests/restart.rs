@@ -30,7 +30,8 @@ async fn post(dial: Dial) -> End {
 on_both_gateways! {
     async fn a_killed_gateway_fails_no_request_that_can_wait(version: Version) {
         let mut gateway = Gateway::of(version).run().await;
-        let proxy = Proxy::options().site(r#"hold = "60s""#).run(&gateway).await;
+        // All of them come from one address here: many clients together wait in the 1024 places of the default.
+        let proxy = Proxy::options().top("[limits]\nheld_per_client = 1024").site(r#"hold = "60s""#).run(&gateway).await;
         let edge = Edge::run(PLATFORM, proxy.balanced()).await;
         let dial = proxy.dial().via(edge.address);
         assert_eq!(get(dial.clone()).await, Ok(StatusCode::OK));
