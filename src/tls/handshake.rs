@@ -4,13 +4,14 @@
 //! first byte not 0x16 ──> plain HTTP: 400 with the https URL; PROXY header or anything else: closed
 //! acme-tls/1, name pending ──> the challenge's certificate, and the connection is over
 //! SNI not configured ──> alert unrecognized_name
+//! a client that was made to step down from TLS 1.3 ──> alert inappropriate_fallback
 //! SNI, or no SNI (address, then first host) ──> handshake ──> stream, sni, h1 or h2
 //! ```
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use rustls::{
-    AlertDescription, NamedGroup, ServerConfig,
+    AlertDescription, CipherSuite, NamedGroup, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{Acceptor, ClientHello, NoServerSessionStorage},
     sign::{CertifiedKey, SingleCertAndKey},
@@ -34,6 +35,9 @@ const H1: &[u8] = b"http/1.1";
 /// A fatal `unrecognized_name` alert (RFC 8446 §6.2, RFC 6066 §3) in a record of its own. rustls has no way to send it:
 /// for a name without certificate it says `access_denied`.
 const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
+
+/// A fatal `inappropriate_fallback` (RFC 7507 §3), which rustls does not know how to send either.
+const INAPPROPRIATE_FALLBACK: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 86];
 
 /// How long we wait for a client to take in why it was refused. A close with its bytes unread would be a reset, which
 /// overtakes the answer.
@@ -87,6 +91,8 @@ pub enum HandshakeError {
     NoCommonVersion,
     #[error("the client offers no application protocol that we have")]
     NoCommonProtocol,
+    #[error("the client fell back to an older version than both sides have")]
+    Fallback,
     #[error("nothing in common with the client")]
     NothingInCommon(#[source] rustls::Error),
     #[error("the client ended the handshake with the alert {0:?}")]
@@ -116,6 +122,7 @@ impl HandshakeError {
             HandshakeError::NotTls => "not_tls",
             HandshakeError::NoCommonVersion => "no_common_version",
             HandshakeError::NoCommonProtocol => "no_common_protocol",
+            HandshakeError::Fallback => "inappropriate_fallback",
             HandshakeError::NothingInCommon(_) => "nothing_in_common",
             HandshakeError::ClientAlert(_) => "client_alert",
             HandshakeError::Protocol(_) => "protocol_error",
@@ -169,6 +176,7 @@ enum Choice {
     Serve(Arc<ServerConfig>, Option<Arc<str>>),
     Challenge(Arc<ServerConfig>),
     Unrecognized(Box<str>),
+    Fallback,
     Nothing,
 }
 
@@ -257,12 +265,19 @@ impl Terminator {
                 last_words(&mut stream, &UNRECOGNIZED_NAME).await;
                 Err(HandshakeError::UnrecognizedName(name))
             }
+            Choice::Fallback => {
+                last_words(&mut stream, &INAPPROPRIATE_FALLBACK).await;
+                Err(HandshakeError::Fallback)
+            }
             Choice::Nothing => Err(HandshakeError::NoCertificate),
         }
     }
 
     /// `local` is the address that the client reached us on.
     fn choose(&self, hello: &ClientHello<'_>, local: impl FnOnce() -> Option<IpAddr>) -> Choice {
+        if fell_back(hello) {
+            return Choice::Fallback;
+        }
         // rustls has checked that it is a DNS name and made it lower case; an address in its place counts as none.
         let sni = hello.server_name().map(without_trailing_dot);
         if let Some(certificate) = sni.filter(|_| is_challenge(hello)).and_then(|sni| self.challenges.tls(sni)) {
@@ -294,15 +309,26 @@ fn is_challenge(hello: &ClientHello<'_>) -> bool {
     hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS_ALPN) && offered.next().is_none())
 }
 
+/// Whether TLS 1.3 can be spoken with a client. Its suites are TLS 1.3's alone, and rustls does not show the versions.
+fn knows_tls_1_3(hello: &ClientHello<'_>) -> bool {
+    use CipherSuite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
+    const TLS13: [CipherSuite; 3] =
+        [TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
+    hello.cipher_suites().iter().any(|suite| TLS13.contains(suite))
+}
+
+/// RFC 7507 §3: a client that says this is a retry with an older version, though we have the newer one, was made to
+/// step down by someone in between. (A first try in TLS 1.2 does not say so.)
+fn fell_back(hello: &ClientHello<'_>) -> bool {
+    const TLS_FALLBACK_SCSV: CipherSuite = CipherSuite::Unknown(0x5600);
+    hello.cipher_suites().contains(&TLS_FALLBACK_SCSV) && !knows_tls_1_3(hello)
+}
+
 /// Whether X25519MLKEM768 can be agreed on. rustls would follow the client's order of groups, and take X25519 from a
 /// client that happens to list that first; what is recorded today must not be readable in twenty years for that.
 /// The group is one of TLS 1.3, which a client offers by its cipher suites.
 fn knows_post_quantum(hello: &ClientHello<'_>) -> bool {
-    use rustls::CipherSuite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
-    const TLS13: [rustls::CipherSuite; 3] =
-        [TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
-    hello.named_groups().is_some_and(|groups| groups.contains(&NamedGroup::X25519MLKEM768))
-        && hello.cipher_suites().iter().any(|suite| TLS13.contains(suite))
+    hello.named_groups().is_some_and(|groups| groups.contains(&NamedGroup::X25519MLKEM768)) && knows_tls_1_3(hello)
 }
 
 async fn refuse_plaintext(mut stream: TcpStream, bytes: &[u8]) -> HandshakeError {

@@ -104,6 +104,11 @@ async fn answer_to(terminator: &Terminator, bytes: &[u8]) -> (Vec<u8>, Handshake
 
 /// A ClientHello by hand, to say what no client library would: RFC 5246 §7.4.1.2 in a record of its own.
 fn client_hello(version: u16, sni: Option<&[u8]>) -> Vec<u8> {
+    // ECDHE with AES-128-GCM.
+    client_hello_with(version, sni, &[0xc0, 0x2b, 0xc0, 0x2f])
+}
+
+fn client_hello_with(version: u16, sni: Option<&[u8]>, suites: &[u8]) -> Vec<u8> {
     fn sized(width: usize, body: &[u8]) -> Vec<u8> {
         let length = (body.len() as u32).to_be_bytes();
         [&length[4 - width..], body].concat()
@@ -121,9 +126,9 @@ fn client_hello(version: u16, sni: Option<&[u8]>) -> Vec<u8> {
     let hello = [
         &version.to_be_bytes()[..],
         &[7; 32],
-        &[0],                                 // no session id
-        &sized(2, &[0xc0, 0x2b, 0xc0, 0x2f]), // ECDHE with AES-128-GCM
-        &[1, 0],                              // no compression
+        &[0], // no session id
+        &sized(2, suites),
+        &[1, 0], // no compression
         &sized(2, &extensions),
     ]
     .concat();
@@ -226,6 +231,15 @@ async fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
     let (record, error) = answer_to(&server.terminator, &client_hello(TLS1_0, Some(b"first.test"))).await;
     assert_eq!(alert(&record), Some(70), "protocol_version");
     assert!(matches!(error, HandshakeError::NoCommonVersion), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_was_made_to_fall_back_from_tls_1_3_is_told() {
+    let server = serving(&["a.test"]);
+    let fallback = client_hello_with(TLS1_2, Some(b"a.test"), &[0xc0, 0x2b, 0x56, 0x00]);
+    let (answer, error) = answer_to(&server.terminator, &fallback).await;
+    assert_eq!(alert(&answer), Some(86));
+    assert_eq!(error.name(), "inappropriate_fallback");
 }
 
 #[tokio::test]
