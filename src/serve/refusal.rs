@@ -335,7 +335,7 @@ impl From<FramingError> for Refusal {
 
 impl From<identity::Refused> for Refusal {
     fn from(refused: identity::Refused) -> Self {
-        let text = "The gateway must not be asked on behalf of this client.";
+        let text = "This client cannot be passed on to the gateway. The reason, and what to do on the server:";
         let row =
             Row { status: refused.status(), side: Side::Us, name: refused.name(), error: "http_request_denied", text };
         Refusal { row, detail: Some(refused.to_string().into()), retry_after: None, ends_connection: false }
