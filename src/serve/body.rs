@@ -206,7 +206,12 @@ impl Body for ResponseBody {
         let this = &mut *self;
         let frame = match &mut this.source {
             Source::Whole(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
-            Source::Upstream(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
+            Source::Upstream(incoming) => {
+                if let Some(finish) = &this.finish {
+                    ready!(finish.poll_room(cx));
+                }
+                ready!(Pin::new(incoming).poll_frame(cx))
+            }
         };
         let Some(finish) = &mut this.finish else { return Poll::Ready(frame) };
         Poll::Ready(match frame {

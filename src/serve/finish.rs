@@ -4,6 +4,7 @@ use std::{
     net::IpAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
@@ -146,6 +147,11 @@ impl Finish {
         if row.side == Side::Us {
             tracing::warn!(reason = row.name, detail = refusal.detail.as_deref(), "refused");
         }
+    }
+
+    /// Ready while the client takes what it is sent. HTTP/1.1 has one answer at a time, which hyper itself holds back.
+    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.client.h2 { self.client.phase.poll_room(cx) } else { Poll::Ready(()) }
     }
 
     pub fn sent(&mut self, bytes: usize) {

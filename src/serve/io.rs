@@ -5,10 +5,10 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -41,6 +41,10 @@ pub struct Phase {
     since: AtomicU64,
     began: Option<Instant>,
     timed_out: AtomicU8,
+    /// The client's socket takes no more for now.
+    full: AtomicBool,
+    /// Answers that wait for that to end.
+    waiting: Mutex<Vec<Waker>>,
 }
 
 const IDLE: u8 = 0;
@@ -81,6 +85,26 @@ impl Phase {
 
     pub fn is_idle(&self) -> bool {
         self.now.load(Ordering::Relaxed) == IDLE
+    }
+
+    /// Ready while the client takes what we send. Every stream of HTTP/2 has a send buffer of its own in h2, and without
+    /// this a client that opens a hundred large answers and reads none of them would fill them all from the gateway.
+    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.full.load(Ordering::Relaxed) {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.waiting.lock().expect("nothing panics while it holds this");
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn has_room(&self) {
+        if self.full.swap(false, Ordering::Relaxed) {
+            let mut waiting = self.waiting.lock().expect("nothing panics while it holds this");
+            waiting.drain(..).for_each(Waker::wake);
+        }
     }
 
     /// Whether the connection ended because a request head came too slowly.
@@ -210,7 +234,9 @@ impl ClientIo {
 
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.phase.has_room();
+            }
             return result;
         }
         if self.phase.now.load(Ordering::Relaxed) == TUNNEL {
@@ -218,6 +244,7 @@ impl ClientIo {
         }
         if self.stalled.is_none() {
             self.stalled = Some(Instant::now());
+            self.phase.full.store(true, Ordering::Relaxed);
         }
         if self.poll_deadline(cx).is_ready() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")));
@@ -377,5 +404,38 @@ impl AsyncWrite for Transport {
             Transport::Plain(s) => Pin::new(s).poll_shutdown(cx),
             Transport::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_wait_while_the_client_takes_nothing_and_go_on_when_it_does() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let phase = Arc::new(Phase::new(Instant::now()));
+        let deadlines = Deadlines { idle: Duration::from_secs(75), head: None };
+        let mut io = ClientIo::new(Transport::Plain(stream), phase.clone(), deadlines);
+        let is_open = || poll_fn(|cx| Poll::Ready(phase.poll_room(cx).is_ready()));
+        let chunk = [0; 64 * 1024];
+        let mut sent = 0;
+        assert!(is_open().await);
+        while let Poll::Ready(n) = poll_fn(|cx| Poll::Ready(Pin::new(&mut io).poll_write(cx, &chunk))).await {
+            sent += n.unwrap();
+        }
+        assert!(!is_open().await, "full after {sent} bytes");
+        let reads = async {
+            client.read_exact(&mut vec![0; sent]).await.unwrap();
+            io.write_all(b"more").await.unwrap();
+        };
+        tokio::join!(poll_fn(|cx| phase.poll_room(cx)), reads);
+        assert!(is_open().await);
     }
 }
