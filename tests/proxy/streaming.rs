@@ -248,6 +248,8 @@ async fn a_refused_head_has_no_body_and_a_refused_upload_ends_or_is_read() {
     let mut wire = proxy.client().h1("chat.test").await;
     wire.send(client::request("HEAD", "chat.test", "/../x", &[], "")).await;
     assert_eq!(wire.response_to("HEAD").await.status, 400);
+    wire.closed().await;
+    let mut wire = proxy.client().h1("chat.test").await;
     let body = "x".repeat(1000);
     wire.send(client::request("POST", "chat.test", "/../x", &["content-length: 1000"], &body)).await;
     let refused = wire.response().await;
