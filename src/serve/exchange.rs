@@ -123,7 +123,8 @@ pub fn hold_limits(snapshot: &Snapshot) -> HoldLimits {
     HoldLimits { total: snapshot.config.limits.held, per_client: snapshot.config.limits.held_per_client }
 }
 
-/// The pool, or a fresh connection; and again once, on a fresh one, where nothing was answered and it is safe.
+/// The pool, or a fresh connection; and where nothing was answered and it is safe, again: at once if it was a pooled
+/// connection that broke, and once more when the upstream is back if it was a fresh one.
 async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<Response<Incoming>, Refusal> {
     let key = |plan: &Plan| pool::Key { upstream: plan.behind().upstream.id, source: source_of(plan.identity()) };
     let max_idle = plan.behind().upstream.config.idle_timeout;
@@ -132,6 +133,7 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
     // RFC 9110 §9.2.2: what is idempotent may be sent again by itself.
     let repeatable = matches!(first.body(), RequestBody::Empty) && first.method().is_idempotent();
     let mut attempts = 0;
+    let mut broke_fresh = false;
     let (connection, response) = loop {
         // After a failure only a fresh connection will do: its siblings are as old.
         let now = finish.started().into_std();
@@ -157,7 +159,11 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
                 if let Some(unsent) = error.take_message() {
                     plan.request = Some(unsent);
                 }
-                if plan.request.is_none() || attempts > 1 || is_garbage(error.error()) {
+                if plan.request.is_none() || broke_fresh || is_garbage(error.error()) {
+                    return Err(refusal_of(error.error()));
+                }
+                broke_fresh = !connection.reused;
+                if broke_fresh && !Box::pin(come_back(plan)).await {
                     return Err(refusal_of(error.error()));
                 }
                 core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
@@ -167,6 +173,14 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
     finish.identity(plan.identity());
     finish.lease(key(plan), connection);
     Ok(response)
+}
+
+/// A fresh connection broke and nothing was answered: the gateway went away under it. Its listener may outlive its
+/// connections by a moment, so what is sent again waits until the gateway has been seen up; false if it was not in time.
+pub async fn come_back(plan: &Plan) -> bool {
+    let upstream = &plan.behind().upstream;
+    upstream.state.mark_lost();
+    upstream.known(plan.client, plan.until, hold_limits(&plan.snapshot)).await.is_ok()
 }
 
 /// Dials and starts HTTP/1.1.

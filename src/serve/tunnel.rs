@@ -174,12 +174,10 @@ where
     /// What came right behind the two heads (pipelined first bytes) goes first.
     fn seed(&mut self, from_client: &[u8], from_upstream: &[u8], watching: &mut Watching) {
         if !from_client.is_empty() {
-            self.ended.from_client += from_client.len() as u64;
             observe(&mut self.observer, Side::Client, from_client, watching, &mut self.ended);
             self.up.pending.extend_from_slice(from_client);
         }
         if !from_upstream.is_empty() {
-            self.ended.from_upstream += from_upstream.len() as u64;
             observe(&mut self.observer, Side::Gateway, from_upstream, watching, &mut self.ended);
             self.down.pending.extend_from_slice(from_upstream);
         }
@@ -210,22 +208,15 @@ where
             {
                 let mut scratch = core.scratch.borrow_mut();
                 for side in [Side::Client, Side::Gateway] {
+                    let Tunnel { client, upstream, up, down, observer, ended, .. } = self;
+                    // Seen before it is passed on: who acts on an answer at once finds it counted.
+                    let mut seen = |bytes: &[u8]| observe(observer, side, bytes, watching, ended);
                     let result = match side {
-                        Side::Client => {
-                            let bytes = &mut self.ended.from_client;
-                            pump(cx, &mut self.client, &mut self.upstream, &mut self.up, &mut scratch, bytes)
-                        }
-                        Side::Gateway => {
-                            let bytes = &mut self.ended.from_upstream;
-                            pump(cx, &mut self.upstream, &mut self.client, &mut self.down, &mut scratch, bytes)
-                        }
+                        Side::Client => pump(cx, client, upstream, up, &mut scratch, &mut seen),
+                        Side::Gateway => pump(cx, upstream, client, down, &mut scratch, &mut seen),
                     };
                     match result {
-                        Ok(Some(n)) => {
-                            moved = true;
-                            observe(&mut self.observer, side, &scratch[..n], watching, &mut self.ended);
-                        }
-                        Ok(None) => {}
+                        Ok(read) => moved |= read,
                         Err(error) => {
                             self.ended.error = Some(error);
                             return Poll::Ready(());
@@ -316,15 +307,15 @@ where
     }
 }
 
-/// Moves bytes one way. `Some(n)`: n bytes were read into `scratch` and sent or kept.
+/// Moves bytes one way; whether any were read. `seen` gets what was read before it is passed on.
 fn pump<R, W>(
     cx: &mut Context<'_>,
     from: &mut R,
     to: &mut W,
     way: &mut Way,
     scratch: &mut [u8],
-    bytes: &mut u64,
-) -> io::Result<Option<usize>>
+    seen: &mut impl FnMut(&[u8]),
+) -> io::Result<bool>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -336,19 +327,19 @@ where
                 way.advance(n);
                 way.dirty = true;
             }
-            Poll::Pending => return Ok(None),
+            Poll::Pending => return Ok(false),
         }
     }
-    let mut read = None;
+    let mut read = false;
     if !way.read_ended {
         let mut buf = ReadBuf::new(scratch);
         match Pin::new(from).poll_read(cx, &mut buf)? {
             Poll::Ready(()) if buf.filled().is_empty() => way.read_ended = true,
             Poll::Ready(()) => {
                 let n = buf.filled().len();
-                *bytes += n as u64;
-                read = Some(n);
+                read = true;
                 let mut rest = &scratch[..n];
+                seen(rest);
                 while !rest.is_empty() {
                     match Pin::new(&mut *to).poll_write(cx, rest)? {
                         Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -367,7 +358,7 @@ where
         }
     }
     // Flushed when there is no more to read at once: TLS records coalesce under load.
-    if way.dirty && read.is_none() && Pin::new(&mut *to).poll_flush(cx)?.is_ready() {
+    if way.dirty && !read && Pin::new(&mut *to).poll_flush(cx)?.is_ready() {
         way.dirty = false;
     }
     if way.read_ended && way.is_empty() && !way.shut && Pin::new(to).poll_shutdown(cx)?.is_ready() {
@@ -377,6 +368,10 @@ where
 }
 
 fn observe(observer: &mut Observer, side: Side, bytes: &[u8], watching: &mut Watching, ended: &mut Ended) {
+    match side {
+        Side::Client => ended.from_client += bytes.len() as u64,
+        Side::Gateway => ended.from_upstream += bytes.len() as u64,
+    }
     let on = |event| match event {
         Observed::Challenged => {}
         // Whatever the gateway says first instead, it is not waiting for a login: no place is held for it.

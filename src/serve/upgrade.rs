@@ -44,7 +44,7 @@ pub async fn upgrade(
     let mut response = match ask(plan, finish).await? {
         Ok(response) => response,
         // The gateway went away under it: nothing was answered, and a GET may be asked again (RFC 9110 §9.2.2).
-        Err(error) if !error.is_parse() => {
+        Err(error) if !error.is_parse() && exchange::come_back(plan).await => {
             core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
             ask(plan, finish).await?.map_err(|error| exchange::refusal_of(&error))?
         }

@@ -143,7 +143,8 @@ impl State {
         self.seen.send_replace(seen);
     }
 
-    fn mark_lost(&self) {
+    /// A dial failed, or a fresh connection broke: whoever waits now waits for the watcher.
+    pub fn mark_lost(&self) {
         self.set(Seen::Away);
         self.lost.notify_one();
     }
