@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn the_future_of_an_exchange_stays_small() {
         let size = size_of_future(serve);
-        assert!(size <= 1536, "{size} bytes");
+        assert!(size <= 1344, "{size} bytes");
         assert!(size_of::<Response<ResponseBody>>() <= 256, "{} bytes", size_of::<Response<ResponseBody>>());
     }
 }

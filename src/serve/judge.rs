@@ -46,9 +46,9 @@ const VIA_1: HeaderValue = HeaderValue::from_static("1.1 clawgate");
 const VIA_2: HeaderValue = HeaderValue::from_static("2.0 clawgate");
 
 /// What shall be done with a request.
-#[allow(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub enum Judged {
-    Forward(Plan),
+    /// Boxed, because hyper moves the future that holds it.
+    Forward(Box<Plan>),
     /// It was for us.
     Answer(Response<Bytes>),
 }
@@ -254,7 +254,7 @@ pub fn judge(
         forwarded::client_value(seen.address)
     };
     let facts = facts(core, behind, policy, &seen, browser);
-    let mut plan = Plan {
+    let mut plan = Box::new(Plan {
         route,
         request: Some(Request::from_parts(head, body)),
         upload,
@@ -268,7 +268,7 @@ pub fn judge(
         https: client.https(),
         client_value,
         snapshot,
-    };
+    });
     plan.decide_now()?;
     Ok(Judged::Forward(plan))
 }
