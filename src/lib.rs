@@ -5,6 +5,7 @@
 //! the gateway), [`serve`] (one connection, request by request), [`admin`] (the unix socket), [`process`] (signals,
 //! systemd, logs, reload), [`app`] (builds them bottom-up).
 
+pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod challenge;
