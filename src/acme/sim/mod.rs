@@ -1,0 +1,1 @@
+//! A CA of our own, and a year in a moment.
