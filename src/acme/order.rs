@@ -3,16 +3,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use instant_acme::{
-    AuthorizationStatus, CertificateIdentifier, ChallengeType, Identifier, NewOrder, OrderStatus, RevocationRequest,
-};
+use instant_acme::{self as wire, CertificateIdentifier, NewOrder, OrderStatus as Status, RevocationRequest};
 use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
 
 use super::{
     account::{AccountKey, NONCES},
+    model::{AuthorizationStatus, AuthorizationView, CaTime, ChallengeType, Identifier, OrderStatus, OrderView},
     problem::Problem,
-    wire::{Refused, Wire, WireError},
+    wire::{Refused, Seen, Wire, WireError},
 };
 
 /// Why a step did not succeed.
@@ -28,8 +27,8 @@ pub enum StepError {
     Incomplete { what: &'static str },
     #[error("the CA has no {0}")]
     Unsupported(&'static str),
-    #[error("the CA offers no {kind} for {name}")]
-    NoSuchChallenge { name: String, kind: &'static str },
+    #[error("the CA offers no {challenge} for {identifier}")]
+    NoSuchChallenge { identifier: Identifier, challenge: ChallengeType },
     #[error("cannot sign with the account key")]
     Sign,
     #[error("{0}")]
@@ -134,7 +133,7 @@ impl Authority {
     }
 
     /// The headers of the CA's last answer.
-    pub fn seen(&self) -> super::wire::Seen {
+    pub fn seen(&self) -> Seen {
         self.wire.seen()
     }
 
@@ -193,32 +192,6 @@ pub struct RenewalInfo {
     pub date: Option<SystemTime>,
 }
 
-/// The ways to show control of a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Method {
-    Http01,
-    TlsAlpn01,
-    Dns01,
-}
-
-impl Method {
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Http01 => "http-01",
-            Method::TlsAlpn01 => "tls-alpn-01",
-            Method::Dns01 => "dns-01",
-        }
-    }
-
-    fn wire(self) -> ChallengeType {
-        match self {
-            Method::Http01 => ChallengeType::Http01,
-            Method::TlsAlpn01 => ChallengeType::TlsAlpn01,
-            Method::Dns01 => ChallengeType::Dns01,
-        }
-    }
-}
-
 /// An account at work.
 pub struct Session {
     account: instant_acme::Account,
@@ -228,8 +201,7 @@ pub struct Session {
 /// What is wanted of a CA.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// DNS names, wildcards among them, and IP addresses.
-    pub names: &'a [String],
+    pub identifiers: &'a [Identifier],
     pub profile: Option<&'a str>,
     /// The ARI id of the certificate that this one replaces (RFC 9773 §5).
     pub replaces: Option<&'a str>,
@@ -241,11 +213,11 @@ impl Session {
     /// # Errors
     /// What the CA says.
     pub async fn new_order(&self, wanted: &Wanted<'_>) -> Result<Order, StepError> {
-        let identifiers: Vec<Identifier> = wanted
-            .names
-            .iter()
-            .map(|name| name.parse().map_or_else(|_| Identifier::Dns(name.clone()), Identifier::Ip))
-            .collect();
+        let identifier = |Identifier(name): &Identifier| match name.parse() {
+            Ok(address) => wire::Identifier::Ip(address),
+            Err(_) => wire::Identifier::Dns(name.clone()),
+        };
+        let identifiers: Vec<_> = wanted.identifiers.iter().map(identifier).collect();
         let replaces = wanted
             .replaces
             .and_then(|id| id.split_once('.'))
@@ -280,53 +252,10 @@ impl Session {
     }
 }
 
-/// Where an order is (RFC 8555 §7.1.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Names are still to be shown control of.
-    Pending,
-    /// The CSR may be sent.
-    Ready,
-    /// The CSR is being worked on.
-    Processing,
-    /// There is a certificate.
-    Valid,
-    /// It will never give one.
-    Invalid,
-}
-
 /// An order at the CA.
 pub struct Order {
     order: instant_acme::Order,
     wire: Wire,
-}
-
-/// One name of an order, and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Authorization {
-    /// As it was ordered, `*.` included.
-    pub name: String,
-    pub stage: AuthorizationStage,
-    pub challenges: Vec<Challenge>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AuthorizationStage {
-    /// A challenge is to be answered, or is being looked at.
-    Pending,
-    Valid,
-    /// Failed, expired, revoked or given up: this order is lost.
-    Over,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Challenge {
-    pub method: Method,
-    pub token: String,
-    /// Already answered, and not known how.
-    pub processing: bool,
-    /// Why it failed.
-    pub error: Option<Problem>,
 }
 
 /// What answers a challenge (RFC 8555 §8.1).
@@ -346,44 +275,54 @@ impl Order {
         self.order.url()
     }
 
-    /// As last heard.
-    pub fn stage(&mut self) -> Stage {
-        match self.order.state().status {
-            OrderStatus::Pending => Stage::Pending,
-            OrderStatus::Ready => Stage::Ready,
-            OrderStatus::Processing => Stage::Processing,
-            OrderStatus::Valid => Stage::Valid,
-            OrderStatus::Invalid => Stage::Invalid,
-        }
-    }
-
-    /// The order's own error; a failed challenge's is at its [`Authorization`].
-    pub fn problem(&mut self) -> Option<Problem> {
-        self.order.state().error.as_ref().map(Problem::from)
-    }
-
-    /// Asks the CA where the order is; when to ask again, if it says.
+    /// Asks the CA where the order and its authorizations are; `known` is how they were seen before.
     ///
     /// # Errors
     /// What the CA says.
-    pub async fn refresh(&mut self) -> Result<(Stage, Option<Duration>), StepError> {
+    pub async fn look(&mut self, at: CaTime, known: &[AuthorizationView]) -> Result<OrderView, StepError> {
         with_nonces!(async { self.order.refresh().await.map(drop) })?;
-        Ok((self.stage(), self.wire.seen().retry_after))
+        let retry_after = self.wire.seen().retry_after;
+        let view = self.view(at, known).await?;
+        Ok(OrderView { retry_after, ..view })
     }
 
-    /// The names of the order. Asked for once after each [`refresh`](Self::refresh).
+    /// The order as last heard of, its authorizations read where that is still to be done.
     ///
     /// # Errors
     /// What the CA says.
-    pub async fn authorizations(&mut self) -> Result<Vec<Authorization>, StepError> {
-        with_nonces!(async {
-            let mut found = Vec::new();
-            let mut authorizations = self.order.authorizations();
-            while let Some(authorization) = authorizations.next().await {
-                let authorization = authorization?;
-                found.push(Authorization::of(&authorization));
-            }
-            Ok(found)
+    pub async fn view(&mut self, at: CaTime, known: &[AuthorizationView]) -> Result<OrderView, StepError> {
+        let status = self.order.state().status;
+        // RFC 8555 §7.1.6: past `pending`, all of them were valid. One request less for each name.
+        let authorizations = if !known.is_empty() && matches!(status, Status::Ready | Status::Processing | Status::Valid) {
+            let valid = |a: &AuthorizationView| AuthorizationView { status: AuthorizationStatus::Valid, ..a.clone() };
+            known.iter().map(valid).collect()
+        } else {
+            with_nonces!(async {
+                let mut found = Vec::new();
+                let mut authorizations = self.order.authorizations();
+                while let Some(authorization) = authorizations.next().await {
+                    let authorization = authorization?;
+                    found.push(shown(&authorization));
+                }
+                Ok(found)
+            })?
+        };
+        let url = self.order.url().to_owned();
+        let state = self.order.state();
+        Ok(OrderView {
+            url,
+            status: match state.status {
+                Status::Pending => OrderStatus::Pending,
+                Status::Ready => OrderStatus::Ready,
+                Status::Processing => OrderStatus::Processing,
+                Status::Valid => OrderStatus::Valid,
+                Status::Invalid => OrderStatus::Invalid,
+            },
+            problem: state.error.as_ref().map(|error| Problem::from(error).recorded(error.status.unwrap_or(0))),
+            authorizations,
+            at,
+            looks: 0,
+            retry_after: None,
         })
     }
 
@@ -391,15 +330,15 @@ impl Order {
     ///
     /// # Errors
     /// [`StepError::NoSuchChallenge`] where the CA does not offer this method for the name.
-    pub async fn proof(&mut self, name: &str, method: Method) -> Result<Proof, StepError> {
+    pub async fn proof(&mut self, identifier: &Identifier, challenge: ChallengeType) -> Result<Proof, StepError> {
         let proof = with_nonces!(async {
             let mut authorizations = self.order.authorizations();
             while let Some(authorization) = authorizations.next().await {
                 let mut authorization = authorization?;
-                if authorization.identifier().to_string() != name {
+                if authorization.identifier().to_string() != identifier.0 {
                     continue;
                 }
-                return Ok(authorization.challenge(method.wire()).map(|challenge| {
+                return Ok(authorization.challenge(on_the_wire(challenge)).map(|challenge| {
                     let key = challenge.key_authorization();
                     Proof {
                         token: challenge.token.clone(),
@@ -411,43 +350,43 @@ impl Order {
             }
             Ok(None)
         })?;
-        proof.ok_or_else(|| StepError::NoSuchChallenge { name: name.to_owned(), kind: method.name() })
+        proof.ok_or_else(|| StepError::NoSuchChallenge { identifier: identifier.clone(), challenge })
     }
 
     /// Has the CA look (RFC 8555 §7.5.1). **This is what spends**: it must be on disk before.
     ///
     /// # Errors
     /// What the CA says; whether it has looked is then unknown.
-    pub async fn respond(&mut self, name: &str, method: Method) -> Result<(), StepError> {
+    pub async fn respond(&mut self, identifier: &Identifier, challenge: ChallengeType) -> Result<(), StepError> {
         let found = with_nonces!(async {
             let mut authorizations = self.order.authorizations();
             while let Some(authorization) = authorizations.next().await {
                 let mut authorization = authorization?;
-                if authorization.identifier().to_string() != name {
+                if authorization.identifier().to_string() != identifier.0 {
                     continue;
                 }
-                return match authorization.challenge(method.wire()) {
-                    Some(mut challenge) => challenge.set_ready().await.map(|()| true),
+                return match authorization.challenge(on_the_wire(challenge)) {
+                    Some(mut handle) => handle.set_ready().await.map(|()| true),
                     None => Ok(false),
                 };
             }
             Ok(false)
         })?;
-        if found { Ok(()) } else { Err(StepError::NoSuchChallenge { name: name.to_owned(), kind: method.name() }) }
+        if found { Ok(()) } else { Err(StepError::NoSuchChallenge { identifier: identifier.clone(), challenge }) }
     }
 
-    /// Gives up a name's authorization (RFC 8555 §7.5.2): a pending one stops counting, a valid one is shown anew in the
-    /// next order.
+    /// Gives up the order's authorizations (RFC 8555 §7.5.2): a pending one stops counting, a valid one has to be shown
+    /// anew in the next order.
     ///
     /// # Errors
     /// What the CA says.
-    pub async fn deactivate(&mut self, name: &str) -> Result<(), StepError> {
+    pub async fn deactivate(&mut self) -> Result<(), StepError> {
         with_nonces!(async {
             let mut authorizations = self.order.authorizations();
             while let Some(authorization) = authorizations.next().await {
                 let mut authorization = authorization?;
-                let open = matches!(authorization.status, AuthorizationStatus::Pending | AuthorizationStatus::Valid);
-                if authorization.identifier().to_string() == name && open {
+                if matches!(authorization.status, wire::AuthorizationStatus::Pending | wire::AuthorizationStatus::Valid)
+                {
                     authorization.deactivate().await?;
                 }
             }
@@ -459,12 +398,19 @@ impl Order {
     ///
     /// # Errors
     /// What the CA says, such as `orderNotReady` or `badCSR`.
-    pub async fn finalize(&mut self, csr: &[u8]) -> Result<Stage, StepError> {
+    pub async fn finalize(
+        &mut self,
+        csr: &[u8],
+        at: CaTime,
+        known: &[AuthorizationView],
+    ) -> Result<OrderView, StepError> {
         with_nonces!(self.order.finalize_csr(csr))?;
-        Ok(self.stage())
+        let retry_after = self.wire.seen().retry_after;
+        let view = self.view(at, known).await?;
+        Ok(OrderView { retry_after, ..view })
     }
 
-    /// The chain in PEM, of a [`Stage::Valid`] order (RFC 8555 §7.4.2).
+    /// The chain in PEM, of an [`OrderStatus::Valid`] order (RFC 8555 §7.4.2).
     ///
     /// # Errors
     /// What the CA says.
@@ -474,36 +420,34 @@ impl Order {
     }
 }
 
-impl Authorization {
-    fn of(state: &instant_acme::AuthorizationState) -> Authorization {
-        let challenge = |c: &instant_acme::Challenge| {
-            let method = match c.r#type {
-                ChallengeType::Http01 => Method::Http01,
-                ChallengeType::TlsAlpn01 => Method::TlsAlpn01,
-                ChallengeType::Dns01 => Method::Dns01,
-                _ => return None,
-            };
-            Some(Challenge {
-                method,
-                token: c.token.clone(),
-                processing: c.status == instant_acme::ChallengeStatus::Processing,
-                error: c.error.as_ref().map(Problem::from),
-            })
-        };
-        Authorization {
-            name: state.identifier().to_string(),
-            stage: match state.status {
-                AuthorizationStatus::Pending => AuthorizationStage::Pending,
-                AuthorizationStatus::Valid => AuthorizationStage::Valid,
-                _ => AuthorizationStage::Over,
-            },
-            challenges: state.challenges.iter().filter_map(challenge).collect(),
-        }
+fn shown(state: &wire::AuthorizationState) -> AuthorizationView {
+    use wire::ChallengeStatus;
+    let known = |c: &wire::Challenge| match c.r#type {
+        wire::ChallengeType::Http01 => Some(ChallengeType::Http01),
+        wire::ChallengeType::TlsAlpn01 => Some(ChallengeType::TlsAlpn01),
+        wire::ChallengeType::Dns01 => Some(ChallengeType::Dns01),
+        _ => None,
+    };
+    let problem = state.challenges.iter().find_map(|c| c.error.as_ref());
+    AuthorizationView {
+        identifier: Identifier(state.identifier().to_string()),
+        status: match state.status {
+            wire::AuthorizationStatus::Pending => AuthorizationStatus::Pending,
+            wire::AuthorizationStatus::Valid => AuthorizationStatus::Valid,
+            _ => AuthorizationStatus::Invalid,
+        },
+        offered: state.challenges.iter().filter_map(known).collect(),
+        problem: problem.map(|problem| Problem::from(problem).recorded(problem.status.unwrap_or(0))),
+        // A pending challenge with an error is one the CA tries again (RFC 8555 §8.2).
+        answered: state.challenges.iter().any(|c| c.status != ChallengeStatus::Pending || c.error.is_some()),
     }
+}
 
-    /// Why it failed, in the CA's words.
-    pub fn problem(&self) -> Option<&Problem> {
-        self.challenges.iter().find_map(|challenge| challenge.error.as_ref())
+fn on_the_wire(challenge: ChallengeType) -> wire::ChallengeType {
+    match challenge {
+        ChallengeType::Http01 => wire::ChallengeType::Http01,
+        ChallengeType::TlsAlpn01 => wire::ChallengeType::TlsAlpn01,
+        ChallengeType::Dns01 => wire::ChallengeType::Dns01,
     }
 }
 

@@ -66,6 +66,15 @@ impl Problem {
         })
     }
 
+    /// As it is kept: the parts about single names are in the text.
+    pub fn recorded(&self, status: u16) -> super::model::Problem {
+        let mut detail = self.detail.clone();
+        for sub in &self.subproblems {
+            detail += &format!("; {}: {}", sub.identifier.as_deref().unwrap_or("?"), sub.detail);
+        }
+        super::model::Problem { kind: self.name().to_owned(), detail, status }
+    }
+
     /// `rateLimited` of `urn:ietf:params:acme:error:rateLimited`; other types whole.
     pub fn name(&self) -> &str {
         self.kind.strip_prefix(PREFIX).unwrap_or(&self.kind)
