@@ -10,7 +10,7 @@ use aws_lc_rs::{
 };
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
 use http::header;
-use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde_json::{Value, json};
 
 use super::{
@@ -64,8 +64,24 @@ impl AccountKey {
         Ok(AccountKey { pkcs8: der.to_vec(), pair: pair.map_err(|_| AccountKeyError::Unusable)? })
     }
 
+    /// A stored key in PEM: `BEGIN PRIVATE KEY`.
+    ///
+    /// # Errors
+    /// As with [`from_pkcs8`](Self::from_pkcs8).
+    pub fn from_pem(pem: &str) -> Result<AccountKey, AccountKeyError> {
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| AccountKeyError::Unusable)?;
+        AccountKey::from_pkcs8(der.secret_pkcs8_der())
+    }
+
     pub fn pkcs8(&self) -> &[u8] {
         &self.pkcs8
+    }
+
+    pub fn pem(&self) -> String {
+        // RFC 7468 §2: lines of 64.
+        let text = base64::prelude::BASE64_STANDARD.encode(&self.pkcs8);
+        let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
     }
 
     pub(super) fn der(&self) -> PrivatePkcs8KeyDer<'_> {
@@ -162,6 +178,7 @@ mod tests {
         let key = AccountKey::generate().unwrap();
         let again = AccountKey::from_pkcs8(key.pkcs8()).unwrap();
         assert_eq!(key.jwk(), again.jwk());
+        assert_eq!(AccountKey::from_pem(&key.pem()).unwrap().jwk(), key.jwk());
         let library = instant_acme::Key::from_pkcs8_der(key.der());
         assert!(library.is_ok());
     }

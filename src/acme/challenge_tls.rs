@@ -36,8 +36,9 @@ pub fn certificate(identifier: &Identifier, digest: &[u8; 32]) -> Result<Arc<Cer
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest)];
     let certificate = params.self_signed(&key)?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let key = CertifiedKey::from_der(vec![certificate.der().clone()], key, &aws_lc_rs::default_provider())?;
-    Ok(Arc::new(key))
+    let key = aws_lc_rs::default_provider().key_provider.load_private_key(key)?;
+    // Not `from_der`: its check refuses the critical extension, which nobody but a CA understands.
+    Ok(Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key)))
 }
 
 /// The SNI that the CA sends for `identifier`: the name itself, or an address's reverse name (RFC 8738 §6).

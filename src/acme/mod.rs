@@ -31,6 +31,11 @@
 
 pub mod account;
 pub mod backoff;
+pub mod board;
+pub mod certificate;
+pub mod challenge_dns;
+pub mod challenge_tls;
+pub mod driver;
 pub mod ledger;
 pub mod model;
 pub mod order;
@@ -39,4 +44,5 @@ pub mod problem;
 #[cfg(test)]
 mod sim;
 pub mod state;
+pub mod store;
 pub mod wire;

@@ -11,7 +11,7 @@ use super::{
     account::{AccountKey, NONCES},
     model::{AuthorizationStatus, AuthorizationView, CaTime, ChallengeType, Identifier, OrderStatus, OrderView},
     problem::Problem,
-    wire::{Refused, Seen, Wire, WireError},
+    wire::{Refused, Wire, WireError},
 };
 
 /// Why a step did not succeed.
@@ -132,9 +132,9 @@ impl Authority {
         Ok(Session { account, wire: self.wire.clone() })
     }
 
-    /// The headers of the CA's last answer.
-    pub fn seen(&self) -> Seen {
-        self.wire.seen()
+    /// Whether the CA says when it would like certificates renewed (RFC 9773).
+    pub fn has_renewal_info(&self) -> bool {
+        self.directory.renewal_info.is_some()
     }
 
     /// When the CA would like this certificate renewed (RFC 9773 §4.1).
@@ -265,7 +265,7 @@ pub struct Proof {
     /// The whole key authorization: the body for http-01.
     pub key_authorization: String,
     /// Its SHA-256: the extension of tls-alpn-01.
-    pub digest: Vec<u8>,
+    pub digest: [u8; 32],
     /// The TXT record of dns-01.
     pub dns_value: String,
 }
@@ -293,7 +293,9 @@ impl Order {
     pub async fn view(&mut self, at: CaTime, known: &[AuthorizationView]) -> Result<OrderView, StepError> {
         let status = self.order.state().status;
         // RFC 8555 §7.1.6: past `pending`, all of them were valid. One request less for each name.
-        let authorizations = if !known.is_empty() && matches!(status, Status::Ready | Status::Processing | Status::Valid) {
+        let authorizations = if !known.is_empty()
+            && matches!(status, Status::Ready | Status::Processing | Status::Valid)
+        {
             let valid = |a: &AuthorizationView| AuthorizationView { status: AuthorizationStatus::Valid, ..a.clone() };
             known.iter().map(valid).collect()
         } else {
@@ -343,7 +345,7 @@ impl Order {
                     Proof {
                         token: challenge.token.clone(),
                         key_authorization: key.as_str().to_owned(),
-                        digest: key.digest().as_ref().to_vec(),
+                        digest: key.digest().as_ref().try_into().expect("SHA-256 has 32 bytes"),
                         dns_value: key.dns_value(),
                     }
                 }));
