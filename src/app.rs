@@ -9,6 +9,7 @@ mod core;
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -20,10 +21,11 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
+    acme::store,
     challenge::Challenges,
     config::{
         Config,
-        model::{ATTRIBUTED_SOURCE, ListenerKind},
+        model::{ATTRIBUTED_SOURCE, Hostname, ListenerKind},
     },
     listen::{self, Admission, BindError, Bound},
     serve::{
@@ -102,6 +104,14 @@ pub enum ReloadError {
     Certificates(Vec<tls::certs::LoadCertError>),
 }
 
+/// Where the certificates that a public CA issued lie.
+fn stored(state_dir: &Path) -> impl Fn(&Hostname) -> tls::StoredFiles {
+    move |host| {
+        let (chain, key) = store::certificate_files(state_dir, &store::set_of(host));
+        tls::StoredFiles { chain, key }
+    }
+}
+
 fn lines(errors: &[tls::certs::LoadCertError]) -> String {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     lines.join("\n")
@@ -112,7 +122,8 @@ impl App {
     pub fn start(config: Config, access: access::Sink) -> Result<App, StartError> {
         let config = Arc::new(config);
         let workers = config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let prepared = tls::CertKeeper::try_new(&config, SystemTime::now()).map_err(StartError::Certificates)?;
+        let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), SystemTime::now())
+            .map_err(StartError::Certificates)?;
         log_all(&prepared.warnings);
         let store = tls::CertStore::new(prepared.names);
         let challenges = Arc::new(Challenges::default());
@@ -155,7 +166,8 @@ impl App {
     /// Applies a config that was already validated. On an error nothing has changed.
     pub fn reload(&self, config: Config) -> Result<(), ReloadError> {
         let mut state = self.state();
-        let prepared = tls::CertKeeper::try_new(&config, SystemTime::now()).map_err(ReloadError::Certificates)?;
+        let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), SystemTime::now())
+            .map_err(ReloadError::Certificates)?;
         let bound = listen::rebind(&state.bound, &config.listeners, self.cores.len())?;
         let old = state.snapshot.clone();
         let behind = config.upstreams.iter().map(|u| {

@@ -36,3 +36,4 @@ pub mod plan;
 #[cfg(test)]
 mod sim;
 pub mod state;
+pub mod store;
