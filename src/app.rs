@@ -9,6 +9,7 @@ mod core;
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -20,10 +21,11 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
+    acme::{self, store},
     challenge::Challenges,
     config::{
         Config,
-        model::{ATTRIBUTED_SOURCE, ListenerKind},
+        model::{ATTRIBUTED_SOURCE, Hostname, ListenerKind},
     },
     listen::{self, Admission, BindError, Bound},
     serve::{
@@ -45,6 +47,7 @@ pub struct App {
     state: Mutex<State>,
     cores: Vec<Thread<core::Command>>,
     control: Thread<control::Command>,
+    certificates: acme::board::Board,
 }
 
 /// What a reload replaces.
@@ -102,6 +105,14 @@ pub enum ReloadError {
     Certificates(Vec<tls::certs::LoadCertError>),
 }
 
+/// Where the certificates that a public CA issued lie.
+fn stored(state_dir: &Path) -> impl Fn(&Hostname) -> tls::StoredFiles {
+    move |host| {
+        let (chain, key) = store::certificate_files(state_dir, &store::set_of(host));
+        tls::StoredFiles { chain, key }
+    }
+}
+
 fn lines(errors: &[tls::certs::LoadCertError]) -> String {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     lines.join("\n")
@@ -112,7 +123,8 @@ impl App {
     pub fn start(config: Config, access: access::Sink) -> Result<App, StartError> {
         let config = Arc::new(config);
         let workers = config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let prepared = tls::CertKeeper::try_new(&config, SystemTime::now()).map_err(StartError::Certificates)?;
+        let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), SystemTime::now())
+            .map_err(StartError::Certificates)?;
         log_all(&prepared.warnings);
         let store = tls::CertStore::new(prepared.names);
         let challenges = Arc::new(Challenges::default());
@@ -132,14 +144,24 @@ impl App {
         access.set_enabled(config.log.access);
         let snapshot = Arc::new(Snapshot::new(with_ports(config, &bound), behind));
 
-        let control = control::spawn(prepared.keeper, store.clone()).map_err(StartError::Thread)?;
+        let certificates = acme::board::Board::default();
+        let acme = control::Acme {
+            state_dir: snapshot.config.state_dir.clone(),
+            around: acme::driver::Surroundings {
+                certs: store.clone(),
+                challenges: shared.challenges.clone(),
+                board: certificates.clone(),
+            },
+            settings: acme::settings::Settings::of(&snapshot.config),
+        };
+        let control = control::spawn(prepared.keeper, acme).map_err(StartError::Thread)?;
         let mut cores = Vec::with_capacity(workers);
         for index in 0..workers {
             let spawned = core::spawn(index, shared.clone(), snapshot.clone(), admission.clone(), &access);
             cores.push(spawned.map_err(StartError::Thread)?);
         }
         let state = Mutex::new(State { snapshot, bound, draining: false });
-        let app = App { shared, admission, store, access, state, cores, control };
+        let app = App { shared, admission, store, access, state, cores, control, certificates };
         let state = app.state();
         app.watch(&state.snapshot, None);
         app.listen(&state.bound).map_err(StartError::Thread)?;
@@ -155,7 +177,8 @@ impl App {
     /// Applies a config that was already validated. On an error nothing has changed.
     pub fn reload(&self, config: Config) -> Result<(), ReloadError> {
         let mut state = self.state();
-        let prepared = tls::CertKeeper::try_new(&config, SystemTime::now()).map_err(ReloadError::Certificates)?;
+        let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), SystemTime::now())
+            .map_err(ReloadError::Certificates)?;
         let bound = listen::rebind(&state.bound, &config.listeners, self.cores.len())?;
         let old = state.snapshot.clone();
         let behind = config.upstreams.iter().map(|u| {
@@ -170,6 +193,9 @@ impl App {
         log_all(&prepared.warnings);
         self.store.replace(prepared.names);
         let _ = self.control.commands.send(control::Command::Certificates(Box::new(prepared.keeper)));
+        let settings = acme::settings::Settings::of(&config);
+        let configure = acme::driver::Command::Configure(Box::new(settings));
+        let _ = self.control.commands.send(control::Command::Acme(configure));
         state.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind));
         self.watch(&state.snapshot, Some(&old));
         for core in &self.cores {
@@ -263,6 +289,16 @@ impl App {
             }
         }
         warnings
+    }
+
+    /// How the certificates from public CAs stand; empty where none is wanted, and before the first look.
+    pub fn certificates(&self) -> Option<acme::board::Picture> {
+        self.certificates.picture()
+    }
+
+    /// Tells the one who gets certificates; a set that is not configured ignores it.
+    pub fn tell_acme(&self, command: acme::driver::Command) {
+        let _ = self.control.commands.send(control::Command::Acme(command));
     }
 
     /// Ends every thread. Connections still open are closed.

@@ -257,6 +257,8 @@ pub struct SetRecord {
     pub schedule: Schedule,
     /// A validation failed: the next attempt goes to staging (rule 7).
     pub rehearse: bool,
+    /// Asked for by hand: wanted although nothing is due, until it is issued.
+    pub forced: bool,
     /// When staging last worked for this set.
     pub staging_passed: Option<CaTime>,
     /// The CA said alreadyReplaced for this certificate: send no `replaces` for it.
