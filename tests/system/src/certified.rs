@@ -79,7 +79,7 @@ serve = "https"
 {http}
 [[site]]
 hosts = [{hosts}]
-upstream = "http://127.0.0.1:9"
+upstream = "127.0.0.1:9"
 "#,
             state = folder.path().join("state").display(),
             socket = folder.path().join("admin.sock").display(),
@@ -92,7 +92,7 @@ upstream = "http://127.0.0.1:9"
         let file = folder.path().join("config.toml");
         fs::write(&file, config).expect("the config can be written");
         let process = start(&file, folder.path());
-        Certified { tls: self.tls, hosts: self.hosts, file, folder, process }
+        Certified { tls: self.tls, hosts: self.hosts, file, process, folder }
     }
 }
 
@@ -106,8 +106,8 @@ pub struct Certified {
     pub tls: u16,
     hosts: Vec<String>,
     file: PathBuf,
-    folder: TempDir,
     process: Process,
+    folder: TempDir,
 }
 
 /// A leaf that was shown.
