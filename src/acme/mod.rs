@@ -34,14 +34,23 @@
 //!    document) or [`state::Event::Unreachable`] (5xx, an answer that is no ACME, the network, bad nonces to the end).
 //!    The driver makes no schedule of its own.
 
+pub mod account;
 pub mod backoff;
 pub mod choice;
+pub mod board;
+pub mod certificate;
+pub mod challenge_dns;
+pub mod challenge_tls;
+pub mod driver;
 pub mod ledger;
 pub mod model;
+pub mod order;
 pub mod plan;
 mod refusal;
 pub mod renewal;
+pub mod problem;
 #[cfg(test)]
 mod sim;
 pub mod state;
 pub mod store;
+pub mod wire;
