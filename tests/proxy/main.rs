@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod certificate;
 mod framing;
 mod headers;
 mod hold;

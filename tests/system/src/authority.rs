@@ -9,12 +9,17 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
 use http::Request;
 use http_body_util::Full;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::RootCertStore;
-use serde_json::{Value, json};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{Dial, dial, ports, process::Process, request, wait};
@@ -134,6 +139,8 @@ pub struct Authority {
     /// Where it looks for tls-alpn-01.
     pub tls: u16,
     pub identity: Identity,
+    start: Command,
+    log: PathBuf,
     process: Process,
     _dns: Process,
     _folder: TempDir,
@@ -166,11 +173,15 @@ impl Authority {
         self.process.output()
     }
 
-    /// What the CA knows of the certificate with this serial (hex): `Valid` or `Revoked`.
-    pub async fn status(&self, serial: &str) -> String {
-        let answer = self.ask(&format!("/cert-status-by-serial/{serial}")).await.expect("a certificate of this CA");
-        let answer: Value = serde_json::from_str(&answer).expect("JSON");
-        answer["Status"].as_str().expect("a status").to_owned()
+    /// Starts anew at the same place, and knows nothing of before: no account, no order, another root.
+    pub async fn forget_everything(&mut self) {
+        self.process.kill();
+        self.process = Process::start("pebble", &mut self.start, &self.log);
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
+        wait::until("the CA answers", READY_WITHIN, async || self.ask("/roots/0").await).await;
     }
 
     /// Has the CA answer for this certificate (PEM) with a renewal window, `start` and `end` in RFC 3339.
@@ -179,6 +190,26 @@ impl Authority {
         let body = json!({ "Certificate": certificate, "ARIResponse": ari }).to_string();
         let request = Request::post("/set-renewal-info/").body(Full::from(body)).expect("a request");
         let answer = request::send(&self.at(self.management), request).await.expect("the CA takes the window");
+        assert!(answer.status.is_success(), "{}: {}", answer.status, answer.text());
+    }
+
+    /// Revokes a certificate, signed with its own key (RFC 8555 §7.6): somebody found the key.
+    pub async fn revoke(&self, chain: &str, key: &str) {
+        let der = CertificateDer::from_pem_slice(chain.as_bytes()).expect("a certificate");
+        let key = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.secret_pkcs8_der()).expect("P-256");
+        let at = self.at(self.acme);
+        let nonce = request::get(&at, "/nonce-plz").await.expect("a nonce");
+        let nonce = nonce.headers["replay-nonce"].to_str().expect("text").to_owned();
+        let (x, y) = key.public_key().as_ref()[1..].split_at(32);
+        let jwk = json!({ "crv": "P-256", "kty": "EC", "x": BASE64.encode(x), "y": BASE64.encode(y) });
+        let url = format!("https://127.0.0.1:{}/revoke-cert", self.acme);
+        let header = BASE64.encode(json!({ "alg": "ES256", "jwk": jwk, "nonce": nonce, "url": url }).to_string());
+        let payload = BASE64.encode(json!({ "certificate": BASE64.encode(&der), "reason": 1 }).to_string());
+        let signature = key.sign(&SystemRandom::new(), format!("{header}.{payload}").as_bytes()).expect("a signature");
+        let jws = json!({ "protected": header, "payload": payload, "signature": BASE64.encode(signature) }).to_string();
+        let request = Request::post("/revoke-cert").header("content-type", "application/jose+json");
+        let answer = request::send(&at, request.body(Full::from(jws)).expect("a request")).await.expect("an answer");
         assert!(answer.status.is_success(), "{}: {}", answer.status, answer.text());
     }
 
@@ -244,9 +275,4 @@ fn programs() -> PathBuf {
     let programs = cache.join("clawgate-test").join(format!("pebble-{suite}")).join("bin");
     assert!(programs.exists(), "{} is missing: run tests/setup/install", programs.display());
     programs
-}
-
-/// Text of a body, for a request.
-pub fn text(body: &str) -> Full<Bytes> {
-    Full::from(body.to_owned())
 }

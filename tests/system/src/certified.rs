@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use rustls::{ClientConfig, client::danger, pki_types::ServerName};
 use rustls_pki_types::{CertificateDer, UnixTime};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -168,6 +169,31 @@ impl Certified {
         self.folder.path().join("state")
     }
 
+    /// Changes the ledger on the disk: only while the proxy is not running.
+    pub fn edit_ledger(&self, edit: impl FnOnce(&mut Value)) {
+        let file = self.state().join("acme/ledger.json");
+        let mut ledger = serde_json::from_slice(&fs::read(&file).expect("there is a ledger")).expect("it is JSON");
+        edit(&mut ledger);
+        fs::write(&file, ledger.to_string()).expect("the ledger can be written");
+    }
+
+    /// As if the time to ask for renewal information had come: only while the proxy is not running.
+    pub fn ask_for_renewal_information(&self) {
+        self.edit_ledger(|ledger| {
+            for set in ledger["sets"].as_object_mut().expect("sets").values_mut() {
+                set["ari"]["next_poll"] = 0.into();
+            }
+        });
+    }
+
+    /// The chain and the key of the certificate that is kept, in PEM.
+    pub fn kept(&self) -> (String, String) {
+        let folder = self.state().join("acme/certificates");
+        let set = fs::read_dir(folder).expect("certificates are kept").next().expect("one").expect("readable").path();
+        let read = |name: &str| fs::read_to_string(set.join("current").join(name)).expect("a kept file");
+        (read("chain.pem"), read("key.pem"))
+    }
+
     /// SIGKILL, in the middle of whatever it is doing.
     pub fn kill(&mut self) {
         self.process.kill();
@@ -230,9 +256,4 @@ impl danger::ServerCertVerifier for Anyone {
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
     }
-}
-
-/// Seconds since the epoch, for what is compared with a certificate.
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
