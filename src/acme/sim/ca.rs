@@ -216,13 +216,16 @@ impl Ca {
         let reusable = |o: &Order| {
             o.set == set && matches!(o.status, OrderStatus::Pending | OrderStatus::Ready) && o.expires > now
         };
-        if self.reuses && let Some(at) = self.orders.iter().rposition(reusable) {
+        if self.reuses
+            && let Some(at) = self.orders.iter().rposition(reusable)
+        {
             return Ok(at.to_string());
         }
         if replaces.is_some_and(|id| self.replaced.contains_key(id)) {
             return Err(Answer::Problem(problem("alreadyReplaced", "already replaced", 409), None));
         }
-        let exempt = replaces.and_then(|id| self.certificates.get(id)).is_some_and(|c| c.window.0 <= now && now <= c.window.1);
+        let exempt =
+            replaces.and_then(|id| self.certificates.get(id)).is_some_and(|c| c.window.0 <= now && now <= c.window.1);
         for name in names {
             let counted = self.failed.entry(name.clone()).or_default();
             let days = now.saturating_sub(counted.forgotten_at) / 86_400;
@@ -271,10 +274,11 @@ impl Ca {
     }
 
     fn authorize(&mut self, now: u64, name: &Identifier) -> usize {
-        let valid = |a: &Authorization| {
-            a.identifier == *name && a.status == AuthorizationStatus::Valid && a.valid_until > now
-        };
-        if self.reuses && let Some(at) = self.authorizations.iter().rposition(valid) {
+        let valid =
+            |a: &Authorization| a.identifier == *name && a.status == AuthorizationStatus::Valid && a.valid_until > now;
+        if self.reuses
+            && let Some(at) = self.authorizations.iter().rposition(valid)
+        {
             return at;
         }
         self.authorizations.push(Authorization {

@@ -26,7 +26,7 @@ pub enum Trouble {
     Flaky,
     /// Finalized orders end invalid.
     Spoils,
-    /// The process dies at every fifth step.
+    /// The process dies again and again, within seconds.
     Crashes,
     /// The machine sleeps: no step, and its monotonic clock stands still.
     Asleep,
@@ -110,6 +110,13 @@ pub fn draw(random: &mut Random, start: u64, length: u64, cas: usize) -> (Vec<Ep
         // At the beginning something is going on more often than not.
         let from = if random.permille(250) { start } else { start + random.below(length) };
         episodes.push(Episode { from, to: from + lasts, trouble });
+    }
+    if random.permille(50) {
+        // The worst of all: every validation fails, and the process does not live to see it.
+        let (from, lasts) = (start + random.below(length), random.between(HOUR, 5 * DAY));
+        for trouble in [Trouble::BothClosed, Trouble::Crashes] {
+            episodes.push(Episode { from, to: from + lasts, trouble });
+        }
     }
     let mut moments: Vec<(u64, Moment)> = (0..random.below(8))
         .map(|_| {

@@ -377,12 +377,16 @@ impl World {
 
     /// Nothing but what is written survives this.
     fn may_crash(&mut self) -> Result<(), Crash> {
-        let often = if self.is(|t| t == Trouble::Crashes) { 70 } else { 1 };
+        let often = if self.is(|t| t == Trouble::Crashes) { 150 } else { 1 };
         if self.random.permille(often) { Err(Crash) } else { Ok(()) }
     }
 
     /// A request that may fail on its way there, or on its way back.
-    fn ask<T>(&mut self, url: &DirectoryUrl, request: impl FnOnce(&mut Ca, u64) -> Result<T, Answer>) -> Result<T, Answer> {
+    fn ask<T>(
+        &mut self,
+        url: &DirectoryUrl,
+        request: impl FnOnce(&mut Ca, u64) -> Result<T, Answer>,
+    ) -> Result<T, Answer> {
         let staging = *url == self.urls[self.homes];
         let number = self.urls.iter().position(|u| u == url);
         let down = self.is(|t| match t {
@@ -568,8 +572,13 @@ impl World {
         identifier: Identifier,
         challenge: ChallengeType,
     ) -> Result<(), Crash> {
-        let spent =
-            Event::Spent { at: now, set: id.clone(), directory: directory.clone(), identifier: identifier.clone(), challenge };
+        let spent = Event::Spent {
+            at: now,
+            set: id.clone(),
+            directory: directory.clone(),
+            identifier: identifier.clone(),
+            challenge,
+        };
         if self.sabotage != Sabotage::NoWriteAhead {
             self.apply(spent.clone());
         }
@@ -712,7 +721,8 @@ impl World {
     /// In any window w production sees at most 4 + w/900 challenges for a name; the CA's front ends may disagree about
     /// the time, and so may we by as much.
     fn few_posts(&self) -> Result<(), String> {
-        let jitter = self.episodes.iter().filter_map(|e| if let Trouble::Jitter(by) = e.trouble { Some(by) } else { None });
+        let jitter =
+            self.episodes.iter().filter_map(|e| if let Trouble::Jitter(by) = e.trouble { Some(by) } else { None });
         let slack = 2 * jitter.max().unwrap_or(0);
         for url in &self.urls[..self.homes] {
             for (name, posts) in &self.cas[url].posts {
@@ -747,7 +757,10 @@ impl World {
         self.good_first[set] = Some(from);
         let good = self.longest_good(from, to);
         if good > 30 * HOUR {
-            return Err(format!("set {set} is without a certificate after {} h in which everything worked", good / HOUR));
+            return Err(format!(
+                "set {set} is without a certificate after {} h in which everything worked",
+                good / HOUR
+            ));
         }
         Ok(())
     }
