@@ -138,6 +138,10 @@ pub fn draw(random: &mut Random, start: u64, length: u64, cas: usize) -> (Vec<Ep
         let at = start + random.below(length);
         let moment = if random.permille(500) { Moment::Renew } else { Moment::Restart };
         moments.extend((0..random.between(5, 40)).map(|i| (at + i * random.between(1, 90), moment)));
+        if random.permille(300) {
+            // And why it does.
+            episodes.push(Episode { from: at, to: at + random.between(HOUR, DAY), trouble: Trouble::BothClosed });
+        }
     }
     moments.sort_unstable_by_key(|(at, _)| *at);
     (episodes, moments)
