@@ -14,6 +14,7 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
+use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -109,7 +110,8 @@ impl Options {
         if !self.slow {
             command.env("PEBBLE_VA_NOSLEEP", "1");
         }
-        let process = Process::start("pebble", &mut command, &folder.path().join("pebble.log"));
+        let log = folder.path().join("pebble.log");
+        let process = Process::start("pebble", &mut command, &log);
         let authority = Authority {
             acme,
             management,
@@ -117,11 +119,13 @@ impl Options {
             http,
             tls,
             identity,
+            start: command,
+            log,
             process,
             _dns: dns_process,
             _folder: folder,
         };
-        wait::until("the CA answers", READY_WITHIN, async || authority.ask("/roots/0").await).await;
+        authority.answers().await;
         authority
     }
 }
@@ -188,7 +192,7 @@ impl Authority {
     pub async fn set_renewal_window(&self, certificate: &str, start: &str, end: &str) {
         let ari = json!({ "suggestedWindow": { "start": start, "end": end } }).to_string();
         let body = json!({ "Certificate": certificate, "ARIResponse": ari }).to_string();
-        let request = Request::post("/set-renewal-info/").body(Full::from(body)).expect("a request");
+        let request = post("/set-renewal-info/", body);
         let answer = request::send(&self.at(self.management), request).await.expect("the CA takes the window");
         assert!(answer.status.is_success(), "{}: {}", answer.status, answer.text());
     }
@@ -199,7 +203,7 @@ impl Authority {
         let key = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).expect("a key");
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.secret_pkcs8_der()).expect("P-256");
         let at = self.at(self.acme);
-        let nonce = request::get(&at, "/nonce-plz").await.expect("a nonce");
+        let nonce = request::send(&at, get("/nonce-plz")).await.expect("a nonce");
         let nonce = nonce.headers["replay-nonce"].to_str().expect("text").to_owned();
         let (x, y) = key.public_key().as_ref()[1..].split_at(32);
         let jwk = json!({ "crv": "P-256", "kty": "EC", "x": BASE64.encode(x), "y": BASE64.encode(y) });
@@ -208,8 +212,7 @@ impl Authority {
         let payload = BASE64.encode(json!({ "certificate": BASE64.encode(&der), "reason": 1 }).to_string());
         let signature = key.sign(&SystemRandom::new(), format!("{header}.{payload}").as_bytes()).expect("a signature");
         let jws = json!({ "protected": header, "payload": payload, "signature": BASE64.encode(signature) }).to_string();
-        let request = Request::post("/revoke-cert").header("content-type", "application/jose+json");
-        let answer = request::send(&at, request.body(Full::from(jws)).expect("a request")).await.expect("an answer");
+        let answer = request::send(&at, post("/revoke-cert", jws)).await.expect("an answer");
         assert!(answer.status.is_success(), "{}: {}", answer.status, answer.text());
     }
 
@@ -230,6 +233,16 @@ impl Authority {
         let answer = request::get(&self.at(self.management), path).await.ok()?;
         answer.status.is_success().then(|| answer.text())
     }
+}
+
+/// The CA is strict: who does not say who he is gets nothing (RFC 8555 §6.1).
+fn get(path: &str) -> Request<Full<Bytes>> {
+    Request::get(path).header("user-agent", "clawgate-system").body(Full::default()).expect("a request")
+}
+
+fn post(path: &str, body: String) -> Request<Full<Bytes>> {
+    let request = Request::post(path).header("user-agent", "clawgate-system");
+    request.header("content-type", "application/jose+json").body(Full::from(body)).expect("a request")
 }
 
 /// A key and certificate for HTTPS on 127.0.0.1, and the root to trust it by.

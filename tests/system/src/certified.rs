@@ -69,6 +69,9 @@ impl Options {
             r#"state_dir = "{state}"
 admin_socket = "{socket}"
 
+[log]
+access = false
+
 [acme]
 ca = "{directory}"
 root = "{root}"
