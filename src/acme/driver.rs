@@ -5,6 +5,7 @@
 //! and crashes cost nothing beyond what was written ahead.
 
 mod clock;
+mod outlook;
 mod set;
 mod steps;
 
@@ -226,9 +227,14 @@ impl Driver {
         let step = plan::next(now, &set.wanted, set.have.as_ref(), &self.records, &set.facts);
         let pause = match &step {
             Step::Wait { until, .. } | Step::Operator { until, .. } => {
-                set.show(&step);
                 // A wait that is over already is a rounding, not a reason to spin.
-                Duration::from_secs(until.since(now).max(1))
+                let wait = Duration::from_secs(until.since(now).max(1));
+                set.show(&step);
+                let outlook = outlook::of(&step, wait, self.records.sets.get(&set.id));
+                for host in set.hosts() {
+                    self.around.certs.set_outlook(&host, outlook);
+                }
+                wait
             }
             Step::LookAtOrder { after, .. } if !after.is_zero() => {
                 set.put_off = Some(step.clone());
@@ -320,6 +326,3 @@ fn random() -> u64 {
 fn names(identifiers: &[Identifier]) -> String {
     identifiers.iter().map(|i| i.0.as_str()).collect::<Vec<_>>().join(", ")
 }
-
-#[cfg(test)]
-mod tests;

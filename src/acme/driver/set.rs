@@ -16,6 +16,7 @@ use crate::{
         plan::Step,
     },
     challenge::Offer,
+    config::model::Hostname,
 };
 
 pub(super) struct Set {
@@ -81,6 +82,11 @@ impl Set {
 
     pub(super) fn is_due(&self) -> bool {
         self.due <= Instant::now()
+    }
+
+    /// The names as the rest of the program knows them.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = Hostname> + '_ {
+        self.wanted.identifiers.iter().filter_map(|identifier| Hostname::try_from(identifier.0.as_str()).ok())
     }
 
     pub(super) fn show(&mut self, step: &Step) {

@@ -3,22 +3,18 @@
 use tracing::{debug, info, warn};
 
 use super::{Driver, Link, chain, names, random, set::Answer};
-use crate::{
-    acme::{
-        account::AccountKey,
-        certificate::{self, Held, ca_time},
-        challenge_dns, challenge_tls,
-        model::{
-            AuthorizationStatus, ChallengeType, DirectoryFacts, DirectoryUrl, Identifier, KeyRef, OrderView, Preflight,
-            SetId,
-        },
-        order::{Authority, Order, Session, StepError, Wanted},
-        plan::{NewOrder, Step},
-        state::Event,
-        store::{About, Certificate, KeyPurpose, StoreError},
-        wire::{Roots, RootsError, Wire},
+use crate::acme::{
+    account::AccountKey,
+    certificate::{self, Held, ca_time},
+    challenge_dns, challenge_tls,
+    model::{
+        AuthorizationStatus, ChallengeType, DirectoryFacts, DirectoryUrl, Identifier, KeyRef, OrderView, Preflight,
     },
-    config::model::Hostname,
+    order::{Authority, Order, Session, StepError, Wanted},
+    plan::{NewOrder, Step},
+    state::Event,
+    store::{About, Certificate, KeyPurpose, StoreError},
+    wire::{Roots, RootsError, Wire},
 };
 
 /// Why a step did not end as the plan hoped.
@@ -45,6 +41,15 @@ pub(super) enum Failure {
     /// Written in the log already; nothing was sent.
     #[error("the records could not be saved")]
     NotWrittenAhead,
+}
+
+/// What a refused request was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    Account,
+    Set,
+    /// An order that the CA had given us.
+    Order,
 }
 
 impl Driver {
@@ -79,15 +84,20 @@ impl Driver {
             // What the CA did with the request is not known: the next step has to look.
             self.sets[index].forget_order(directory);
         }
-        self.failed(index, directory, about_account, &failure);
+        let about = match (about_account, &order) {
+            (true, _) => Subject::Account,
+            (false, Some(_)) => Subject::Order,
+            (false, None) => Subject::Set,
+        };
+        self.failed(index, directory, about, &failure);
     }
 
-    fn failed(&mut self, index: usize, directory: Option<DirectoryUrl>, about_account: bool, failure: &Failure) {
+    fn failed(&mut self, index: usize, directory: Option<DirectoryUrl>, about: Subject, failure: &Failure) {
         let set = &self.sets[index];
         let names = names(&set.wanted.identifiers);
         let Some(directory) = directory else { return };
         let at = self.clock.now(&self.records);
-        let set = (!about_account).then(|| set.id.clone());
+        let set = (about != Subject::Account).then(|| set.id.clone());
         let refused = match failure {
             Failure::NotWrittenAhead => return self.sets[index].put_off(super::UNSAVED),
             Failure::Step(error) => error.refused(),
@@ -100,10 +110,11 @@ impl Driver {
         });
         let ca = &directory.0;
         match problem {
-            // RFC 8555 §7.1.3: an order may be forgotten once it has expired.
-            Some(problem) if problem.status == 404 && set.as_ref().is_some_and(|s| self.has_order(s, &directory)) => {
-                info!(names, ca, "the CA has forgotten the order");
-                let set = set.unwrap_or_else(|| self.sets[index].id.clone());
+            // RFC 8555 §7.1.3: an order may be forgotten once it has expired. And one that was made as an account whose key
+            // is lost is nobody's.
+            Some(problem) if about == Subject::Order && (problem.status == 404 || problem.kind == "unauthorized") => {
+                info!(names, ca, detail = problem.detail, "the order is there no more");
+                let set = self.sets[index].id.clone();
                 self.apply(&Event::OrderGone { at, set, directory });
             }
             Some(problem) => {
@@ -116,10 +127,6 @@ impl Driver {
                 self.apply(&Event::Unreachable { at, directory, why, retry_after, random: random() });
             }
         }
-    }
-
-    fn has_order(&self, set: &SetId, directory: &DirectoryUrl) -> bool {
-        self.records.sets.get(set).is_some_and(|set| set.orders.contains_key(directory))
     }
 
     async fn read_directory(&mut self, directory: &DirectoryUrl) -> Result<(), Failure> {
@@ -445,10 +452,8 @@ impl Driver {
     }
 
     fn install(&mut self, index: usize, held: Held) {
-        for identifier in &self.sets[index].wanted.identifiers {
-            if let Ok(host) = Hostname::try_from(identifier.0.as_str()) {
-                self.around.certs.install(&host, held.key.clone());
-            }
+        for host in self.sets[index].hosts() {
+            self.around.certs.install(&host, held.key.clone());
         }
         self.sets[index].have = Some(held.have);
     }

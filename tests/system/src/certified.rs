@@ -25,6 +25,7 @@ pub struct Options {
     hosts: Vec<String>,
     acme: String,
     directory: String,
+    address: Ipv4Addr,
     /// Where the proxy listens for http-01 and for tls-alpn-01.
     http: Option<u16>,
     tls: u16,
@@ -48,6 +49,11 @@ impl Options {
         Options { directory: url, ..self }
     }
 
+    /// Listens there instead of at 127.0.0.1.
+    pub fn at(self, address: Ipv4Addr) -> Self {
+        Options { address, ..self }
+    }
+
     /// No listener where the CA looks for http-01.
     pub fn without_http(self) -> Self {
         Options { http: None, ..self }
@@ -62,8 +68,9 @@ impl Options {
     pub fn run(self, authority: &Authority) -> Certified {
         let folder = tempfile::Builder::new().prefix("clawgate-system-").tempdir().expect("a temporary folder");
         let hosts: Vec<String> = self.hosts.iter().map(|host| format!("{host:?}")).collect();
+        let address = self.address;
         let http = self.http.map_or(String::new(), |port| {
-            format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = \"redirect\"\n")
+            format!("[[listen]]\naddress = \"{address}:{port}\"\nserve = \"redirect\"\n")
         });
         let config = format!(
             r#"state_dir = "{state}"
@@ -77,7 +84,7 @@ ca = "{directory}"
 root = "{root}"
 {acme}
 [[listen]]
-address = "127.0.0.1:{tls}"
+address = "{address}:{tls}"
 serve = "https"
 
 {http}
@@ -96,7 +103,7 @@ upstream = "127.0.0.1:9"
         let file = folder.path().join("config.toml");
         fs::write(&file, config).expect("the config can be written");
         let process = start(&file, folder.path());
-        Certified { tls: self.tls, hosts: self.hosts, file, process, folder }
+        Certified { tls: SocketAddr::from((address, self.tls)), hosts: self.hosts, file, process, folder }
     }
 }
 
@@ -107,7 +114,7 @@ fn start(config: &Path, folder: &Path) -> Process {
 }
 
 pub struct Certified {
-    pub tls: u16,
+    tls: SocketAddr,
     hosts: Vec<String>,
     file: PathBuf,
     process: Process,
@@ -127,6 +134,7 @@ impl Certified {
             directory: authority.directory(),
             http: Some(authority.http),
             tls: authority.tls,
+            address: Ipv4Addr::LOCALHOST,
         }
     }
 
@@ -209,7 +217,7 @@ impl Certified {
 }
 
 /// The leaf that is shown for `host`; `None` where `roots` do not vouch for it.
-async fn shown(port: u16, host: &str, roots: Option<Arc<rustls::RootCertStore>>) -> Option<Leaf> {
+async fn shown(to: SocketAddr, host: &str, roots: Option<Arc<rustls::RootCertStore>>) -> Option<Leaf> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
     let config = match roots {
@@ -217,7 +225,7 @@ async fn shown(port: u16, host: &str, roots: Option<Arc<rustls::RootCertStore>>)
         None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth(),
     };
     let name = ServerName::try_from(host.to_owned()).expect("a host is a server name");
-    let tcp = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.ok()?;
+    let tcp = TcpStream::connect(to).await.ok()?;
     let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.ok()?;
     let leaf = stream.get_ref().1.peer_certificates()?.first()?.to_vec();
     Some(Leaf(leaf))

@@ -9,6 +9,7 @@
 //!
 //! `tests/setup/install` puts the gateway and the browser in place; `./test` runs both.
 
+pub mod alone;
 pub mod authority;
 pub mod backend;
 pub mod browser;
