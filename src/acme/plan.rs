@@ -109,6 +109,8 @@ const ORDER_LIFE: u64 = 7 * 86_400;
 /// least so old: a validation takes less.
 const VIEW_FRESH: u64 = 15;
 const VALIDATION: u64 = 60;
+/// An order that waits for the schedule is looked at this often: its validation may have ended well after all.
+const LOOK_AGAIN: u64 = 3600;
 
 /// What this certificate needs next. Reads nothing, changes nothing.
 pub fn next(now: CaTime, wanted: &Wanted, have: Option<&Have>, records: &Records, facts: &Facts) -> Step {
@@ -482,17 +484,29 @@ impl Plan<'_> {
                 continue;
             }
             let spend = record(identifier).and_then(|r| r.spends.iter().rev().find(|s| s.order == order.url));
-            let under_way = |s: &Spend| s.outcome == Outcome::Open && self.now.since(s.at) < VALIDATION;
+            // Answered before a crash, it may be under way all the same: looking costs nothing, a second answer does.
+            let under_way =
+                |s: &Spend| matches!(s.outcome, Outcome::Open | Outcome::Unknown) && self.now.since(s.at) < VALIDATION;
             if authorization.answered || spend.is_some_and(under_way) {
                 answered = true;
                 continue;
             }
             let fresh = ledger::fresh_bucket(self.records);
             let bucket = record(identifier).map_or(fresh, |r| r.bucket);
-            // The first answer's time was judged when the order was made; a second one goes by the schedule.
+            // The first answer's time was judged when the order was made; a second one goes by the schedule, and the
+            // order is looked at meanwhile.
             let schedule = self.schedule(&home.url);
+            let look = spend.is_some_and(|s| view.at < s.at.plus(VALIDATION)) || self.now.since(view.at) >= LOOK_AGAIN;
             if spend.is_some() && schedule.not_before > self.now {
-                waits = Some(self.scheduled(schedule));
+                if look {
+                    return Step::LookAtOrder {
+                        directory: directory.clone(),
+                        url: order.url.clone(),
+                        after: Duration::ZERO,
+                    };
+                }
+                let until = schedule.not_before.min(view.at.plus(LOOK_AGAIN));
+                waits = Some(Step::Wait { until, why: Why::Schedule { failures: schedule.failures } });
             } else if !bucket.permits(rate, self.now) {
                 let why = Why::Bucket { identifier: identifier.clone() };
                 waits = Some(Step::Wait { until: bucket.free_at(rate, self.now), why });
