@@ -45,3 +45,4 @@ pub mod renewal;
 #[cfg(test)]
 mod sim;
 pub mod state;
+mod step;

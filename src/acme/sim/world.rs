@@ -161,6 +161,31 @@ impl World {
         }
     }
 
+    /// One name at one CA without a staging, for a story: only this weather, only these moments.
+    pub fn scene(length: u64, troubles: &[Trouble], moments: &[(u64, Moment)]) -> World {
+        let mut world = World::new(0, length, Sabotage::None, true);
+        let start = world.start;
+        world.episodes =
+            troubles.iter().map(|trouble| Episode { from: start, to: start + 2 * length, trouble: *trouble }).collect();
+        world.moments = moments.iter().map(|(at, moment)| (start + at, *moment)).collect();
+        world.homes = 1;
+        let url = DirectoryUrl("https://ca0.test/directory".into());
+        let staging = DirectoryUrl("https://staging.test/directory".into());
+        world.cas = [(url.clone(), Ca::new(false, 90 * DAY, 1)), (staging.clone(), Ca::new(true, 90 * DAY, 2))].into();
+        world.wanted = vec![Wanted {
+            identifiers: vec!["a.test".into()],
+            directories: vec![Directory { url: url.clone(), staging: None, eab: false }],
+            profile: None,
+            dns01: false,
+        }];
+        world.urls = vec![url, staging];
+        world.machine.records = Records::first();
+        world.machine.facts.truncate(1);
+        world.machine.have.truncate(1);
+        world.machine.wake.truncate(1);
+        world
+    }
+
     fn is(&self, wanted: impl Fn(Trouble) -> bool) -> bool {
         self.episodes.iter().any(|e| e.from <= self.now && self.now < e.to && wanted(e.trouble))
     }
