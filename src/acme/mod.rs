@@ -54,5 +54,6 @@ pub mod settings;
 #[cfg(test)]
 mod sim;
 pub mod state;
+mod step;
 pub mod store;
 pub mod wire;

@@ -2,93 +2,17 @@
 
 use std::time::Duration;
 
+pub use super::step::{NewOrder, Step, Why};
 use super::{
     backoff::{DAILY, OUT, look_after},
     choice,
     ledger::{self, AFTER_LOSS, CHALLENGES, EARLY_HOUR, EARLY_MINUTE, ORDERS, REHEARSALS},
     model::{
-        AuthorizationStatus, CaTime, ChallengeType, Directory, DirectoryUrl, Facts, Have, Hold, Identifier,
-        IdentifierRecord, KeyRef, Nudge, OrderRecord, OrderStatus, OrderView, Outcome, Records, Schedule, SetRecord,
-        Spend, Wanted,
+        AuthorizationStatus, CaTime, Directory, DirectoryUrl, Facts, Have, Hold, Identifier, IdentifierRecord, Nudge,
+        OrderRecord, OrderStatus, OrderView, Outcome, Records, Schedule, SetRecord, Spend, Wanted,
     },
     renewal,
 };
-
-/// Everything the driver can be told to do. One request to a CA at most.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing until then (or until a nudge, a reload, a new certificate file).
-    Wait { until: CaTime, why: Why },
-    /// GET the directory: its `Date`, its metadata. Ends in `DirectoryRead`.
-    ReadDirectory { directory: DirectoryUrl },
-    /// Find out what can be known before the first contact; ends in `facts.preflight`.
-    Preflight,
-    /// Make an account key and save it; ends in `AccountKeySaved`.
-    SaveAccountKey { directory: DirectoryUrl },
-    /// newAccount with that key (onlyReturnExisting not set); ends in `Registered`.
-    Register { directory: DirectoryUrl, key: KeyRef },
-    /// **Write-ahead** (`Ordering`), then newOrder; ends in `OrderCreated` and `facts.orders`.
-    NewOrder(NewOrder),
-    /// GET the order and its authorizations, after a pause; ends in `OrderSeen` and `facts.orders`, or in `OrderGone`.
-    /// A restart resumes here.
-    LookAtOrder { directory: DirectoryUrl, url: String, after: Duration },
-    /// **Write-ahead** (`Spent`), then POST the challenge; ends in `facts.orders` (`answered`), or in an error.
-    SpendThenRespond { directory: DirectoryUrl, url: String, identifier: Identifier, challenge: ChallengeType },
-    /// Make the certificate's key and save it; ends in `CertificateKeySaved`.
-    SaveCertificateKey { directory: DirectoryUrl, url: String },
-    /// Send the CSR for that key; ends in `OrderSeen`.
-    Finalize { directory: DirectoryUrl, url: String, key: KeyRef },
-    /// Fetch the chain, save it with its key, install it; ends in `Issued`.
-    Download { directory: DirectoryUrl, url: String, key: KeyRef },
-    /// A rehearsal is over: deactivate its authorizations, so that the next one validates again; ends in `OrderGone`.
-    Deactivate { directory: DirectoryUrl, url: String },
-    /// Ask for renewal information (RFC 9773 §4.1); ends in `AriSeen` or `AriFailed`.
-    PollAri { directory: DirectoryUrl, id: String },
-    /// Nothing helps but the operator: show this, and ask again then or at a nudge.
-    Operator { why: String, url: Option<String>, until: CaTime },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewOrder {
-    pub directory: DirectoryUrl,
-    pub identifiers: Vec<Identifier>,
-    /// The ARI id of the certificate it replaces (RFC 9773 §5).
-    pub replaces: Option<String>,
-    pub profile: Option<String>,
-    /// A staging order on behalf of this directory: it ends when it is ready.
-    pub rehearsal_for: Option<DirectoryUrl>,
-    /// It skips the schedule, and pays from the bucket for early tries.
-    pub early: bool,
-    /// The ARI exemption holds now.
-    pub exempt: bool,
-    /// Asked for by hand, due or not.
-    pub forced: bool,
-}
-
-/// Why there is nothing to do, for `certs` and `status`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// The certificate is good.
-    NotDue,
-    /// Renewal is due at the end of the wait.
-    RenewalChosen,
-    /// After failures (rule 3).
-    Schedule { failures: u32 },
-    /// The local bucket (rule 2), for this identifier.
-    Bucket { identifier: Identifier },
-    /// The CA named the time (rule 6).
-    RetryAfter { problem: String },
-    /// 5xx or the network (rule 8).
-    Trouble { why: String },
-    /// Three certificates for this set in 7 days (rule 11).
-    ExactSet,
-    /// Too many orders at this CA.
-    Orders,
-    /// The ledger was lost (rule 12).
-    LedgerLost { why: String },
-    /// A preflight finding.
-    Preflight { why: String },
-}
 
 /// Certificates for one exact set are counted over this many seconds (rule 11)...
 pub const EXACT_SET_WINDOW: u64 = 7 * 86_400;
@@ -109,6 +33,8 @@ const ORDER_LIFE: u64 = 7 * 86_400;
 /// least so old: a validation takes less.
 const VIEW_FRESH: u64 = 15;
 const VALIDATION: u64 = 60;
+/// An order that waits for the schedule is looked at this often: its validation may have ended well after all.
+const LOOK_AGAIN: u64 = 3600;
 
 /// What this certificate needs next. Reads nothing, changes nothing.
 pub fn next(now: CaTime, wanted: &Wanted, have: Option<&Have>, records: &Records, facts: &Facts) -> Step {
@@ -482,17 +408,29 @@ impl Plan<'_> {
                 continue;
             }
             let spend = record(identifier).and_then(|r| r.spends.iter().rev().find(|s| s.order == order.url));
-            let under_way = |s: &Spend| s.outcome == Outcome::Open && self.now.since(s.at) < VALIDATION;
+            // Answered before a crash, it may be under way all the same: looking costs nothing, a second answer does.
+            let under_way =
+                |s: &Spend| matches!(s.outcome, Outcome::Open | Outcome::Unknown) && self.now.since(s.at) < VALIDATION;
             if authorization.answered || spend.is_some_and(under_way) {
                 answered = true;
                 continue;
             }
             let fresh = ledger::fresh_bucket(self.records);
             let bucket = record(identifier).map_or(fresh, |r| r.bucket);
-            // The first answer's time was judged when the order was made; a second one goes by the schedule.
+            // The first answer's time was judged when the order was made; a second one goes by the schedule, and the
+            // order is looked at meanwhile.
             let schedule = self.schedule(&home.url);
+            let look = spend.is_some_and(|s| view.at < s.at.plus(VALIDATION)) || self.now.since(view.at) >= LOOK_AGAIN;
             if spend.is_some() && schedule.not_before > self.now {
-                waits = Some(self.scheduled(schedule));
+                if look {
+                    return Step::LookAtOrder {
+                        directory: directory.clone(),
+                        url: order.url.clone(),
+                        after: Duration::ZERO,
+                    };
+                }
+                let until = schedule.not_before.min(view.at.plus(LOOK_AGAIN));
+                waits = Some(Step::Wait { until, why: Why::Schedule { failures: schedule.failures } });
             } else if !bucket.permits(rate, self.now) {
                 let why = Why::Bucket { identifier: identifier.clone() };
                 waits = Some(Step::Wait { until: bucket.free_at(rate, self.now), why });

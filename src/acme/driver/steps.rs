@@ -1,5 +1,6 @@
 //! One step each: a request at most, and what came of it.
 
+use http::StatusCode;
 use tracing::{debug, info, warn};
 
 use super::{Driver, Link, chain, names, random, set::Answer};
@@ -42,6 +43,8 @@ pub(super) enum Failure {
     #[error("the records could not be saved")]
     NotWrittenAhead,
 }
+
+const UNAUTHORIZED: &str = "urn:ietf:params:acme:error:unauthorized";
 
 /// What a refused request was about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,14 +112,16 @@ impl Driver {
             Some(problem.recorded(refused.status.as_u16()))
         });
         let ca = &directory.0;
+        // RFC 8555 §7.1.3: an order may be forgotten once it has expired, with or without a word about it. And one that
+        // was made as an account that is lost is nobody's.
+        if let Some(refused) = refused.filter(|_| about == Subject::Order)
+            && (refused.status == StatusCode::NOT_FOUND || refused.is(UNAUTHORIZED))
+        {
+            info!(names, ca, answer = %refused, "the order is there no more");
+            let set = self.sets[index].id.clone();
+            return self.apply(&Event::OrderGone { at, set, directory });
+        }
         match problem {
-            // RFC 8555 §7.1.3: an order may be forgotten once it has expired. And one that was made as an account whose key
-            // is lost is nobody's.
-            Some(problem) if about == Subject::Order && (problem.status == 404 || problem.kind == "unauthorized") => {
-                info!(names, ca, detail = problem.detail, "the order is there no more");
-                let set = self.sets[index].id.clone();
-                self.apply(&Event::OrderGone { at, set, directory });
-            }
             Some(problem) => {
                 warn!(names, ca, problem = problem.kind, detail = problem.detail, "the CA refused");
                 self.apply(&Event::Refused { at, directory, set, problem, retry_after, random: random() });
@@ -353,6 +358,10 @@ impl Driver {
         self.store.install(&Certificate { about, chain_pem, key_pem })?;
         let at = self.clock.now(&self.records);
         self.apply(&Event::Issued { at, set: set.id.clone(), directory: directory.clone() });
+        // What clients are shown is what the records say; a crash before this only fetches the chain once more.
+        if !self.save() {
+            warn!(names = names(&self.sets[index].wanted.identifiers), "issued, and not yet in the records");
+        }
         let set = &mut self.sets[index];
         set.forget_order(directory);
         set.answers.clear();

@@ -14,7 +14,7 @@ use crate::acme::{
     ledger,
     model::{
         CaTime, ChallengeType, Directory, DirectoryFacts, DirectoryUrl, Facts, Have, Identifier, KeyRef, Nudge,
-        OrderView, Preflight, Records, SetId, Wanted,
+        OrderView, Outcome, Preflight, Records, SetId, Wanted,
     },
     plan::{self, Step},
     state::{self, Event},
@@ -67,6 +67,8 @@ pub struct World {
     machine: Machine,
     lost: bool,
     good_first: Vec<Option<u64>>,
+    /// Restarts that left a spend without an outcome: each may cost a step of the schedule (rule 1), so a day.
+    costly: Vec<u64>,
     pub steps: u64,
     pub crashes: u64,
     trace: Option<Vec<String>>,
@@ -154,11 +156,37 @@ impl World {
             },
             lost: false,
             good_first: vec![None; sets],
+            costly: Vec::new(),
             steps: 0,
             crashes: 0,
             trace: traced.then(Vec::new),
             random,
         }
+    }
+
+    /// One name at one CA without a staging, for a story: only this weather, only these moments.
+    pub fn scene(length: u64, troubles: &[Trouble], moments: &[(u64, Moment)]) -> World {
+        let mut world = World::new(0, length, Sabotage::None, true);
+        let start = world.start;
+        world.episodes =
+            troubles.iter().map(|trouble| Episode { from: start, to: start + 2 * length, trouble: *trouble }).collect();
+        world.moments = moments.iter().map(|(at, moment)| (start + at, *moment)).collect();
+        world.homes = 1;
+        let url = DirectoryUrl("https://ca0.test/directory".into());
+        let staging = DirectoryUrl("https://staging.test/directory".into());
+        world.cas = [(url.clone(), Ca::new(false, 90 * DAY, 1)), (staging.clone(), Ca::new(true, 90 * DAY, 2))].into();
+        world.wanted = vec![Wanted {
+            identifiers: vec!["a.test".into()],
+            directories: vec![Directory { url: url.clone(), staging: None, eab: false }],
+            profile: None,
+            dns01: false,
+        }];
+        world.urls = vec![url, staging];
+        world.machine.records = Records::first();
+        world.machine.facts.truncate(1);
+        world.machine.have.truncate(1);
+        world.machine.wake.truncate(1);
+        world
     }
 
     fn is(&self, wanted: impl Fn(Trouble) -> bool) -> bool {
@@ -355,6 +383,11 @@ impl World {
         if self.random.permille(50) {
             let text = serde_json::to_string(&self.machine.records).expect("records are JSON");
             self.machine.records = serde_json::from_str(&text).expect("what was written can be read");
+        }
+        let directories = self.machine.records.directories.values();
+        let mut spends = directories.flat_map(|d| d.identifiers.values()).flat_map(|i| &i.spends);
+        if spends.any(|s| s.outcome == Outcome::Open) {
+            self.costly.push(self.now);
         }
         state::apply(&mut self.machine.records, &Event::Started);
         let sets = self.wanted.len();
@@ -743,7 +776,8 @@ impl World {
         Ok(())
     }
 
-    /// No certificate expires, and none stays away, while everything works for 30 h of its last third.
+    /// No certificate expires, and none stays away, while everything works for 30 h of its last third without a crash
+    /// between write-ahead and outcome.
     fn in_time(&mut self, set: usize, sums: &mut Sums) -> Result<(), String> {
         let (from, to) = match &self.machine.have[set] {
             Some(have) if have.not_after.0 > self.now => {
@@ -778,6 +812,7 @@ impl World {
             .filter(|e| !e.trouble.is_harmless())
             .map(|e| (e.from, e.to + e.trouble.lasts()))
             .collect();
+        bad.extend(self.costly.iter().map(|at| (*at, *at)));
         bad.sort_unstable();
         let (mut at, mut longest) = (from, 0);
         for (start, end) in bad {
