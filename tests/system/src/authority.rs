@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -123,7 +124,7 @@ impl Options {
             log,
             process,
             _dns: dns_process,
-            _folder: folder,
+            folder,
         };
         authority.answers().await;
         authority
@@ -147,7 +148,7 @@ pub struct Authority {
     log: PathBuf,
     process: Process,
     _dns: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Authority {
@@ -222,6 +223,19 @@ impl Authority {
         let request = Request::post("/add-a").body(Full::from(body)).expect("a request");
         let answer = request::send(&Dial::plain(self.dns_management), request).await.expect("the DNS takes the record");
         assert!(answer.status.is_success());
+    }
+
+    /// A program that makes and removes records as `[acme.dns] command` wants it, in the DNS that this CA asks.
+    pub fn dns_command(&self) -> PathBuf {
+        let script = format!(
+            "#!/bin/sh\ncase $1 in set) do=set-txt ;; *) do=clear-txt ;; esac\n\
+             exec curl -sSf -d \"{{\\\"host\\\":\\\"$2.\\\",\\\"value\\\":\\\"$3\\\"}}\" http://127.0.0.1:{}/$do\n",
+            self.dns_management
+        );
+        let path = self.folder.path().join("dns-record");
+        fs::write(&path, script).expect("a file in a temporary folder");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("it is ours");
+        path
     }
 
     fn at(&self, port: u16) -> Dial {

@@ -188,6 +188,17 @@ impl Certified {
         fs::write(&file, ledger.to_string()).expect("the ledger can be written");
     }
 
+    /// Waits until the ledger holds what the CA said about the time of renewal.
+    pub async fn has_renewal_information(&self) {
+        let file = self.state().join("acme/ledger.json");
+        wait::until("renewal information is in the ledger", SOON, async || {
+            let ledger: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+            let mut sets = ledger["sets"].as_object()?.values();
+            sets.all(|set| set["ari"]["window"].is_array()).then_some(())
+        })
+        .await;
+    }
+
     /// As if the time to ask for renewal information had come: only while the proxy is not running.
     pub fn ask_for_renewal_information(&self) {
         self.edit_ledger(|ledger| {

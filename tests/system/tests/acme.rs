@@ -32,6 +32,14 @@ async fn the_first_certificate_comes_by_tls_alpn_01() {
 }
 
 #[tokio::test]
+async fn a_wildcard_comes_by_dns_01_through_a_command() {
+    let ca = Authority::run().await;
+    let dns = format!("dns = {{ command = [{:?}], wait = \"1s\" }}", ca.dns_command());
+    let mut proxy = Certified::options(&ca, "*.example.com").acme(&dns).run(&ca);
+    proxy.certificate_of("any.example.com", &ca).await;
+}
+
+#[tokio::test]
 async fn every_host_has_a_certificate_of_its_own() {
     let ca = Authority::run().await;
     let front = Front::before(&ca).await;
@@ -121,10 +129,7 @@ async fn a_renewal_window_that_has_come_renews_and_names_what_is_replaced() {
     let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run(&ca);
     let first = proxy.certificate(&ca).await;
     let (chain, _) = proxy.kept();
-    wait::until("it has asked for renewal information", Duration::from_secs(10), async || {
-        (front.count("renewal-info") > 0).then_some(())
-    })
-    .await;
+    proxy.has_renewal_information().await;
     proxy.kill();
     ca.set_renewal_window(&chain, "2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z").await;
     proxy.ask_for_renewal_information();
@@ -139,13 +144,9 @@ async fn a_renewal_window_that_has_come_renews_and_names_what_is_replaced() {
 #[tokio::test]
 async fn a_revoked_certificate_is_replaced() {
     let ca = Authority::run().await;
-    let front = Front::before(&ca).await;
-    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).run(&ca);
     let first = proxy.certificate(&ca).await;
-    wait::until("it has asked for renewal information", Duration::from_secs(10), async || {
-        (front.count("renewal-info") > 0).then_some(())
-    })
-    .await;
+    proxy.has_renewal_information().await;
     proxy.kill();
     let (chain, key) = proxy.kept();
     ca.revoke(&chain, &key).await;
