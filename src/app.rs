@@ -21,7 +21,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    acme::store,
+    acme::{self, store},
     challenge::Challenges,
     config::{
         Config,
@@ -47,6 +47,7 @@ pub struct App {
     state: Mutex<State>,
     cores: Vec<Thread<core::Command>>,
     control: Thread<control::Command>,
+    certificates: acme::board::Board,
 }
 
 /// What a reload replaces.
@@ -143,14 +144,24 @@ impl App {
         access.set_enabled(config.log.access);
         let snapshot = Arc::new(Snapshot::new(with_ports(config, &bound), behind));
 
-        let control = control::spawn(prepared.keeper, store.clone()).map_err(StartError::Thread)?;
+        let certificates = acme::board::Board::default();
+        let acme = control::Acme {
+            state_dir: snapshot.config.state_dir.clone(),
+            around: acme::driver::Surroundings {
+                certs: store.clone(),
+                challenges: shared.challenges.clone(),
+                board: certificates.clone(),
+            },
+            settings: acme::settings::Settings::of(&snapshot.config),
+        };
+        let control = control::spawn(prepared.keeper, acme).map_err(StartError::Thread)?;
         let mut cores = Vec::with_capacity(workers);
         for index in 0..workers {
             let spawned = core::spawn(index, shared.clone(), snapshot.clone(), admission.clone(), &access);
             cores.push(spawned.map_err(StartError::Thread)?);
         }
         let state = Mutex::new(State { snapshot, bound, draining: false });
-        let app = App { shared, admission, store, access, state, cores, control };
+        let app = App { shared, admission, store, access, state, cores, control, certificates };
         let state = app.state();
         app.watch(&state.snapshot, None);
         app.listen(&state.bound).map_err(StartError::Thread)?;
@@ -182,6 +193,9 @@ impl App {
         log_all(&prepared.warnings);
         self.store.replace(prepared.names);
         let _ = self.control.commands.send(control::Command::Certificates(Box::new(prepared.keeper)));
+        let settings = acme::settings::Settings::of(&config);
+        let configure = acme::driver::Command::Configure(Box::new(settings));
+        let _ = self.control.commands.send(control::Command::Acme(configure));
         state.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind));
         self.watch(&state.snapshot, Some(&old));
         for core in &self.cores {
@@ -275,6 +289,16 @@ impl App {
             }
         }
         warnings
+    }
+
+    /// How the certificates from public CAs stand; empty where none is wanted, and before the first look.
+    pub fn certificates(&self) -> Option<acme::board::Picture> {
+        self.certificates.picture()
+    }
+
+    /// Tells the one who gets certificates; a set that is not configured ignores it.
+    pub fn tell_acme(&self, command: acme::driver::Command) {
+        let _ = self.control.commands.send(control::Command::Acme(command));
     }
 
     /// Ends every thread. Connections still open are closed.

@@ -80,7 +80,8 @@ impl AccountKey {
     pub fn pem(&self) -> String {
         // RFC 7468 §2: lines of 64.
         let text = base64::prelude::BASE64_STANDARD.encode(&self.pkcs8);
-        let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
         format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
     }
 

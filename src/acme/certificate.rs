@@ -9,15 +9,10 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::extensions::ParsedExtension;
 
 use super::model::{CaTime, DirectoryUrl, Have, Identifier};
-use crate::{config::model::Hostname, tls::certs::Leaf};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyType {
-    #[default]
-    P256,
-    P384,
-    Rsa2048,
-}
+use crate::{
+    config::model::{Hostname, KeyType},
+    tls::certs::Leaf,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {

@@ -9,25 +9,22 @@ mod set;
 mod steps;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::{
-    account::ExternalAccount,
     board::{Board, Shown},
-    certificate::KeyType,
-    challenge_dns::DnsProof,
-    model::{ChallengeType, DirectoryUrl, Facts, Identifier, Nudge, Records, SetId, Wanted},
+    model::{DirectoryUrl, Facts, Identifier, Nudge, Records, SetId},
     order::{Authority, Session},
     plan::{self, Step},
+    settings::Settings,
     state::{self, Event},
     store::{Store, StoreError},
-    wire::Roots,
 };
 use crate::{challenge::Challenges, tls::CertStore};
 use clock::Clock;
@@ -37,31 +34,11 @@ use set::Set;
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Records that could not be saved are tried again after this; nothing else happens before.
 const UNSAVED: Duration = Duration::from_secs(30);
+/// And so is a store that could not be opened.
+const UNUSABLE: Duration = Duration::from_secs(10);
 /// A plan that never comes to a wait is a bug of ours, and a CA must not pay for it.
 const STEPS: u32 = 300;
 const STEPS_WITHIN: Duration = Duration::from_secs(10 * 60);
-
-/// What the configuration says.
-#[derive(Clone, Default)]
-pub struct Settings {
-    /// One certificate each.
-    pub wanted: Vec<Wanted>,
-    /// How to talk to a CA; one that is not here is a public one.
-    pub access: BTreeMap<DirectoryUrl, Access>,
-    pub email: Option<String>,
-    pub key_type: KeyType,
-    /// A renewed certificate has the key of the one before it.
-    pub reuse_key: bool,
-    /// What can be answered here, in order of preference, for what is no wildcard.
-    pub challenges: Vec<ChallengeType>,
-    pub dns: Option<DnsProof>,
-}
-
-#[derive(Clone)]
-pub struct Access {
-    pub roots: Roots,
-    pub external: Option<ExternalAccount>,
-}
 
 /// What the rest of the program tells the driver.
 pub enum Command {
@@ -73,12 +50,57 @@ pub enum Command {
     Revoke(Identifier, oneshot::Sender<Result<(), String>>),
 }
 
+/// What the driver works on, beside the store.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub certs: Arc<CertStore>,
+    pub challenges: Arc<Challenges>,
+    pub board: Board,
+}
+
+/// Opens the store and runs a driver on it for as long as `inbox` is open. A store that cannot be used is looked at again
+/// and again: the process that has it may be on its way out, the operator may mend it. Until then the proxy serves what
+/// it has, and no CA is asked for anything.
+pub async fn run(
+    mut open: impl FnMut() -> Result<Box<dyn Store>, StoreError>,
+    around: Surroundings,
+    mut settings: Settings,
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+) {
+    let mut told = None;
+    loop {
+        // Where no certificate is wanted, no state directory is needed.
+        if !settings.wanted.is_empty() {
+            match open().and_then(|store| Driver::try_new(store, &around, settings.clone())) {
+                Ok(driver) => return driver.run(inbox).await,
+                Err(error) => {
+                    let text = chain(&error);
+                    if told.as_ref() != Some(&text) {
+                        error!(code = error.code(), "no certificates can be asked for: {text}");
+                    }
+                    told = Some(text);
+                }
+            }
+        }
+        tokio::select! {
+            command = inbox.recv() => match command {
+                Some(Command::Configure(new)) => settings = *new,
+                Some(Command::Nudge(..)) => {}
+                Some(Command::Revoke(_, answer)) => {
+                    let why = told.clone().unwrap_or_else(|| "no certificate is asked of any CA here".to_owned());
+                    let _ = answer.send(Err(why));
+                }
+                None => return,
+            },
+            () = tokio::time::sleep(UNUSABLE) => {}
+        }
+    }
+}
+
 /// Gets and renews the certificates of one configuration.
 pub struct Driver {
     store: Box<dyn Store>,
-    certs: Arc<CertStore>,
-    challenges: Arc<Challenges>,
-    board: Board,
+    around: Surroundings,
     settings: Settings,
     records: Records,
     /// The records in memory are newer than those on the disk.
@@ -100,21 +122,13 @@ impl Driver {
     ///
     /// # Errors
     /// Where the state is unusable. Nothing is asked of a CA then; the proxy goes on serving without us.
-    pub fn try_new(
-        store: Box<dyn Store>,
-        certs: Arc<CertStore>,
-        challenges: Arc<Challenges>,
-        board: Board,
-        settings: Settings,
-    ) -> Result<Driver, StoreError> {
+    pub fn try_new(store: Box<dyn Store>, around: &Surroundings, settings: Settings) -> Result<Driver, StoreError> {
         let mut records = store.load()?;
         state::apply(&mut records, &Event::Started);
         let mut driver = Driver {
             store,
-            certs,
-            challenges,
-            board,
-            settings: Settings::default(),
+            around: around.clone(),
+            settings: Settings::none(),
             records,
             unsaved: true,
             clock: Clock::default(),
@@ -269,13 +283,17 @@ impl Driver {
             have: set.have.clone(),
             step: set.shown.clone(),
         });
-        self.board.put(now, sets.collect(), &self.records);
+        self.around.board.put(now, sets.collect(), &self.records);
     }
 }
 
 fn complain(error: &StoreError) {
     let code = error.code();
-    error!(code, error = error as &dyn std::error::Error, "certificate records not saved; no CA is asked until they are");
+    error!(
+        code,
+        error = error as &dyn std::error::Error,
+        "certificate records not saved; no CA is asked until they are"
+    );
 }
 
 /// An error with all its causes, in one line.

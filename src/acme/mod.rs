@@ -36,19 +36,21 @@
 
 pub mod account;
 pub mod backoff;
-pub mod choice;
 pub mod board;
 pub mod certificate;
 pub mod challenge_dns;
 pub mod challenge_tls;
+pub mod choice;
 pub mod driver;
 pub mod ledger;
 pub mod model;
 pub mod order;
 pub mod plan;
+pub mod problem;
 mod refusal;
 pub mod renewal;
-pub mod problem;
+pub mod settings;
+pub mod show;
 #[cfg(test)]
 mod sim;
 pub mod state;

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::{Arc, Weak},
     thread,
     time::{Duration, SystemTime},
@@ -11,6 +12,11 @@ use tokio::{sync::mpsc, task::LocalSet};
 
 use super::{Thread, Turned};
 use crate::{
+    acme::{
+        driver::{self, Surroundings},
+        settings::Settings,
+        store::{FileStore, Store},
+    },
     config::model::{Endpoint, LOOPBACK_SOURCE, UpstreamKind},
     gateway::probe::{self, NoAuth, Readiness},
     serve::behind::Behind,
@@ -22,6 +28,8 @@ pub(super) enum Command {
     Watch(Arc<Behind>),
     /// The certificate sources of a new configuration.
     Certificates(Box<tls::CertKeeper>),
+    /// For the one who gets certificates from CAs.
+    Acme(driver::Command),
     Stop,
 }
 
@@ -30,7 +38,14 @@ const TURN: Duration = Duration::from_secs(1);
 const CERTS: Duration = Duration::from_secs(5);
 const PROBE: Duration = Duration::from_secs(2);
 
-pub(super) fn spawn(keeper: tls::CertKeeper, store: Arc<tls::CertStore>) -> io::Result<Thread<Command>> {
+/// What the driver of ACME starts with.
+pub(super) struct Acme {
+    pub state_dir: PathBuf,
+    pub around: Surroundings,
+    pub settings: Settings,
+}
+
+pub(super) fn spawn(keeper: tls::CertKeeper, acme: Acme) -> io::Result<Thread<Command>> {
     let (commands, inbox) = mpsc::unbounded_channel();
     let turned = Arc::new(Turned::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -38,7 +53,7 @@ pub(super) fn spawn(keeper: tls::CertKeeper, store: Arc<tls::CertStore>) -> io::
         let turned = turned.clone();
         move || {
             let _guard = crate::exit::OnPanic::new("control");
-            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, store));
+            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, acme));
         }
     })?;
     Ok(Thread { commands, turned, join: Some(join) })
@@ -48,8 +63,16 @@ async fn run(
     mut inbox: mpsc::UnboundedReceiver<Command>,
     turned: Arc<Turned>,
     mut keeper: tls::CertKeeper,
-    store: Arc<tls::CertStore>,
+    acme: Acme,
 ) {
+    let Acme { state_dir, around, settings } = acme;
+    let store = around.certs.clone();
+    let (certificates, orders) = mpsc::unbounded_channel();
+    let open = move || FileStore::open(&state_dir).map(|store| Box::new(store) as Box<dyn Store>);
+    tokio::task::spawn_local(async move {
+        let _guard = crate::exit::OnPanic::new("acme");
+        driver::run(open, around, settings, orders).await;
+    });
     let mut turn = tokio::time::interval(TURN);
     let mut look = tokio::time::interval(CERTS);
     loop {
@@ -61,6 +84,8 @@ async fn run(
                     tokio::task::spawn_local(watch::run(state, move || look_at(behind.clone())));
                 }
                 Some(Command::Certificates(new)) => keeper = *new,
+                // It ends with this thread only.
+                Some(Command::Acme(command)) => drop(certificates.send(command)),
                 Some(Command::Stop) | None => return,
             },
             _ = turn.tick() => turned.now(),

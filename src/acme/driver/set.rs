@@ -38,7 +38,9 @@ pub(super) struct Set {
 /// Alive as long as the CA may look.
 pub(super) enum Answer {
     /// Withdrawn when dropped.
-    Here { _offer: Offer },
+    Here {
+        _offer: Offer,
+    },
     Dns(Record),
 }
 

@@ -225,7 +225,11 @@ impl Driver {
         let again = waiting.filter_map(|a| Some((a.identifier.clone(), *record.responded.get(&a.identifier)?)));
         for (identifier, challenge) in again.collect::<Vec<_>>() {
             if let Err(failure) = self.answer(index, order, &identifier, challenge).await {
-                debug!(name = identifier.0, error = chain(&failure), "a challenge from before the restart not answered");
+                debug!(
+                    name = identifier.0,
+                    error = chain(&failure),
+                    "a challenge from before the restart not answered"
+                );
             }
         }
     }
@@ -275,17 +279,17 @@ impl Driver {
         let proof = order.proof(identifier, challenge).await?;
         let answer = match challenge {
             ChallengeType::Http01 => {
-                let offer = self.challenges.offer_http(&proof.token, &proof.key_authorization);
+                let offer = self.around.challenges.offer_http(&proof.token, &proof.key_authorization);
                 Answer::Here { _offer: offer }
             }
             ChallengeType::TlsAlpn01 => {
                 let certificate = challenge_tls::certificate(identifier, &proof.digest)?;
-                let offer = self.challenges.offer_tls(&challenge_tls::sni(identifier), certificate);
+                let offer = self.around.challenges.offer_tls(&challenge_tls::sni(identifier), certificate);
                 Answer::Here { _offer: offer }
             }
             ChallengeType::Dns01 => {
                 let dns = self.settings.dns.as_ref().ok_or(Failure::NoDns)?;
-                Answer::Dns(dns.set(identifier, &proof.dns_value).await?)
+                Answer::Dns(challenge_dns::set(dns, identifier, &proof.dns_value).await?)
             }
         };
         self.sets[index].answers.insert(identifier.clone(), answer);
@@ -304,7 +308,13 @@ impl Driver {
         Ok(())
     }
 
-    async fn finalize(&mut self, index: usize, directory: &DirectoryUrl, url: &str, key: &KeyRef) -> Result<(), Failure> {
+    async fn finalize(
+        &mut self,
+        index: usize,
+        directory: &DirectoryUrl,
+        url: &str,
+        key: &KeyRef,
+    ) -> Result<(), Failure> {
         let request = certificate::request(&self.store.key(key)?, &self.sets[index].wanted.identifiers)?;
         let mut order = self.order(index, directory, url).await?;
         let at = self.clock.now(&self.records);
@@ -314,7 +324,13 @@ impl Driver {
         Ok(())
     }
 
-    async fn download(&mut self, index: usize, directory: &DirectoryUrl, url: &str, key: &KeyRef) -> Result<(), Failure> {
+    async fn download(
+        &mut self,
+        index: usize,
+        directory: &DirectoryUrl,
+        url: &str,
+        key: &KeyRef,
+    ) -> Result<(), Failure> {
         let mut order = self.order(index, directory, url).await?;
         let chain_pem = order.certificate().await?;
         let key_pem = self.store.key(key)?;
@@ -366,7 +382,10 @@ impl Driver {
         let event = match told {
             Ok(told) => {
                 if let Some(page) = &told.explanation_url {
-                    warn!(names = names(&self.sets[index].wanted.identifiers), page, "the CA explains its renewal window");
+                    warn!(
+                        names = names(&self.sets[index].wanted.identifiers),
+                        page, "the CA explains its renewal window"
+                    );
                 }
                 Event::AriSeen {
                     at,
@@ -410,7 +429,10 @@ impl Driver {
             Ok(None) => return,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                return warn!(names = names(&self.sets[index].wanted.identifiers), error, "stored certificate not read");
+                return warn!(
+                    names = names(&self.sets[index].wanted.identifiers),
+                    error, "stored certificate not read"
+                );
             }
         };
         match Held::parse(&stored.chain_pem, &stored.key_pem, stored.about.directory.as_ref()) {
@@ -425,7 +447,7 @@ impl Driver {
     fn install(&mut self, index: usize, held: Held) {
         for identifier in &self.sets[index].wanted.identifiers {
             if let Ok(host) = Hostname::try_from(identifier.0.as_str()) {
-                self.certs.install(&host, held.key.clone());
+                self.around.certs.install(&host, held.key.clone());
             }
         }
         self.sets[index].have = Some(held.have);
