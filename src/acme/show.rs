@@ -10,7 +10,7 @@ use time::{OffsetDateTime, macros::format_description};
 
 use super::{
     board::{Picture, Shown},
-    ledger::{self, CHALLENGES},
+    ledger::CHALLENGES,
     model::{CaTime, DirectoryUrl, Hold, IdentifierRecord, Problem},
     plan::{Step, Why},
     renewal,
@@ -200,9 +200,7 @@ fn next(shown: &Shown, now: CaTime, forced: bool, due: impl Fn() -> Option<CaTim
             Why::LedgerLost { why } => say(what, at(*until), format!("{why}, so every try counts as spent")),
             Why::Preflight { why } => say("look again", at(*until), why.clone()),
         },
-        Some(Step::Operator { why, until, .. }) => {
-            say("look again", at(*until), format!("it needs you: {why}"))
-        }
+        Some(Step::Operator { why, until, .. }) => say("look again", at(*until), format!("it needs you: {why}")),
         Some(_) | None if forced => say(what, None, "it was asked for by hand".into()),
         Some(_) | None => say(what, None, "it is under way".into()),
     }
@@ -231,67 +229,63 @@ fn clock(at: u64, now: CaTime) -> String {
     instant.format(format).unwrap_or_default()
 }
 
+/// The day and minute of a time, UTC.
+pub fn day(at: CaTime) -> String {
+    clock(at.0, CaTime(u64::MAX))
+}
+
 /// The rows for a terminal. Times are UTC.
 pub fn text(rows: &[Row], now: CaTime) -> String {
     if rows.is_empty() {
         return "no host of this configuration has its certificate from a public CA\n".into();
     }
-    let mut out = String::new();
+    let blocks: Vec<String> = rows.iter().map(|row| block(row, now)).collect();
+    blocks.join("\n")
+}
+
+fn block(row: &Row, now: CaTime) -> String {
+    let mut out = format!("{}\n", row.names.join(", "));
     let mut line = |label: &str, text: &str| {
-        // What a CA wrote could hold anything.
+        // What a CA wrote could hold anything, escape sequences too.
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let _ = writeln!(out, "  {label:<12}{text}");
+        let _ = writeln!(out, "  {label:<13}{text}");
     };
-    let mut texts = Vec::new();
-    for row in rows {
-        line("", "");
-        match &row.certificate {
-            None => line("certificate", "none yet; https answers with a page that says so, and forwards nothing"),
-            Some(c) => {
-                line("issuer", &c.issuer);
-                line("serial", &c.serial);
-                let left = match c.expired {
-                    true => format!("EXPIRED {}; it goes on being served", clock(c.not_after, now)),
-                    false => format!("{} days left, until {}", c.days_left, clock(c.not_after, now)),
-                };
-                line("valid", &left);
-            }
+    match &row.certificate {
+        None => line("certificate", "none yet; https answers with a page that says so, and forwards nothing"),
+        Some(installed) => {
+            line("issuer", &installed.issuer);
+            line("serial", &installed.serial);
+            let until = clock(installed.not_after, now);
+            line(
+                "valid",
+                &match installed.expired {
+                    true => format!("EXPIRED {until}; it goes on being served"),
+                    false => format!("{} days left, until {until}", installed.days_left),
+                },
+            );
         }
-        if let Some(w) = &row.window {
-            let chosen = w.chosen.map_or(String::new(), |at| format!(", chosen {}", clock(at, now)));
-            line("window", &format!("{} to {}{chosen}", clock(w.start, now), clock(w.end, now)));
-            if let Some(page) = &w.explanation {
-                line("", &format!("the CA explains: {page}"));
-            }
-        }
-        let when = row.next.at.map_or("now".into(), |at| clock(at, now));
-        line("next", &format!("{} {when}: {}", row.next.action, row.next.why));
-        for tries in &row.buckets {
-            let of = if row.names.len() > 1 { format!("{} ", tries.name) } else { String::new() };
-            line("tries", &format!("{of}at {}: {}", tries.ca, tries.text));
-        }
-        if let Some(problem) = &row.problem {
-            let at = problem.at.map_or(String::new(), |at| format!("{} ", clock(at, now)));
-            line("problem", &format!("{at}{}: {}", problem.kind, problem.text));
-            if let Some(page) = &problem.page {
-                line("", &format!("see {page}"));
-            }
-        }
-        texts.push(row.names.join(", "));
     }
-    // Each block begins with its empty line; the names go there.
-    let mut names = texts.into_iter();
-    let blank = format!("  {:<12}\n", "");
-    out.split_inclusive('\n').fold(String::new(), |mut all, line| {
-        match line == blank {
-            true => {
-                let gap = if all.is_empty() { "" } else { "\n" };
-                let _ = writeln!(all, "{gap}{}", names.next().unwrap_or_default());
-            }
-            false => all.push_str(line),
+    if let Some(window) = &row.window {
+        let chosen = window.chosen.map_or(String::new(), |at| format!(", chosen {}", clock(at, now)));
+        line("window", &format!("{} to {}{chosen}", clock(window.start, now), clock(window.end, now)));
+        if let Some(page) = &window.explanation {
+            line("", &format!("the CA explains: {page}"));
         }
-        all
-    })
+    }
+    let when = row.next.at.map_or("now".into(), |at| clock(at, now));
+    line("next", &format!("{} {when}: {}", row.next.action, row.next.why));
+    for tries in &row.buckets {
+        let of = if row.names.len() > 1 { format!("{} ", tries.name) } else { String::new() };
+        line("tries", &format!("{of}at {}: {}", tries.ca, tries.text));
+    }
+    if let Some(problem) = &row.problem {
+        let at = problem.at.map_or(String::new(), |at| format!("{} ", clock(at, now)));
+        line("problem", &format!("{at}{}: {}", problem.kind, problem.text));
+        if let Some(page) = &problem.page {
+            line("", &format!("see {page}"));
+        }
+    }
+    out
 }
 
 /// What is known while nobody serves: the files, and what the plan would say if the CA answered now.
@@ -317,7 +311,8 @@ pub mod offline {
             let have = have.map(|held| held.have);
             let told = DirectoryFacts { read_at: now, ..DirectoryFacts::default() };
             let urls = wanted.directories.iter().flat_map(|d| [Some(&d.url), d.staging.as_ref()]).flatten();
-            let facts = Facts { directories: urls.map(|url| (url.clone(), told.clone())).collect(), ..Facts::default() };
+            let facts =
+                Facts { directories: urls.map(|url| (url.clone(), told.clone())).collect(), ..Facts::default() };
             let step = Some(plan::next(now, wanted, have.as_ref(), &records, &facts));
             sets.push(Shown { wanted: wanted.clone(), have, step });
         }
@@ -325,3 +320,5 @@ pub mod offline {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,13 @@ pub const MAX_ANSWER: usize = 1024 * 1024;
 pub enum Verb {
     /// Read the configuration again and apply it.
     Reload,
+    /// How the certificates from public CAs stand.
+    Certs,
+    /// Ask for a new certificate for this host now, whatever the schedule says; the tries that the CA's limit allows
+    /// are kept.
+    Renew { name: String },
+    /// Revoke this host's certificate and ask for another.
+    Revoke { name: String },
 }
 
 /// Who may use a verb.
@@ -33,18 +40,24 @@ pub enum Verb {
 pub enum Access {
     /// It changes the process: root and the user the process runs as.
     Change,
+    /// It only shows: whoever may open the socket.
+    Look,
 }
 
 impl Verb {
     pub fn name(&self) -> &'static str {
         match self {
             Verb::Reload => "reload",
+            Verb::Certs => "certs",
+            Verb::Renew { .. } => "renew",
+            Verb::Revoke { .. } => "revoke",
         }
     }
 
     pub fn access(&self) -> Access {
         match self {
-            Verb::Reload => Access::Change,
+            Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } => Access::Change,
+            Verb::Certs => Access::Look,
         }
     }
 }
@@ -61,6 +74,7 @@ pub struct Caller {
 pub fn permits(access: Access, caller: Caller, service_uid: u32) -> bool {
     match access {
         Access::Change => caller.uid == 0 || caller.uid == service_uid,
+        Access::Look => true,
     }
 }
 
