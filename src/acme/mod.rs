@@ -42,6 +42,7 @@ pub mod challenge_dns;
 pub mod challenge_tls;
 pub mod choice;
 pub mod driver;
+pub mod events;
 pub mod import;
 pub mod ledger;
 pub mod model;
