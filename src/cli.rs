@@ -304,6 +304,9 @@ mod tests {
 
     #[test]
     fn what_is_typed_and_what_it_means() {
+        let renew =
+            |name: &str| Command::Certs { json: false, command: Some(CertsCommand::Renew { name: name.to_owned() }) };
+        let caddy = |directory: &str, apply| Command::ImportCaddy { directory: directory.into(), apply };
         let demo = |https_port, http_port| Some(Command::Demo { https_port, http_port });
         let table = [
             ("clawgate", None, CONFIG),
@@ -317,6 +320,10 @@ mod tests {
             ("clawgate -t check", Some(Command::Check), CONFIG),
             ("clawgate --config /c.toml reload", Some(Command::Reload), "/c.toml"),
             ("clawgate ca", Some(Command::Ca), CONFIG),
+            ("clawgate certs --json", Some(Command::Certs { json: true, command: None }), CONFIG),
+            ("clawgate certs renew a.test", Some(renew("a.test")), CONFIG),
+            ("clawgate import-caddy", Some(caddy("/var/lib/caddy/.local/share/caddy", false)), CONFIG),
+            ("clawgate import-caddy /c --apply", Some(caddy("/c", true)), CONFIG),
             ("clawgate demo", demo(8443, 8080), CONFIG),
             ("clawgate demo --https-port 1 --http-port 2", demo(1, 2), CONFIG),
             ("clawgate version", Some(Command::Version), CONFIG),

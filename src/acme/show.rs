@@ -111,7 +111,7 @@ fn row(picture: &Picture, shown: &Shown, chain: Option<&str>) -> Row {
     }
     let holds = directories().filter_map(|directory| {
         let own = set.not_before.get(&directory.url);
-        own.or(records.directories.get(&directory.url)?.not_before.as_ref())
+        own.or_else(|| records.directories.get(&directory.url)?.not_before.as_ref())
     });
     let hold = holds.clone().find(|hold| hold.until > *now);
     Row {

@@ -168,12 +168,16 @@ mod tests {
             assert_eq!(permits(Access::Change, Caller { uid, pid: Some(1) }, service), may, "uid {uid}");
         }
         assert_eq!(Verb::Reload.access(), Access::Change);
+        assert_eq!(Verb::Revoke { name: String::new() }.access(), Access::Change);
+        assert!(permits(Verb::Certs.access(), Caller { uid: 1000, pid: None }, service));
     }
 
     #[test]
     fn the_wire_is_what_the_documentation_says() {
         assert_eq!(serde_json::from_str::<Verb>(r#"{"verb":"reload"}"#).unwrap(), Verb::Reload);
         assert_eq!(serde_json::to_string(&Verb::Reload).unwrap(), r#"{"verb":"reload"}"#);
+        let renew = Verb::Renew { name: "gateway.example.com".into() };
+        assert_eq!(serde_json::to_string(&renew).unwrap(), r#"{"verb":"renew","name":"gateway.example.com"}"#);
         assert_eq!(serde_json::to_string(&Answer::done("fine")).unwrap(), r#"{"ok":true,"text":"fine"}"#);
         assert_eq!(
             serde_json::to_string(&Answer::refused(Refused::BadRequest, "no")).unwrap(),
