@@ -177,7 +177,7 @@ mod tests {
             }
         }
         let most = taken.iter().map(|from| taken.iter().filter(|at| (*from..from + 3600).contains(at)).count()).max();
-        assert_eq!(most, Some(20));
+        assert!(most.is_some_and(|most| most <= 20), "{most:?}");
     }
 
     #[test]

@@ -28,7 +28,8 @@
 //!    become failures.
 //! 5. The driver keeps [`model::Facts`]: it puts in what it reads (directories, preflight, orders with their
 //!    authorizations) and takes an order's view out after every error, and when the records no longer have the order.
-//!    It clears the nudge when a `NewOrder` was carried out, and on [`state::Event::Issued`].
+//!    It clears the nudge when a `NewOrder` was carried out, on [`state::Event::Issued`], and when the plan says
+//!    [`plan::Step::Wait`] or [`plan::Step::Operator`] (the answer to give to whoever asked).
 //!    `OrderView::looks` counts up while nothing is done to the order; `answered` is set once the POST was accepted.
 //! 6. Every refusal and error of a request becomes [`state::Event::Refused`] (the CA answered with a problem
 //!    document) or [`state::Event::Unreachable`] (5xx, an answer that is no ACME, the network, bad nonces to the end).

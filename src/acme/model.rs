@@ -356,7 +356,8 @@ pub struct Facts {
     pub preflight: Option<Preflight>,
     /// Orders of this set as last seen by this process, by directory. Taken out when the order ends.
     pub orders: BTreeMap<DirectoryUrl, OrderView>,
-    /// Set from outside, cleared by the driver once a `NewOrder` was carried out.
+    /// Set from outside; the driver clears it when a `NewOrder` was carried out, and when the plan says `Wait` or
+    /// `Operator`: what cannot be done now is not done at some other time unasked.
     pub nudge: Option<Nudge>,
 }
 

@@ -152,7 +152,9 @@ impl Plan<'_> {
         let covered = self.wanted.identifiers.iter().all(|i| have.identifiers.contains(i));
         let ours = |url: &DirectoryUrl| self.wanted.directories.iter().any(|d| d.url == *url);
         let under_way = self.wanted.directories.iter().any(|d| self.order(&d.url).is_some());
-        let asked = self.facts.nudge == Some(Nudge::Manual) || self.set.forced;
+        // What rule 11 forbids is not wanted before it is due, or its wait would hide the renewal.
+        let asked = (self.facts.nudge == Some(Nudge::Manual) || self.set.forced)
+            && (self.exact_set_free().is_none() || self.inside_window());
         if under_way || asked || !covered || !have.directory.as_ref().is_none_or(ours) {
             return None;
         }
@@ -378,7 +380,10 @@ impl Plan<'_> {
             && !exempt
             && let Some(until) = self.exact_set_free()
         {
-            return Step::Wait { until, why: Why::ExactSet };
+            // Inside the CA's window it does not count.
+            let window = self.have.and_then(|have| renewal::ari_of(have, self.set)).and_then(|ari| ari.window);
+            let opens = window.map(|(start, _)| start).filter(|start| *start > self.now);
+            return Step::Wait { until: opens.map_or(until, |start| until.min(start)), why: Why::ExactSet };
         }
         let offered = &self.facts.directories[target].profiles;
         let profile = match choice::profile(self.wanted, offered) {

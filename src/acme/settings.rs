@@ -9,7 +9,7 @@ use super::{
 };
 use crate::config::{
     Config,
-    model::{AcmeCa, AcmeProfile, ChallengeKind, DnsProof, Hostname, KeyType, ListenerKind},
+    model::{AcmeCa, AcmeProfile, ChallengeKind, DnsProof, KeyType, ListenerKind},
 };
 
 /// Everything the driver needs to know of the configuration.
@@ -44,7 +44,7 @@ impl Settings {
         let wanted = hosts.map(|host| Wanted {
             identifiers: vec![Identifier(host.as_str().to_owned())],
             directories: directories.clone(),
-            profile: profile(&acme.profile, host),
+            profile: profile(&acme.profile),
             dns01: acme.dns.is_some(),
         });
         Settings {
@@ -87,11 +87,11 @@ fn access(ca: &AcmeCa) -> Access {
     }
 }
 
-/// Let's Encrypt has addresses in `shortlived` only.
-fn profile(profile: &AcmeProfile, host: &Hostname) -> Option<String> {
+/// Without one the plan chooses: it knows what the CA offers.
+fn profile(profile: &AcmeProfile) -> Option<String> {
     match profile {
         AcmeProfile::Named(name) => Some(name.to_string()),
-        AcmeProfile::Auto => host.ip().map(|_| "shortlived".to_owned()),
+        AcmeProfile::Auto => None,
     }
 }
 

@@ -340,6 +340,15 @@ fn order_seen(records: &mut Records, at: CaTime, set: &SetId, directory: &Direct
     }
     match view.status {
         OrderStatus::Invalid => {
+            // What is still open in it did not fail: another name did, or an authorization it shared with another
+            // order was taken away. The bucket has counted it, the schedule need not.
+            for identifier in order.responded.keys() {
+                if let Some((record, spend)) = spend_of(records, directory, &order, identifier)
+                    && record.spends[spend].outcome == Outcome::Open
+                {
+                    record.spends[spend].outcome = Outcome::Unknown;
+                }
+            }
             drop_order(records, at, set, directory);
             let record = records.sets.entry(set.clone()).or_default();
             if !told {

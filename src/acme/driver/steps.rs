@@ -159,7 +159,7 @@ impl Driver {
     }
 
     async fn register(&mut self, directory: DirectoryUrl, key: &KeyRef) -> Result<(), Failure> {
-        let key = AccountKey::from_pem(&self.store.key(key)?)?;
+        let key = self.account_key(&directory, key)?;
         let external = self.settings.access.get(&directory).and_then(|access| access.external.clone());
         let email = self.settings.email.clone();
         let authority = &self.link(&directory).await?.authority;
@@ -484,12 +484,29 @@ impl Driver {
         Ok(self.links.get_mut(directory).expect("it was put there, or reading it failed"))
     }
 
+    /// The key of an account; one that is lost is the end of that account for us, and the plan makes another.
+    fn account_key(&mut self, directory: &DirectoryUrl, key: &KeyRef) -> Result<AccountKey, Failure> {
+        match self.store.key(key) {
+            Ok(pem) => Ok(AccountKey::from_pem(&pem)?),
+            Err(error) => {
+                if matches!(error, StoreError::NoKey(_)) {
+                    warn!(ca = directory.0, "the key of the account with this CA is lost; a new account is made");
+                    if let Some(record) = self.records.directories.get_mut(directory) {
+                        record.account = crate::acme::model::Account::default();
+                        self.unsaved = true;
+                    }
+                }
+                Err(error.into())
+            }
+        }
+    }
+
     async fn session(&mut self, directory: &DirectoryUrl) -> Result<&Session, Failure> {
         let account = self.records.directories.get(directory).map(|record| record.account.clone()).unwrap_or_default();
         let (Some(key), Some(url)) = (account.key, account.url) else {
             return Err(Failure::NoAccount(directory.clone()));
         };
-        let key = AccountKey::from_pem(&self.store.key(&key)?)?;
+        let key = self.account_key(directory, &key)?;
         let link = self.link(directory).await?;
         if link.session.as_ref().is_none_or(|(of, _)| *of != url) {
             let session = link.authority.account(&key, &url).await?;
