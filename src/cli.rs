@@ -167,7 +167,17 @@ fn summary(loaded: &load::Loaded) -> String {
 }
 
 fn certs(path: &Path, json: bool) -> anyhow::Result<u8> {
-    let report = certs::report(path)?;
+    let report = match certs::report(path) {
+        Ok(report) => report,
+        // Each kind has its exit code already.
+        Err(certs::CertsError::Call(error)) => return Err(error.into()),
+        Err(certs::CertsError::Config(error)) => return Err(error.into()),
+        Err(certs::CertsError::Refused(refused, text)) => {
+            eprintln!("clawgate: certs refused ({refused}): {text}");
+            return Ok(code_of(refused));
+        }
+        Err(error) => return Err(error.into()),
+    };
     print(&if json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { report.text() })
 }
 

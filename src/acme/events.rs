@@ -4,7 +4,7 @@
 //! [`LIMIT`]; when too many wait, the newest is dropped, and the log says so.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
     process::{Command, Stdio},
     sync::{Arc, mpsc},
@@ -192,7 +192,7 @@ fn exchange(mut stream: impl io::Read + io::Write, request: &[u8]) -> io::Result
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::{io::Read as _, net::TcpListener};
 
     use super::*;
 
