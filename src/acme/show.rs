@@ -202,7 +202,7 @@ fn next(shown: &Shown, now: CaTime, forced: bool, due: impl Fn() -> Option<CaTim
         },
         Some(Step::Operator { why, until, .. }) => say("look again", at(*until), format!("it needs you: {why}")),
         Some(_) | None if forced => say(what, None, "it was asked for by hand".into()),
-        Some(_) | None => say(what, None, "it is under way".into()),
+        Some(_) | None => say(what, None, "nothing stands in the way".into()),
     }
 }
 
