@@ -296,6 +296,11 @@ impl App {
         self.certificates.picture()
     }
 
+    /// What is served now.
+    pub fn config(&self) -> Arc<Config> {
+        self.state().snapshot.config.clone()
+    }
+
     /// Tells the one who gets certificates; a set that is not configured ignores it.
     pub fn tell_acme(&self, command: acme::driver::Command) {
         let _ = self.control.commands.send(control::Command::Acme(command));

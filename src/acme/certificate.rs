@@ -107,7 +107,7 @@ impl Held {
 }
 
 /// A time in a certificate, or of an answer, as the ledger counts.
-pub(super) fn ca_time(time: SystemTime) -> CaTime {
+pub fn ca_time(time: SystemTime) -> CaTime {
     CaTime(time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 

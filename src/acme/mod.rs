@@ -43,6 +43,8 @@ pub mod challenge_dns;
 pub mod challenge_tls;
 pub mod choice;
 pub mod driver;
+pub mod events;
+pub mod import;
 pub mod ledger;
 pub mod model;
 pub mod order;
@@ -51,6 +53,7 @@ pub mod problem;
 mod refusal;
 pub mod renewal;
 pub mod settings;
+pub mod show;
 #[cfg(test)]
 mod sim;
 pub mod state;

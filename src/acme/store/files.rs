@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -73,6 +73,29 @@ impl FileStore {
             found.extend(self.read_certificate(&directory.join(name)).transpose());
         }
         Ok(found)
+    }
+
+    /// Gives everything to whom the state directory belongs, where root made it for a service that is not root.
+    ///
+    /// # Errors
+    /// When it cannot be given.
+    pub fn give_to_owner_of(&self, state_dir: &Path) -> Result<(), StoreError> {
+        let owner = fs::metadata(state_dir).map_err(|source| StoreError::Read { path: state_dir.into(), source })?;
+        // SAFETY: reads a number that the process has.
+        if unsafe { libc::geteuid() } != 0 || owner.uid() == 0 {
+            return Ok(());
+        }
+        let mut left = vec![self.root.clone()];
+        while let Some(path) = left.pop() {
+            std::os::unix::fs::lchown(&path, Some(owner.uid()), Some(owner.gid()))
+                .map_err(|source| disk::write_error(&path, source))?;
+            if path.is_dir() && !path.is_symlink() {
+                let entries = fs::read_dir(&path).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+                let entries = entries.map_err(|source| StoreError::Read { path: path.clone(), source })?;
+                left.extend(entries.into_iter().map(|entry| entry.path()));
+            }
+        }
+        Ok(())
     }
 
     fn writable(&self) -> Result<(), StoreError> {
