@@ -21,10 +21,11 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
+    acme::{self, store},
     challenge::Challenges,
     config::{
         Config,
-        model::{ATTRIBUTED_SOURCE, ListenerKind},
+        model::{ATTRIBUTED_SOURCE, Hostname, ListenerKind},
     },
     gateway::approved,
     listen::{self, Admission, BindError, Bound},
@@ -47,6 +48,7 @@ pub struct App {
     state: Mutex<State>,
     cores: Vec<Thread<core::Command>>,
     control: Thread<control::Command>,
+    certificates: acme::board::Board,
 }
 
 /// What a reload replaces.
@@ -104,6 +106,14 @@ pub enum ReloadError {
     Certificates(Vec<tls::certs::LoadCertError>),
 }
 
+/// Where the certificates that a public CA issued lie.
+fn stored(state_dir: &Path) -> impl Fn(&Hostname) -> tls::StoredFiles {
+    move |host| {
+        let (chain, key) = store::certificate_files(state_dir, &store::set_of(host));
+        tls::StoredFiles { chain, key }
+    }
+}
+
 fn lines(errors: &[tls::certs::LoadCertError]) -> String {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     lines.join("\n")
@@ -114,7 +124,8 @@ impl App {
     pub fn start(config: Config, access: access::Sink) -> Result<App, StartError> {
         let config = Arc::new(config);
         let workers = config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let prepared = tls::CertKeeper::try_new(&config, SystemTime::now()).map_err(StartError::Certificates)?;
+        let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), SystemTime::now())
+            .map_err(StartError::Certificates)?;
         log_all(&prepared.warnings);
         let store = tls::CertStore::new(prepared.names);
         let challenges = Arc::new(Challenges::default());
@@ -133,17 +144,26 @@ impl App {
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
         let admission = Admission::new(limit, config.limits.connections_per_client);
         access.set_enabled(config.log.access);
-        let state_dir = config.state_dir.clone();
         let snapshot = Arc::new(Snapshot::new(with_ports(config, &bound), behind));
 
-        let control = control::spawn(prepared.keeper, store.clone(), state_dir).map_err(StartError::Thread)?;
+        let certificates = acme::board::Board::default();
+        let acme = control::Acme {
+            state_dir: snapshot.config.state_dir.clone(),
+            around: acme::driver::Surroundings {
+                certs: store.clone(),
+                challenges: shared.challenges.clone(),
+                board: certificates.clone(),
+            },
+            settings: acme::settings::Settings::of(&snapshot.config),
+        };
+        let control = control::spawn(prepared.keeper, acme).map_err(StartError::Thread)?;
         let mut cores = Vec::with_capacity(workers);
         for index in 0..workers {
             let spawned = core::spawn(index, shared.clone(), snapshot.clone(), admission.clone(), &access);
             cores.push(spawned.map_err(StartError::Thread)?);
         }
         let state = Mutex::new(State { snapshot, bound, draining: false });
-        let app = App { shared, admission, store, access, state, cores, control };
+        let app = App { shared, admission, store, access, state, cores, control, certificates };
         let state = app.state();
         app.watch(&state.snapshot);
         app.listen(&state.bound).map_err(StartError::Thread)?;
@@ -159,7 +179,8 @@ impl App {
     /// Applies a config that was already validated. On an error nothing has changed.
     pub fn reload(&self, config: Config) -> Result<(), ReloadError> {
         let mut state = self.state();
-        let prepared = tls::CertKeeper::try_new(&config, SystemTime::now()).map_err(ReloadError::Certificates)?;
+        let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), SystemTime::now())
+            .map_err(ReloadError::Certificates)?;
         let bound = listen::rebind(&state.bound, &config.listeners, self.cores.len())?;
         let old = state.snapshot.clone();
         let behind = config.upstreams.iter().map(|u| {
@@ -175,6 +196,9 @@ impl App {
         log_all(&prepared.warnings);
         self.store.replace(prepared.names);
         let _ = self.control.commands.send(control::Command::Certificates(Box::new(prepared.keeper)));
+        let settings = acme::settings::Settings::of(&config);
+        let configure = acme::driver::Command::Configure(Box::new(settings));
+        let _ = self.control.commands.send(control::Command::Acme(configure));
         state.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind));
         self.watch(&state.snapshot);
         for core in &self.cores {
@@ -264,6 +288,21 @@ impl App {
             }
         }
         warnings
+    }
+
+    /// How the certificates from public CAs stand; empty where none is wanted, and before the first look.
+    pub fn certificates(&self) -> Option<acme::board::Picture> {
+        self.certificates.picture()
+    }
+
+    /// What is served now.
+    pub fn config(&self) -> Arc<Config> {
+        self.state().snapshot.config.clone()
+    }
+
+    /// Tells the one who gets certificates; a set that is not configured ignores it.
+    pub fn tell_acme(&self, command: acme::driver::Command) {
+        let _ = self.control.commands.send(control::Command::Acme(command));
     }
 
     /// Ends every thread. Connections still open are closed.

@@ -9,10 +9,12 @@ use std::{
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clawgate::{
+    acme::{import, store::FileStore},
     admin::{self, Refused, Verb},
     app::StartError,
     exit,
     process::{
+        certs,
         demo::{self, DemoError},
         load,
         logs::LogsError,
@@ -54,6 +56,28 @@ enum Command {
     Reload,
     /// Print the root certificate of the internal CA (PEM)
     Ca,
+    /// How the certificates from public CAs stand
+    Certs {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        command: Option<CertsCommand>,
+    },
+    /// Take over Caddy's account, certificates and keys; without --apply only say how
+    ImportCaddy {
+        #[arg(value_name = "DIR", default_value = import::caddy::DIRECTORY)]
+        directory: PathBuf,
+        #[arg(long)]
+        apply: bool,
+    },
+    /// Take over certbot's certificates and keys; without --apply only say how
+    ImportCertbot {
+        #[arg(value_name = "DIR", default_value = import::certbot::DIRECTORY)]
+        directory: PathBuf,
+        #[arg(long)]
+        apply: bool,
+    },
     /// Try it without configuration: https://localhost:8443
     Demo {
         /// Port of https://localhost
@@ -65,6 +89,14 @@ enum Command {
     },
     /// Print the version
     Version,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+enum CertsCommand {
+    /// Ask for a new one now; the tries that the CA's limit allows are kept all the same
+    Renew { name: String },
+    /// Revoke it, and ask for another
+    Revoke { name: String },
 }
 
 /// Runs what `args` say. The result is the exit code, or an error for [`exit_code`].
@@ -83,6 +115,16 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
         Command::Check => check(&cli.config),
         Command::Reload => reload(&cli.config),
         Command::Ca => ca(&cli.config),
+        Command::Certs { json, command: None } => certs(&cli.config, json),
+        Command::Certs { command: Some(command), .. } => {
+            let verb = match command {
+                CertsCommand::Renew { name } => Verb::Renew { name },
+                CertsCommand::Revoke { name } => Verb::Revoke { name },
+            };
+            ask(&cli.config, &verb)
+        }
+        Command::ImportCaddy { directory, apply } => import(&cli.config, &import::caddy::find(&directory)?, apply),
+        Command::ImportCertbot { directory, apply } => import(&cli.config, &import::certbot::find(&directory)?, apply),
         Command::Demo { https_port, http_port } => {
             Ok(demo::run(&demo::Options { https_port, http_port, state_dir: None }).map(done)?)
         }
@@ -124,6 +166,61 @@ fn summary(loaded: &load::Loaded) -> String {
     format!("{} -> {}{warnings}", hosts.join(", "), upstreams.join(", "))
 }
 
+fn certs(path: &Path, json: bool) -> anyhow::Result<u8> {
+    let report = match certs::report(path) {
+        Ok(report) => report,
+        // Each kind has its exit code already.
+        Err(certs::CertsError::Call(error)) => return Err(error.into()),
+        Err(certs::CertsError::Config(error)) => return Err(error.into()),
+        Err(certs::CertsError::Refused(refused, text)) => {
+            eprintln!("clawgate: certs refused ({refused}): {text}");
+            return Ok(code_of(refused));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    print(&if json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { report.text() })
+}
+
+/// A question whose answer is a line for the operator.
+fn ask(path: &Path, verb: &Verb) -> anyhow::Result<u8> {
+    let answer = admin::call(&load::admin_socket(path), verb)?;
+    if answer.ok {
+        return print(&format!("{}\n", answer.text));
+    }
+    let refused = answer.error.unwrap_or(Refused::Other);
+    eprintln!("clawgate: {} refused ({refused}): {}", verb.name(), answer.text);
+    Ok(code_of(refused))
+}
+
+fn import(path: &Path, found: &import::Found, apply: bool) -> anyhow::Result<u8> {
+    let config = load::load_as_service(path)?.config;
+    let wanted = certs::wanted(&config);
+    if !apply {
+        let plan = import::Import::plan(found, &wanted, &FileStore::look(&config.state_dir))?;
+        print(&lines(&plan))?;
+        return print("nothing was changed; --apply does it\n");
+    }
+    let store = FileStore::open(&config.state_dir)?;
+    let plan = import::Import::plan(found, &wanted, &store)?;
+    print(&lines(&plan))?;
+    plan.apply(&store)?;
+    // Run as root, for a service that is not.
+    store.give_to_owner_of(&config.state_dir)?;
+    print("done\n")
+}
+
+fn lines(plan: &import::Import<'_>) -> String {
+    plan.lines().iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn code_of(refused: Refused) -> u8 {
+    match refused {
+        Refused::Config => exit::CONFIG,
+        Refused::Forbidden => exit::NO_PERMISSION,
+        Refused::BadRequest | Refused::Busy | Refused::Failed | Refused::Other => exit::UNAVAILABLE,
+    }
+}
+
 fn reload(path: &Path) -> anyhow::Result<u8> {
     let answer = admin::call(&load::admin_socket(path), &Verb::Reload)?;
     if answer.ok {
@@ -131,11 +228,7 @@ fn reload(path: &Path) -> anyhow::Result<u8> {
     }
     let refused = answer.error.unwrap_or(Refused::Other);
     eprintln!("clawgate: reload refused ({refused}), the running configuration stays\n{}", answer.text);
-    Ok(match refused {
-        Refused::Config => exit::CONFIG,
-        Refused::Forbidden => exit::NO_PERMISSION,
-        Refused::BadRequest | Refused::Busy | Refused::Failed | Refused::Other => exit::UNAVAILABLE,
-    })
+    Ok(code_of(refused))
 }
 
 fn ca(path: &Path) -> anyhow::Result<u8> {
@@ -221,6 +314,9 @@ mod tests {
 
     #[test]
     fn what_is_typed_and_what_it_means() {
+        let renew =
+            |name: &str| Command::Certs { json: false, command: Some(CertsCommand::Renew { name: name.to_owned() }) };
+        let caddy = |directory: &str, apply| Command::ImportCaddy { directory: directory.into(), apply };
         let demo = |https_port, http_port| Some(Command::Demo { https_port, http_port });
         let table = [
             ("clawgate", None, CONFIG),
@@ -234,6 +330,10 @@ mod tests {
             ("clawgate -t check", Some(Command::Check), CONFIG),
             ("clawgate --config /c.toml reload", Some(Command::Reload), "/c.toml"),
             ("clawgate ca", Some(Command::Ca), CONFIG),
+            ("clawgate certs --json", Some(Command::Certs { json: true, command: None }), CONFIG),
+            ("clawgate certs renew a.test", Some(renew("a.test")), CONFIG),
+            ("clawgate import-caddy", Some(caddy("/var/lib/caddy/.local/share/caddy", false)), CONFIG),
+            ("clawgate import-caddy /c --apply", Some(caddy("/c", true)), CONFIG),
             ("clawgate demo", demo(8443, 8080), CONFIG),
             ("clawgate demo --https-port 1 --http-port 2", demo(1, 2), CONFIG),
             ("clawgate version", Some(Command::Version), CONFIG),

@@ -1,10 +1,11 @@
 //! clawgate: the small edge proxy in front of an OpenClaw gateway.
 //!
 //! Rooms, from the bottom up: [`config`] (what the operator wrote), [`route`] and [`headers`] (pure decisions about a
-//! request), [`tls`] and [`listen`] (bytes from clients), [`gateway`] (what is OpenClaw's own), [`upstream`] (bytes to
-//! the gateway), [`serve`] (one connection, request by request), [`admin`] (the unix socket), [`process`] (signals,
-//! systemd, logs, reload), [`app`] (builds them bottom-up).
+//! request), [`tls`] and [`listen`] (bytes from clients), [`acme`] (certificates from a CA), [`gateway`] (what is
+//! OpenClaw's own), [`upstream`] (bytes to the gateway), [`serve`] (one connection, request by request), [`admin`] (the
+//! unix socket), [`process`] (signals, systemd, logs, reload), [`app`] (builds them bottom-up).
 
+pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod challenge;

@@ -9,7 +9,7 @@ use std::{
 use clawgate::config::{
     self, Code, Config, Loaded, Lookup, NoSecrets, Severity, Source,
     interpolate::Kind,
-    model::{Endpoint, IdentityRule, PathMatch, UpstreamId, UpstreamKind},
+    model::{Certificate, Endpoint, IdentityRule, PathMatch, UpstreamId, UpstreamKind},
 };
 use proptest::prelude::*;
 
@@ -120,6 +120,20 @@ fn with_examples() -> String {
     EXAMPLE.lines().map(active).collect::<Vec<_>>().join("\n")
 }
 
+/// What the example has instead of a table it shows (`#  or: [TABLE] key = value`), as texts of their own.
+fn alternatives() -> Vec<String> {
+    let written = EXAMPLE.lines().filter_map(|line| line.strip_prefix("#  or: "));
+    written.map(|line| line.replacen("] ", "]\n", 1)).collect()
+}
+
+#[test]
+fn the_alternatives_in_the_example_load() {
+    assert!(!alternatives().is_empty());
+    for text in alternatives() {
+        assert_eq!(parse(&format!("{text}\n[[site]]\nhost = \"*.example.com\"")).warnings, []);
+    }
+}
+
 #[test]
 fn the_example_loads_as_it_is_and_repeats_the_defaults() {
     let minimal = parse("[[site]]\nhost = \"gateway.example.com\"").config;
@@ -162,7 +176,7 @@ fn key_paths(table: &toml::Table, prefix: &str, paths: &mut Vec<String>) {
 #[test]
 fn every_key_is_in_the_example_and_in_the_reference() {
     let mut shown = Vec::new();
-    for text in [with_defaults(), with_examples()] {
+    for text in [with_defaults(), with_examples()].into_iter().chain(alternatives()) {
         key_paths(&text.parse::<toml::Table>().expect("TOML"), "", &mut shown);
     }
     for key in config::schema_keys() {
@@ -179,7 +193,8 @@ fn default_lines() -> Vec<(String, String)> {
     let site = table["site"][0].as_table().expect("a site");
     let tables = [("", &table), ("log.", table["log"].as_table().expect("log")), ("site.", site)];
     let limits = ("limits.", table["limits"].as_table().expect("limits"));
-    let scalars = tables.into_iter().chain([limits]).flat_map(|(prefix, table)| {
+    let acme = ("acme.", table["acme"].as_table().expect("acme"));
+    let scalars = tables.into_iter().chain([limits, acme]).flat_map(|(prefix, table)| {
         let scalars = table.iter().filter(|(_, value)| !value.is_table() && value.as_array().is_none_or(Vec::is_empty));
         scalars.map(move |(key, value)| (format!("{prefix}{key}"), value.to_string()))
     });
@@ -228,6 +243,33 @@ fn a_host_alone_is_the_setup_guides_configuration() {
     let status = &site.routes[0];
     assert_eq!(status.matches, PathMatch::Exact("/api/status".into()));
     assert_eq!(status.rewrite.as_deref(), Some("/"));
+}
+
+#[test]
+fn hosts_that_can_be_public_ask_a_public_ca_unless_the_site_says_otherwise() {
+    let certificate = |hosts: &str, more: &str| {
+        let config = parse(&format!("[[site]]\nhosts = {hosts}\n{more}")).config;
+        let site = &config.sites[0];
+        (site.certificate.clone(), site.hosts.iter().map(|host| site.wants_acme(host)).collect::<Vec<_>>())
+    };
+    assert_eq!(certificate("[\"a.example.com\"]", ""), (Certificate::Acme, vec![true]));
+    assert_eq!(certificate("[\"a.example.com\"]", "certificate = \"internal\""), (Certificate::Internal, vec![false]));
+    assert_eq!(certificate("[\"localhost\", \"10.0.0.1\"]", ""), (Certificate::Internal, vec![false, false]));
+    assert_eq!(certificate("[\"a.example.com\", \"a.test\"]", ""), (Certificate::Acme, vec![true, false]));
+}
+
+#[test]
+fn a_cas_own_settings_are_for_the_one_that_is_given_by_a_url() {
+    let acme = parse(
+        "[acme]\nca = [\"letsencrypt\", \"https://ca.example.com/dir\"]\nroot = \"/root.pem\"\n\
+         eab = { kid = \"k\", hmac = \"AAEC\" }\n[[site]]\nhost = \"a.example.com\"",
+    )
+    .config
+    .acme;
+    assert_eq!((acme.cas[0].root.is_none(), acme.cas[0].eab.is_none()), (true, true));
+    let eab = acme.cas[1].eab.as_ref().expect("an eab");
+    assert_eq!((&*eab.kid, &*eab.hmac), ("k", &[0u8, 1, 2][..]));
+    assert!(!format!("{acme:?}").contains("hmac"), "a key is never printed");
 }
 
 fn route_names(config: &Config) -> Vec<&str> {

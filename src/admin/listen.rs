@@ -284,7 +284,10 @@ mod tests {
         let table: [(&[u8], &str); 5] = [
             (b"", "EOF"),
             (b"reload\n", "expected value"),
-            (b"{\"verb\":\"destroy\"}\n", "unknown variant `destroy`, expected `reload`"),
+            (
+                b"{\"verb\":\"destroy\"}\n",
+                "unknown variant `destroy`, expected one of `reload`, `certs`, `renew`, `revoke`",
+            ),
             (b"{}\n", "missing field `verb`"),
             (&[b' '; MAX_REQUEST * 3], "at most 4096 bytes"),
         ];

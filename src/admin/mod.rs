@@ -26,6 +26,13 @@ pub const MAX_ANSWER: usize = 1024 * 1024;
 pub enum Verb {
     /// Read the configuration again and apply it.
     Reload,
+    /// How the certificates from public CAs stand.
+    Certs,
+    /// Ask for a new certificate for this host now, whatever the schedule says; the tries that the CA's limit allows
+    /// are kept.
+    Renew { name: String },
+    /// Revoke this host's certificate and ask for another.
+    Revoke { name: String },
 }
 
 /// Who may use a verb.
@@ -33,18 +40,24 @@ pub enum Verb {
 pub enum Access {
     /// It changes the process: root and the user the process runs as.
     Change,
+    /// It only shows: whoever may open the socket.
+    Look,
 }
 
 impl Verb {
     pub fn name(&self) -> &'static str {
         match self {
             Verb::Reload => "reload",
+            Verb::Certs => "certs",
+            Verb::Renew { .. } => "renew",
+            Verb::Revoke { .. } => "revoke",
         }
     }
 
     pub fn access(&self) -> Access {
         match self {
-            Verb::Reload => Access::Change,
+            Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } => Access::Change,
+            Verb::Certs => Access::Look,
         }
     }
 }
@@ -61,6 +74,7 @@ pub struct Caller {
 pub fn permits(access: Access, caller: Caller, service_uid: u32) -> bool {
     match access {
         Access::Change => caller.uid == 0 || caller.uid == service_uid,
+        Access::Look => true,
     }
 }
 
@@ -154,12 +168,16 @@ mod tests {
             assert_eq!(permits(Access::Change, Caller { uid, pid: Some(1) }, service), may, "uid {uid}");
         }
         assert_eq!(Verb::Reload.access(), Access::Change);
+        assert_eq!(Verb::Revoke { name: String::new() }.access(), Access::Change);
+        assert!(permits(Verb::Certs.access(), Caller { uid: 1000, pid: None }, service));
     }
 
     #[test]
     fn the_wire_is_what_the_documentation_says() {
         assert_eq!(serde_json::from_str::<Verb>(r#"{"verb":"reload"}"#).unwrap(), Verb::Reload);
         assert_eq!(serde_json::to_string(&Verb::Reload).unwrap(), r#"{"verb":"reload"}"#);
+        let renew = Verb::Renew { name: "gateway.example.com".into() };
+        assert_eq!(serde_json::to_string(&renew).unwrap(), r#"{"verb":"renew","name":"gateway.example.com"}"#);
         assert_eq!(serde_json::to_string(&Answer::done("fine")).unwrap(), r#"{"ok":true,"text":"fine"}"#);
         assert_eq!(
             serde_json::to_string(&Answer::refused(Refused::BadRequest, "no")).unwrap(),

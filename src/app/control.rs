@@ -16,6 +16,11 @@ use tokio::{
 
 use super::{Thread, Turned};
 use crate::{
+    acme::{
+        driver::{self, Surroundings},
+        settings::Settings,
+        store::{FileStore, Store},
+    },
     config::model::{self, Endpoint, LOOPBACK_SOURCE, UpstreamKind},
     gateway::{
         approved::{self, Approved},
@@ -35,6 +40,8 @@ pub(super) enum Command {
     Upstreams(Vec<Arc<Behind>>),
     /// The certificate sources of a new configuration.
     Certificates(Box<tls::CertKeeper>),
+    /// For the one who gets certificates from CAs.
+    Acme(driver::Command),
     Stop,
 }
 
@@ -45,11 +52,14 @@ const CERTS: Duration = Duration::from_secs(5);
 const REMEMBER: Duration = Duration::from_secs(60);
 const PROBE: Duration = Duration::from_secs(1);
 
-pub(super) fn spawn(
-    keeper: tls::CertKeeper,
-    store: Arc<tls::CertStore>,
-    state_dir: PathBuf,
-) -> io::Result<Thread<Command>> {
+/// What the driver of ACME starts with.
+pub(super) struct Acme {
+    pub state_dir: PathBuf,
+    pub around: Surroundings,
+    pub settings: Settings,
+}
+
+pub(super) fn spawn(keeper: tls::CertKeeper, acme: Acme) -> io::Result<Thread<Command>> {
     let (commands, inbox) = mpsc::unbounded_channel();
     let turned = Arc::new(Turned::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -57,7 +67,8 @@ pub(super) fn spawn(
         let turned = turned.clone();
         move || {
             let _guard = crate::exit::OnPanic::new("control");
-            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, store, Memory::of(state_dir)));
+            let memory = Memory::of(acme.state_dir.clone());
+            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, acme, memory));
         }
     })?;
     Ok(Thread { commands, turned, join: Some(join) })
@@ -67,9 +78,17 @@ async fn run(
     mut inbox: mpsc::UnboundedReceiver<Command>,
     turned: Arc<Turned>,
     mut keeper: tls::CertKeeper,
-    store: Arc<tls::CertStore>,
+    acme: Acme,
     mut memory: Memory,
 ) {
+    let Acme { state_dir, around, settings } = acme;
+    let store = around.certs.clone();
+    let (certificates, orders) = mpsc::unbounded_channel();
+    let open = move || FileStore::open(&state_dir).map(|store| Box::new(store) as Box<dyn Store>);
+    tokio::task::spawn_local(async move {
+        let _guard = crate::exit::OnPanic::new("acme");
+        driver::run(open, around, settings, orders).await;
+    });
     let mut turn = tokio::time::interval(TURN);
     let mut look = tokio::time::interval(CERTS);
     let mut watchers = Watchers::default();
@@ -81,6 +100,8 @@ async fn run(
                     memory.gateways = behind;
                 }
                 Some(Command::Certificates(new)) => keeper = *new,
+                // It ends with this thread only.
+                Some(Command::Acme(command)) => drop(certificates.send(command)),
                 Some(Command::Stop) | None => {
                     memory.keep();
                     return;

@@ -83,6 +83,12 @@ codes! {
         "A log level is one of off, error, warn, info, debug, trace, or a comma-separated list of target=level."
     ValueOutOfRange Error "value/out-of-range"
         "The value is well formed but outside of what can work."
+    ValueEmail Error "value/email"
+        "A mail address is a name, an @ and a domain, in ASCII. The CA writes to it, rarely."
+    ValueUrl Error "value/url"
+        "A URL begins with https:// (http:// only where it says so), names a host, and has no spaces and no fragment."
+    ValueBase64 Error "value/base64"
+        "A key is written in base64: as the CA shows an hmac for external account binding (the URL-safe alphabet), or as tsig-keygen prints a secret."
     LimitsOutOfRange Error "limits/out-of-range"
         "The limit is outside of what can work: it would refuse ordinary clients, or protect nothing."
     NetworkEveryone Warning "network/everyone"
@@ -101,6 +107,22 @@ codes! {
         "A host belongs to one site, once."
     SiteCertificateKey Error "site/certificate-key"
         "A certificate file and its private key are given together, or neither is."
+    SiteNotPublic Error "site/not-public"
+        "A public CA issues for names below a public domain and for public addresses only. Take the internal CA for the others: they need a site of their own, or certificate = \"auto\"."
+    SiteWildcardDns Error "site/wildcard-needs-dns"
+        "A wildcard certificate is given for a DNS record only (dns-01), so [acme.dns] has to say how to make one. Without it, list the names, or bring a certificate."
+    AcmeUnknownCa Error "acme/unknown-ca"
+        "A CA is \"letsencrypt\", \"letsencrypt-staging\", or the https:// URL of its ACME directory."
+    AcmeCaSetting Error "acme/ca-setting"
+        "root and eab are about a CA that is given by the URL of its directory, and eab about one of them only."
+    AcmeEab Error "acme/eab"
+        "External account binding is a key id and a key, both from the CA's web site."
+    AcmeChallenges Error "acme/challenges"
+        "A CA checks a name by one of http-01, tls-alpn-01 and dns-01. At least one is needed, and dns-01 needs [acme.dns]."
+    AcmeDns Error "acme/dns"
+        "[acme.dns] has either a command, or server and zone for dynamic updates (RFC 2136) with key_name and key to sign them (RFC 8945)."
+    AcmeCommand Error "acme/command"
+        "A command is an array: the absolute path of a program, then its arguments. No shell is asked."
     SiteUnknownUpstream Error "site/unknown-upstream"
         "The site names an upstream that is not configured. A name refers to [upstream.NAME]; an address has a port."
     SiteUpstreamSetting Error "site/upstream-setting"
@@ -179,7 +201,11 @@ mod tests {
         for code in Code::ALL {
             assert!(seen.insert(code.as_str()), "{code} twice");
             let (room, rest) = code.as_str().split_once('/').expect("room/what");
-            assert!([room, rest].iter().all(|part| part.bytes().all(|b| b.is_ascii_lowercase() || b"-8".contains(&b))));
+            assert!(
+                [room, rest]
+                    .iter()
+                    .all(|part| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
+            );
             assert!(code.page().ends_with('.'), "{code} has no page");
         }
     }

@@ -18,6 +18,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         limits: _,
         sites: _,
         upstreams: _,
+        acme: _,
     } = old;
     [
         // Opened once, with the rights of the start.

@@ -8,9 +8,13 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::{
+    acme_value::{Base64, Base64Url, Email, WebUrl},
     address::Target,
     finding::At,
-    model::{Endpoint, Hostname, IdentityRule, ListenerKind, LogFormat, UpstreamKind},
+    model::{
+        AcmeProfile, ChallengeKind, Directory, Endpoint, Hostname, IdentityRule, KeyType, ListenerKind, LogFormat,
+        TsigAlgorithm, UpstreamKind,
+    },
     path::{RewritePath, RoutePath},
     read::{Auto, Named, OneOrMany, table},
     value::{CertificateSource, Limit, LogLevel, Rate, Size},
@@ -29,6 +33,7 @@ table! {
         listen: Vec<At<Listen>>,
         upstream: Named<String, Upstream>,
         site: Vec<At<Site>>,
+        acme: Acme,
     }
 }
 
@@ -55,6 +60,47 @@ table! {
         h2_resets: u64,
         held: u64,
         held_per_client: u64,
+    }
+}
+
+table! {
+    Acme "in [acme]", as "[acme]" {
+        email: Email,
+        ca: OneOrMany<Directory>,
+        root: PathBuf,
+        eab: Eab,
+        profile: AcmeProfile,
+        key_type: KeyType,
+        reuse_key: bool,
+        challenges: Vec<At<ChallengeKind>>,
+        dns: Dns,
+        on_event: OnEvent,
+    }
+}
+
+table! {
+    Eab "in [acme.eab]", as "eab = { kid = \"ID\", hmac = \"KEY\" }" {
+        kid: String,
+        hmac: Base64Url,
+    }
+}
+
+table! {
+    Dns "in [acme.dns]", as "[acme.dns]" {
+        command: Vec<At<String>>,
+        server: SocketAddr,
+        zone: Hostname,
+        key_name: Hostname,
+        key_algorithm: TsigAlgorithm,
+        key: Base64,
+        wait: Duration,
+    }
+}
+
+table! {
+    OnEvent "in [acme.on_event]", as "[acme.on_event]" {
+        command: Vec<At<String>>,
+        webhook: WebUrl,
     }
 }
 

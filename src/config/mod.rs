@@ -6,6 +6,8 @@
 //! Everything behind [`load`] is pure: [`parse`] takes texts and a [`Secrets`] and never reads anything else. It goes
 //! on after a finding, so that the operator sees all of them at once, each with its place and its way out.
 
+mod acme_model;
+mod acme_value;
 mod address;
 mod code;
 pub mod defaults;
@@ -16,6 +18,7 @@ pub mod interpolate;
 mod load;
 pub mod model;
 mod path;
+mod public;
 mod read;
 mod resolve;
 pub mod secrets;

@@ -14,6 +14,11 @@ use std::{
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+pub use super::acme_model::{
+    Acme, AcmeCa, AcmeProfile, ChallengeKind, Directory, DnsProof, Eab, Hooks, KeyType, Rfc2136, TsigAlgorithm,
+};
+use super::public;
+
 /// The whole configuration after resolving.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -32,6 +37,7 @@ pub struct Config {
     pub sites: Vec<Site>,
     /// Sites and routes point here by [`UpstreamId`].
     pub upstreams: Vec<Upstream>,
+    pub acme: Acme,
 }
 
 impl Config {
@@ -117,9 +123,18 @@ pub struct Site {
     pub routes: Vec<Route>,
 }
 
+impl Site {
+    /// Whether this host of the site gets its certificate from a public CA.
+    pub fn wants_acme(&self, host: &Hostname) -> bool {
+        self.certificate == Certificate::Acme && host.is_public()
+    }
+}
+
 /// Where a site's certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Certificate {
+    /// Each host that can be public has one of its own from a public CA; the others are as with `Internal`.
+    Acme,
     /// A leaf of our own CA in the state directory.
     Internal,
     Files {
@@ -247,6 +262,11 @@ impl Hostname {
     /// The part behind `*.` of a wildcard name.
     pub fn wildcard_suffix(&self) -> Option<&str> {
         self.0.strip_prefix("*.")
+    }
+
+    /// Whether a public CA could vouch for it.
+    pub fn is_public(&self) -> bool {
+        public::is_public(self)
     }
 
     /// Whether `name` (already lower case, without port, brackets and trailing dot) is this host.

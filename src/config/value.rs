@@ -189,27 +189,32 @@ impl Value for PathBuf {
 /// Where a site's certificate comes from, before its key is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateSource {
+    /// Each host from where it can have one.
+    Auto,
+    Acme,
     Internal,
     File(PathBuf),
 }
 
 impl Value for CertificateSource {
-    const EXPECTED: &'static str = "\"internal\" or the path of a certificate file";
+    const EXPECTED: &'static str = "\"auto\", \"acme\", \"internal\" or the path of a certificate file";
 
     fn parse(text: &str) -> Result<CertificateSource, Wrong> {
         match text {
+            "auto" => Ok(CertificateSource::Auto),
+            "acme" => Ok(CertificateSource::Acme),
             "internal" => Ok(CertificateSource::Internal),
             text => PathBuf::parse(text).map(CertificateSource::File).map_err(|_| {
-                let message = "neither \"internal\" nor an absolute path";
-                let way_out = "\"internal\", or the path of a PEM file together with `key`";
+                let message = "neither \"auto\", \"acme\" or \"internal\" nor an absolute path";
+                let way_out = "\"auto\", \"acme\", \"internal\", or the path of a PEM file together with `key`";
                 Wrong::new(Code::ValueChoice, message, way_out)
-                    .instead(did_you_mean(text, ["internal"]).map(str::to_owned))
+                    .instead(did_you_mean(text, ["auto", "acme", "internal"]).map(str::to_owned))
             }),
         }
     }
 
     fn placeholder(_: usize) -> CertificateSource {
-        CertificateSource::Internal
+        CertificateSource::Auto
     }
 }
 
@@ -320,6 +325,7 @@ choice!(IdentityRule, "\"auto\", \"loopback\" or \"attributed\"", "auto" => Auto
 choice!(ListenerKind, "\"https\", \"redirect\" or \"http\"", "https" => Https, "redirect" => Redirect, "http" => Http);
 choice!(LogFormat, "\"auto\", \"text\" or \"json\"", "auto" => Auto, "text" => Text, "json" => Json);
 choice!(UpstreamKind, "\"openclaw\" or \"generic\"", "openclaw" => Openclaw, "generic" => Generic);
+pub(super) use choice;
 
 #[cfg(test)]
 mod tests {

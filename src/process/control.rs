@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{error, info, warn};
@@ -43,6 +43,10 @@ pub(super) trait Proxy {
     fn slowest_turn(&self) -> Duration;
     fn counts(&self) -> (usize, usize);
     fn warnings(&self) -> Vec<String>;
+    fn certs(&self) -> Answer;
+    fn renew(&self, name: &str) -> Answer;
+    /// The CA is asked, so the answer comes later.
+    fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>);
 }
 
 impl Proxy for App {
@@ -75,6 +79,18 @@ impl Proxy for App {
 
     fn warnings(&self) -> Vec<String> {
         App::warnings(self)
+    }
+
+    fn certs(&self) -> Answer {
+        super::certs::answer(self)
+    }
+
+    fn renew(&self, name: &str) -> Answer {
+        super::certs::renew(self, name)
+    }
+
+    fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>) {
+        super::certs::revoke(self, name, answer);
     }
 }
 
@@ -131,6 +147,13 @@ impl<P: Proxy> Control<P> {
                     Some(Event::Call(Call { verb: Verb::Reload, answer, .. })) => {
                         // A caller that went away does not undo the reload.
                         let _ = answer.send(self.reload(&mut refused));
+                    }
+                    Some(Event::Call(Call { verb: Verb::Certs, answer, .. })) => drop(answer.send(self.proxy.certs())),
+                    Some(Event::Call(Call { verb: Verb::Renew { name }, answer, .. })) => {
+                        drop(answer.send(self.proxy.renew(&name)));
+                    }
+                    Some(Event::Call(Call { verb: Verb::Revoke { name }, answer, .. })) => {
+                        self.proxy.revoke(&name, answer);
                     }
                     // Without its senders the loop could not even be asked to end.
                     Some(Event::Terminate) | None => break,

@@ -1,5 +1,6 @@
 //! The process around the proxy: its log, its signals, systemd, and the commands that start it.
 
+pub mod certs;
 mod control;
 pub mod demo;
 pub mod load;

@@ -42,6 +42,8 @@ pub struct Client {
     pub kind: ListenerKind,
     pub sni: Option<Arc<str>>,
     pub h2: bool,
+    /// The client was shown a certificate that says nothing about who we are.
+    pub provisional: bool,
     pub phase: Arc<Phase>,
     /// The peer's address as X-Forwarded-For wants it: made once for all requests of the connection.
     pub peer_value: HeaderValue,
@@ -51,6 +53,8 @@ pub struct Client {
     tunnels: Cell<usize>,
     /// Streams the client may still reset; each answer it takes to its end gives one back.
     resets_left: Cell<usize>,
+    /// No more requests on this connection.
+    over: Cell<bool>,
     /// The site of `sni` in the snapshot of that number.
     sni_site: Cell<Option<(u64, Option<usize>)>>,
     /// Held until connection and tunnel are both gone.
@@ -95,6 +99,15 @@ impl Client {
         self.h2 && self.resets_left.get() == 0
     }
 
+    /// The requests under way are the last ones: HTTP/2 has no `Connection: close`.
+    pub fn end_soon(&self) {
+        self.over.set(true);
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.get() || self.phase.idle_expired() || self.resets_too_much()
+    }
+
     pub fn tunnel_ended(&self) {
         if self.h2 {
             self.tunnels.set(self.tunnels.get() - 1);
@@ -131,6 +144,7 @@ pub struct Incoming {
     pub kind: ListenerKind,
     pub sni: Option<Arc<str>>,
     pub h2: bool,
+    pub provisional: bool,
     pub permit: Permit,
 }
 
@@ -150,6 +164,8 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         kind: incoming.kind,
         sni: incoming.sni,
         h2,
+        provisional: incoming.provisional,
+        over: Cell::new(false),
         phase: phase.clone(),
         peer_value: forwarded::client_value(incoming.peer.ip()),
         active: Cell::new(0),
@@ -255,7 +271,7 @@ where
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
-            if !told && (core.stage() != Stage::Serving || client.phase.idle_expired() || client.resets_too_much()) {
+            if !told && (core.stage() != Stage::Serving || client.is_over()) {
                 told = true;
                 graceful(connection.as_mut());
                 continue;

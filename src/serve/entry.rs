@@ -59,6 +59,7 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
             kind: listener.kind,
             sni: None,
             h2: false,
+            provisional: false,
             permit,
         },
         ListenerKind::Https => {
@@ -71,6 +72,7 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
                     kind: listener.kind,
                     sni: tls.sni,
                     h2: tls.alpn == Alpn::H2,
+                    provisional: tls.provisional,
                     permit,
                 },
                 Err(error) => {

@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -192,6 +192,11 @@ pub fn judge(
     // Never forwarded, however it is spelled: the CA's questions are for us.
     if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
         return challenge(core, token).map(Judged::Answer);
+    }
+    if client.provisional {
+        // The next request comes on a connection of its own, which may show a real certificate.
+        client.end_soon();
+        return Err(Refusal::without_certificate(&core.shared.tls.outlook(&host), SystemTime::now()));
     }
     let route = snapshot.find(site, &host, &path);
     let behind = snapshot.behind(route);

@@ -1,13 +1,19 @@
 //! Every way a request can fail, and the one table that turns it into status, header, label and page.
 
-use std::{borrow::Cow, fmt::Write, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt::Write,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use time::{OffsetDateTime, macros::format_description};
 
 use crate::{
     headers::{authority::HostError, hop::FramingError, identity, method},
     route::path::PathError,
+    tls::{Cause, Outlook},
     upstream::{Away, ConnectError},
 };
 
@@ -45,6 +51,7 @@ pub enum Reason {
     ResponseTimeout,
     UpgradeFailed,
     AttributionRequired,
+    CertificatePending,
     Overloaded,
     Draining,
     Internal,
@@ -179,6 +186,14 @@ impl Reason {
                 "destination_unavailable",
                 "The gateway does not yet trust this proxy to say who is asking. On the server, run:",
             ),
+            CertificatePending => (
+                503,
+                Us,
+                "certificate_pending",
+                "tls_certificate_error",
+                "The certificate of this server is on its way, and until it is here nothing is passed on. Do not open a \
+                 link with ?token= yet: nobody could say who reads it.",
+            ),
             Overloaded => {
                 (503, Us, "overloaded", "connection_limit_reached", "Too many connections. Try again in a moment.")
             }
@@ -222,6 +237,21 @@ impl From<Reason> for Refusal {
 impl Refusal {
     pub fn because(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal { detail: Some(detail.into()), ..reason.into() }
+    }
+
+    /// The host has no certificate of its own yet.
+    pub fn without_certificate(outlook: &Outlook, now: SystemTime) -> Refusal {
+        let wait = outlook.next_try.and_then(|at| at.duration_since(now).ok()).filter(|wait| !wait.is_zero());
+        let next = match (outlook.cause, outlook.next_try.filter(|_| wait.is_some())) {
+            (Cause::Operator, None) => "",
+            (_, None) => " It is being tried now.",
+            (_, Some(at)) => &format!(" The next try is at {}.", minute(at)),
+        };
+        let detail = format!("{}{next}", outlook.cause.text());
+        // Long waits are shortened by what the operator does, so a client looks again before.
+        let after = wait.unwrap_or(CERTIFICATE_SOON).clamp(CERTIFICATE_SOON, CERTIFICATE_LATER);
+        let retry_after = Some(Duration::from_secs(after.as_secs()));
+        Refusal { retry_after, ends_connection: true, ..Refusal::because(Reason::CertificatePending, detail) }
     }
 
     pub fn from_away(away: &Away) -> Refusal {
@@ -340,6 +370,15 @@ impl From<identity::Refused> for Refusal {
             Row { status: refused.status(), side: Side::Us, name: refused.name(), error: "http_request_denied", text };
         Refusal { row, detail: Some(refused.to_string().into()), retry_after: None, ends_connection: false }
     }
+}
+
+/// How soon, and how late, a client is told to look again for a certificate.
+const CERTIFICATE_SOON: Duration = Duration::from_secs(5);
+const CERTIFICATE_LATER: Duration = Duration::from_secs(5 * 60);
+
+fn minute(instant: SystemTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+    OffsetDateTime::from(instant).format(format).unwrap_or_default()
 }
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

@@ -25,6 +25,7 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
     first_bytes::FirstBytes,
+    provisional::Outlook,
     store::{CertStore, without_trailing_dot},
 };
 use crate::challenge::{ACME_TLS_ALPN, Challenges};
@@ -64,6 +65,8 @@ pub struct Tls {
     /// address.
     pub sni: Option<Arc<str>>,
     pub alpn: Alpn,
+    /// The client saw a certificate that says nothing about who we are: see [`super::provisional`].
+    pub provisional: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +176,7 @@ impl From<rustls::Error> for HandshakeError {
 
 /// What a ClientHello gets.
 enum Choice {
-    Serve(Arc<ServerConfig>, Option<Arc<str>>),
+    Serve { config: Arc<ServerConfig>, sni: Option<Arc<str>>, provisional: bool },
     Challenge(Arc<ServerConfig>),
     Unrecognized(Box<str>),
     Fallback,
@@ -250,10 +253,10 @@ impl Terminator {
         let (mut stream, _) = start.io.into_parts();
         let resume = |stream| tokio_rustls::StartHandshake::from_parts(start.accepted, stream);
         match choice {
-            Choice::Serve(config, sni) => {
+            Choice::Serve { config, sni, provisional } => {
                 let stream = resume(stream).into_stream(config).await?;
                 let alpn = if stream.get_ref().1.alpn_protocol() == Some(H2) { Alpn::H2 } else { Alpn::H1 };
-                Ok(Tls { stream, sni, alpn })
+                Ok(Tls { stream, sni, alpn, provisional })
             }
             Choice::Challenge(config) => {
                 let mut stream = resume(stream).into_stream(config).await?;
@@ -285,15 +288,30 @@ impl Terminator {
         }
         let config = if knows_post_quantum(hello) { &self.post_quantum } else { &self.config };
         let names = self.store.names();
+        let serve = |certificate: Option<&Arc<CertifiedKey>>, sni: Option<Arc<str>>, by_address: bool| match certificate
+        {
+            // Shown as it was looked at: what is decided here has to be about the certificate that the client sees.
+            Some(shown) if names.is_provisional(shown) => {
+                Choice::Serve { config: showing(config, shown.clone()), sni, provisional: true }
+            }
+            Some(shown) if by_address => {
+                Choice::Serve { config: showing(config, shown.clone()), sni, provisional: false }
+            }
+            Some(_) => Choice::Serve { config: config.clone(), sni, provisional: false },
+            None => sni.map_or(Choice::Nothing, |sni| Choice::Unrecognized((&*sni).into())),
+        };
         match sni {
-            Some(sni) if names.by_name(sni).is_some() => Choice::Serve(config.clone(), Some(sni.into())),
-            Some(sni) => Choice::Unrecognized(sni.into()),
+            Some(sni) => serve(names.by_name(sni), Some(sni.into()), false),
             None => match local().and_then(|ip| names.by_address(ip)) {
-                Some(certificate) => Choice::Serve(showing(config, certificate.clone()), None),
-                None if names.without_name().is_some() => Choice::Serve(config.clone(), None),
-                None => Choice::Nothing,
+                Some(certificate) => serve(Some(certificate), None, true),
+                None => serve(names.without_name(), None, false),
             },
         }
+    }
+
+    /// What is known of a host that waits for its certificate.
+    pub fn outlook(&self, host: &str) -> Outlook {
+        self.store.outlook(host)
     }
 }
 

@@ -184,7 +184,7 @@ impl InternalCa {
     }
 }
 
-fn san(host: &Hostname) -> Result<SanType, rcgen::Error> {
+pub(super) fn san(host: &Hostname) -> Result<SanType, rcgen::Error> {
     Ok(match host.ip() {
         Some(ip) => SanType::IpAddress(ip),
         None => SanType::DnsName(host.as_str().try_into()?),

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::{
     certs::{self, CertWarning, Leaf, LoadCertError},
     internal_ca::{InternalCa, InternalCaError, InternalLeaf, Scope},
+    provisional,
     store::{CertStore, Names},
 };
 use crate::config::{Config, model::Certificate, model::Hostname};
@@ -38,9 +39,34 @@ pub struct Prepared {
 
 /// Where one site's certificate comes from.
 enum Source {
-    Files { hosts: Vec<Hostname>, chain: PathBuf, key: PathBuf, seen: Option<Stamps> },
-    Internal { hosts: Vec<Hostname>, leaf: InternalLeaf, retry: SystemTime },
+    Files {
+        hosts: Vec<Hostname>,
+        chain: PathBuf,
+        key: PathBuf,
+        seen: Option<Stamps>,
+    },
+    Internal {
+        hosts: Vec<Hostname>,
+        leaf: InternalLeaf,
+        retry: SystemTime,
+    },
+    /// What a public CA issued, or will: the files may not be there yet.
+    Stored {
+        host: Hostname,
+        files: StoredFiles,
+        seen: Option<Stamps>,
+    },
 }
+
+/// Where the certificate of a host lies once a public CA has issued it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFiles {
+    pub chain: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Says where: the layout of the state directory is not this room's.
+pub type Stored<'a> = &'a dyn Fn(&Hostname) -> StoredFiles;
 
 /// How two files looked when they were last read, or tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,14 +142,18 @@ fn list(hosts: &[Hostname]) -> String {
 
 impl CertKeeper {
     /// Loads or makes the certificate of every site. All that is wrong is reported at once; the list is never empty.
-    pub fn try_new(config: &Config, now: SystemTime) -> Result<Prepared, Vec<LoadCertError>> {
+    ///
+    /// A host that waits for its first certificate, or whose stored one cannot be used, is no error: it shows a
+    /// [`provisional`] one.
+    pub fn try_new(config: &Config, stored: Stored<'_>, now: SystemTime) -> Result<Prepared, Vec<LoadCertError>> {
         let sites: Vec<_> = config.sites.iter().map(|site| (&site.hosts[..], &site.certificate)).collect();
-        Self::load(&config.state_dir, &sites, now)
+        Self::load(&config.state_dir, &sites, stored, now)
     }
 
     fn load(
         state_dir: &Path,
         sites: &[(&[Hostname], &Certificate)],
+        stored: Stored<'_>,
         now: SystemTime,
     ) -> Result<Prepared, Vec<LoadCertError>> {
         let (mut names, mut sources, mut warnings, mut errors) = (Names::default(), vec![], vec![], vec![]);
@@ -132,6 +162,20 @@ impl CertKeeper {
             None
         });
         for (hosts, certificate) in sites {
+            let (public, hosts) = public_and_others(hosts, certificate);
+            for host in public {
+                match store(host, stored(host), &mut names, now) {
+                    Ok((source, found)) => {
+                        warnings.extend(found);
+                        sources.push(source);
+                    }
+                    Err(error) => errors.push(error.into()),
+                }
+            }
+            if hosts.is_empty() {
+                continue;
+            }
+            let hosts = &hosts[..];
             let loaded = match certificate {
                 Certificate::Files { chain, key } => {
                     load_files(chain, key, hosts, now).map(|(source, loaded, found)| {
@@ -139,7 +183,7 @@ impl CertKeeper {
                         (source, loaded.key)
                     })
                 }
-                Certificate::Internal => match &ca {
+                Certificate::Internal | Certificate::Acme => match &ca {
                     Some(ca) => ca.issue(hosts, now).map_err(LoadCertError::from).map(|leaf| {
                         let key = leaf.key.clone();
                         (Source::Internal { hosts: hosts.to_vec(), leaf, retry: now }, key)
@@ -180,12 +224,50 @@ fn open_ca(
     sites: &[(&[Hostname], &Certificate)],
     now: SystemTime,
 ) -> Result<Option<InternalCa>, InternalCaError> {
-    let internal = sites.iter().filter(|(_, certificate)| **certificate == Certificate::Internal);
-    let hosts: Vec<Hostname> = internal.flat_map(|(hosts, _)| hosts.iter().cloned()).collect();
+    let ours = sites.iter().filter(|(_, certificate)| !matches!(certificate, Certificate::Files { .. }));
+    let hosts: Vec<Hostname> = ours.flat_map(|(hosts, certificate)| public_and_others(hosts, certificate).1).collect();
     if hosts.is_empty() {
         return Ok(None);
     }
     InternalCa::open(&state_dir.join("ca"), Scope::Only(&hosts), now).map(Some)
+}
+
+/// The hosts of a site that have a certificate each from a public CA, and those that share one from elsewhere.
+fn public_and_others<'h>(hosts: &'h [Hostname], certificate: &Certificate) -> (Vec<&'h Hostname>, Vec<Hostname>) {
+    let is_public = |host: &&Hostname| *certificate == Certificate::Acme && host.is_public();
+    let (public, others): (Vec<&Hostname>, Vec<&Hostname>) = hosts.iter().partition(is_public);
+    (public, others.into_iter().cloned().collect())
+}
+
+/// Shows what is stored for `host`, or for now a certificate that is none.
+fn store(
+    host: &Hostname,
+    files: StoredFiles,
+    names: &mut Names,
+    now: SystemTime,
+) -> Result<(Source, Vec<CertWarning>), InternalCaError> {
+    let seen = Some(Stamps::of(&files.chain, &files.key));
+    let hosts = std::slice::from_ref(host);
+    let warnings = match certs::load(&files.chain, &files.key) {
+        Ok(loaded) if loaded.leaf.covers(host) => {
+            names.insert(host, loaded.key.clone());
+            loaded.leaf.warnings(&files.chain, hosts, loaded.key.cert.len(), now)
+        }
+        other => {
+            names.insert_provisional(host, provisional::certificate(host, now)?);
+            match other {
+                // The usual case before the first certificate.
+                Err(LoadCertError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(%host, error, "the stored certificate cannot be used, so a new one is asked for");
+                    Vec::new()
+                }
+                Ok(loaded) => loaded.leaf.warnings(&files.chain, hosts, loaded.key.cert.len(), now),
+            }
+        }
+    };
+    Ok((Source::Stored { host: host.clone(), files, seen }, warnings))
 }
 
 fn load_files(
@@ -220,6 +302,26 @@ impl Source {
                     }
                     Err(error) => CertEvent::Kept { chain: chain.clone(), error },
                 })
+            }
+            Source::Stored { host, files: StoredFiles { chain, key }, seen } => {
+                let stamps = Some(Stamps::of(chain, key));
+                if *seen == stamps {
+                    return None;
+                }
+                *seen = stamps;
+                let loaded = match certs::load(chain, key) {
+                    Ok(loaded) => loaded,
+                    Err(LoadCertError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return None,
+                    Err(error) => return Some(CertEvent::Kept { chain: chain.clone(), error }),
+                };
+                // Never somebody else's, whatever lies there.
+                if !loaded.leaf.covers(host) {
+                    return None;
+                }
+                store.install(host, loaded.key.clone());
+                let hosts = std::slice::from_ref(&*host);
+                let warnings = loaded.leaf.warnings(chain, hosts, loaded.key.cert.len(), now);
+                Some(CertEvent::Reloaded { chain: chain.clone(), leaf: loaded.leaf, warnings })
             }
             Source::Internal { hosts, leaf, retry } => {
                 if !leaf.due(now) || now < *retry {

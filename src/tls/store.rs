@@ -1,6 +1,10 @@
 //! The certificates we can show, by name. Immutable and swapped whole; a handshake loads it once.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -8,6 +12,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+use super::provisional::Outlook;
 use crate::config::model::Hostname;
 
 /// Which certificate each configured host has.
@@ -19,17 +24,33 @@ pub struct Names {
     addresses: HashMap<IpAddr, Arc<CertifiedKey>>,
     /// The first host that was inserted: whose certificate a client without SNI gets.
     first: Option<Hostname>,
+    /// Those among the above that are no answer to who we are; almost always empty.
+    provisional: Vec<Arc<CertifiedKey>>,
 }
 
 impl Names {
     /// Shows `key` for `host` from now on. The first host ever inserted is the one for clients without SNI.
     pub fn insert(&mut self, host: &Hostname, key: Arc<CertifiedKey>) {
         self.first.get_or_insert_with(|| host.clone());
-        match (host.ip(), host.wildcard_suffix()) {
+        let before = match (host.ip(), host.wildcard_suffix()) {
             (Some(ip), _) => self.addresses.insert(ip, key),
             (None, Some(suffix)) => self.wildcard.insert(suffix.into(), key),
             (None, None) => self.exact.insert(host.as_str().into(), key),
         };
+        if let Some(before) = before {
+            self.provisional.retain(|provisional| !Arc::ptr_eq(provisional, &before));
+        }
+    }
+
+    /// Shows a self-signed certificate for `host` until there is another: see [`super::provisional`].
+    pub fn insert_provisional(&mut self, host: &Hostname, key: Arc<CertifiedKey>) {
+        self.provisional.push(key.clone());
+        self.insert(host, key);
+    }
+
+    /// Whether what is shown is only there to have something to show.
+    pub fn is_provisional(&self, key: &Arc<CertifiedKey>) -> bool {
+        self.provisional.iter().any(|provisional| Arc::ptr_eq(provisional, key))
     }
 
     /// By SNI: lower case, without trailing dot. An exact name goes before a wildcard, which is one label.
@@ -60,11 +81,13 @@ impl Names {
 #[derive(Debug, Default)]
 pub struct CertStore {
     names: ArcSwap<Names>,
+    /// What is known of hosts without a certificate of their own. Asked for a page that is rarely shown.
+    outlooks: Mutex<HashMap<Hostname, Outlook>>,
 }
 
 impl CertStore {
     pub fn new(names: Names) -> Arc<CertStore> {
-        Arc::new(CertStore { names: ArcSwap::from_pointee(names) })
+        Arc::new(CertStore { names: ArcSwap::from_pointee(names), outlooks: Mutex::default() })
     }
 
     /// What a new configuration shows, whole: names it does not have are not recognised any more.
@@ -79,6 +102,19 @@ impl CertStore {
             names.insert(host, key.clone());
             names
         });
+    }
+
+    /// What to tell those who ask `host` while it has no certificate.
+    pub fn set_outlook(&self, host: &Hostname, outlook: Outlook) {
+        self.outlooks.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone(), outlook);
+    }
+
+    /// What is known of the host that a client asks for: lower case, without port, brackets and trailing dot.
+    pub fn outlook(&self, name: &str) -> Outlook {
+        let outlooks = self.outlooks.lock().unwrap_or_else(PoisonError::into_inner);
+        let exact = Hostname::try_from(name).ok().and_then(|host| outlooks.get(&host));
+        let wildcard = || outlooks.iter().find(|(host, _)| host.matches(name)).map(|(_, outlook)| outlook);
+        exact.or_else(wildcard).copied().unwrap_or_default()
     }
 
     /// What is shown now.
@@ -107,7 +143,7 @@ pub(super) fn without_trailing_dot(sni: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::testing::certified;
+    use crate::tls::{provisional::Cause, testing::certified};
 
     fn host(name: &str) -> Hostname {
         Hostname::try_from(name).unwrap()
@@ -158,6 +194,30 @@ mod tests {
         store.install(&host("first.test"), renewed.clone());
         assert!(Arc::ptr_eq(store.names().without_name().unwrap(), &renewed));
         assert!(Arc::ptr_eq(store.names().by_name("first.test").unwrap(), &renewed));
+    }
+
+    #[test]
+    fn a_provisional_certificate_is_told_apart_until_it_is_replaced() {
+        let mut shown = names(&["has.test"]);
+        shown.insert_provisional(&host("waits.test"), certified(&["waits.test"]));
+        let store = CertStore::new(shown);
+        let is_provisional = |name: &str| {
+            let names = store.names();
+            names.is_provisional(names.by_name(name).expect(name))
+        };
+        assert!(is_provisional("waits.test") && !is_provisional("has.test"));
+        store.install(&host("waits.test"), certified(&["waits.test"]));
+        assert!(!is_provisional("waits.test"));
+        assert!(store.names().provisional.is_empty());
+    }
+
+    #[test]
+    fn the_outlook_of_a_wildcard_is_that_of_every_name_below_it() {
+        let store = CertStore::default();
+        let outlook = Outlook { next_try: None, cause: Cause::NotReached };
+        store.set_outlook(&host("*.example.com"), outlook);
+        assert_eq!(store.outlook("a.example.com"), outlook);
+        assert_eq!(store.outlook("example.com"), Outlook::default());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod certificate;
 mod door;
 mod framing;
 mod headers;

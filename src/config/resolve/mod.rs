@@ -2,6 +2,7 @@
 //!
 //! Goes on after a finding, so that all are found; what it returns then is not used.
 
+mod acme;
 mod headers;
 mod site;
 mod upstream;
@@ -22,10 +23,20 @@ use super::{
 /// A Unix socket's address has 108 bytes with the zero behind it (unix(7)).
 const SOCKET_PATH: usize = 107;
 
+/// Whether a DNS record can be made, which is what a wildcard certificate is given for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wildcards {
+    Possible,
+    Impossible,
+}
+
 /// Meaningless if the report has errors.
 pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>) {
     let mut upstreams = upstream::Upstreams::declare(file.upstream, report);
-    let (sites, places) = site::sites(file.site, &mut upstreams, report).into_iter().unzip();
+    // Where it is there, but wrong, that is said already.
+    let no_dns = file.acme.given().map_or(file.acme.is_absent(), |acme| acme.value.dns.is_absent());
+    let wildcards = if no_dns { Wildcards::Impossible } else { Wildcards::Possible };
+    let (sites, places) = site::sites(file.site, &mut upstreams, wildcards, report).into_iter().unzip();
     let path = |key: Key<std::path::PathBuf>, default: &str| key.value().unwrap_or_else(|| default.into());
     if let Some(at) = file.admin_socket.given().filter(|at| at.value.as_os_str().len() > SOCKET_PATH) {
         let message = format!("a socket's path has at most {SOCKET_PATH} bytes");
@@ -43,6 +54,7 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>)
         log: log(file.log.value().unwrap_or_default()),
         sites,
         upstreams: upstreams.finish(report),
+        acme: acme::acme(file.acme, report),
     };
     (config, places)
 }

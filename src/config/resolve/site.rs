@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    Wildcards,
     headers::{self, Direction},
     upstream::Upstreams,
     values,
@@ -22,6 +23,7 @@ const STATUS_PATH: &str = "/api/status";
 pub(super) fn sites(
     key: Key<Vec<At<file::Site>>>,
     upstreams: &mut Upstreams,
+    wildcards: Wildcards,
     report: &mut Report<'_>,
 ) -> Vec<(Site, SitePlaces)> {
     let tables = match key {
@@ -35,7 +37,7 @@ pub(super) fn sites(
     let targets: Vec<Option<UpstreamId>> = tables.iter().map(|at| site_target(&at.value, upstreams, report)).collect();
     let mut taken = Vec::new();
     let tables = tables.into_iter().zip(targets);
-    tables.map(|(at, target)| site(at, target, &mut taken, upstreams, report)).collect()
+    tables.map(|(at, target)| site(at, target, &mut taken, upstreams, wildcards, report)).collect()
 }
 
 fn site_target(site: &file::Site, upstreams: &mut Upstreams, report: &mut Report<'_>) -> Option<UpstreamId> {
@@ -53,6 +55,7 @@ fn site(
     target: Option<UpstreamId>,
     taken: &mut Vec<At<Hostname>>,
     upstreams: &mut Upstreams,
+    wildcards: Wildcards,
     report: &mut Report<'_>,
 ) -> (Site, SitePlaces) {
     let has_broken_host = matches!(file.host, Key::Broken(_)) || matches!(file.hosts, Key::Broken(_));
@@ -74,7 +77,7 @@ fn site(
         host: report.locate(hosts.first().map_or(place, |host| host.place)),
         certificate: file.certificate.place().map(|place| report.locate(place)),
     };
-    let certificate = certificate(file.certificate, file.key, report);
+    let certificate = certificate(file.certificate, file.key, &hosts, wildcards, report);
     let stated = Stated {
         identity: file.identity,
         clients: file.clients,
@@ -122,32 +125,63 @@ fn hosts(host: Key<Hostname>, hosts: Key<Vec<At<Hostname>>>, report: &mut Report
 fn certificate(
     certificate: Key<CertificateSource>,
     key: Key<std::path::PathBuf>,
+    hosts: &[At<Hostname>],
+    wildcards: Wildcards,
     report: &mut Report<'_>,
 ) -> Certificate {
-    match (certificate, key) {
-        (Key::Given(At { value: CertificateSource::File(chain), place }), key) => {
-            if key.is_absent() {
-                let message = "the certificate has no key";
-                report.add(Code::SiteCertificateKey, place, message, "add key = \"/path/to/key.pem\"");
-            }
-            Certificate::Files { chain, key: key.value().unwrap_or_default() }
+    let source = certificate.given().map(|at| &at.value);
+    if let (Some(CertificateSource::File(chain)), Some(place)) = (source, certificate.place()) {
+        if key.is_absent() {
+            let message = "the certificate has no key";
+            report.add(Code::SiteCertificateKey, place, message, "add key = \"/path/to/key.pem\"");
         }
-        (Key::Given(At { place, .. }), key) => {
-            if let Some(key) = key.place() {
-                let also = [(place, "the internal CA has its own key")];
-                let message = "a key is given for the internal CA's certificate";
-                report.add_also(Code::SiteCertificateKey, key, message, "remove it, or name a certificate file", &also);
-            }
-            Certificate::Internal
+        return Certificate::Files { chain: chain.clone(), key: key.value().unwrap_or_default() };
+    }
+    match (key.place(), &certificate) {
+        (Some(key), Key::Given(At { value, place })) => {
+            let (message, note) = match value {
+                CertificateSource::Internal => {
+                    ("a key is given for the internal CA's certificate", "the internal CA has its own key")
+                }
+                _ => ("a key is given for a certificate that we get ourselves", "its key is made with it"),
+            };
+            let way_out = "remove it, or name a certificate file";
+            report.add_also(Code::SiteCertificateKey, key, message, way_out, &[(*place, note)]);
         }
-        (Key::Absent, key) => {
-            if let Some(place) = key.place() {
-                let message = "the key has no certificate";
-                report.add(Code::SiteCertificateKey, place, message, "add certificate = \"/path/to/certificate.pem\"");
-            }
-            Certificate::Internal
+        (Some(key), Key::Absent) => {
+            let message = "the key has no certificate";
+            report.add(Code::SiteCertificateKey, key, message, "add certificate = \"/path/to/certificate.pem\"");
         }
-        (Key::Broken(_), _) => Certificate::Internal,
+        _ => {}
+    }
+    match (source, &certificate) {
+        (Some(CertificateSource::Internal), _) | (_, Key::Broken(_)) => Certificate::Internal,
+        (Some(CertificateSource::Acme), _) => {
+            let also: Vec<_> =
+                certificate.place().map(|place| (place, "a public CA is asked here")).into_iter().collect();
+            for host in hosts.iter().filter(|host| !host.value.is_public()) {
+                let message = "no public CA can issue for this host";
+                let way_out = "give it a site of its own, or certificate = \"auto\"";
+                report.add_also(Code::SiteNotPublic, host.place, message, way_out, &also);
+            }
+            check_wildcards(hosts, wildcards, report);
+            Certificate::Acme
+        }
+        _ if hosts.iter().any(|host| host.value.is_public()) => {
+            check_wildcards(hosts, wildcards, report);
+            Certificate::Acme
+        }
+        _ => Certificate::Internal,
+    }
+}
+
+/// RFC 8555 §7.1.3 leaves it to the CA how wildcards are proven; all of them want a DNS record.
+fn check_wildcards(hosts: &[At<Hostname>], wildcards: Wildcards, report: &mut Report<'_>) {
+    let named = hosts.iter().filter(|host| host.value.wildcard_suffix().is_some() && host.value.is_public());
+    for host in named.filter(|_| wildcards == Wildcards::Impossible) {
+        let message = "nothing says how to make the DNS record that a wildcard certificate needs";
+        let way_out = "add [acme.dns], or certificate and key, or write the names one by one";
+        report.add(Code::SiteWildcardDns, host.place, message, way_out);
     }
 }
 

@@ -13,7 +13,20 @@ fn site(names: &[&str], certificate: Certificate) -> Site {
 
 fn load(state: &Path, sites: &[Site]) -> Result<Prepared, Vec<LoadCertError>> {
     let sites: Vec<_> = sites.iter().map(|(hosts, certificate)| (&hosts[..], certificate)).collect();
-    CertKeeper::load(state, &sites, now())
+    CertKeeper::load(state, &sites, &|host| stored(state, host), now())
+}
+
+fn stored(state: &Path, host: &Hostname) -> StoredFiles {
+    let of = |kind: &str| state.join(format!("{host}.{kind}"));
+    StoredFiles { chain: of("chain"), key: of("key") }
+}
+
+fn put_stored(state: &Path, name: &str, names: &[&str]) {
+    let files = stored(state, &crate::tls::testing::host(name));
+    let (chain, key) = pem_pair(names, 90 * DAY);
+    fs::write(&files.chain, chain).unwrap();
+    fs::write(&files.key, key).unwrap();
+    chmod(&files.key, 0o600);
 }
 
 fn errors(state: &Path, sites: &[Site]) -> Vec<LoadCertError> {
@@ -27,14 +40,14 @@ fn from(files: &Files) -> Certificate {
 struct Kept {
     keeper: CertKeeper,
     store: Arc<CertStore>,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 fn keep(sites: Vec<Site>) -> Kept {
     let state = tempfile::tempdir().unwrap();
     let prepared = load(state.path(), &sites).unwrap_or_else(|errors| panic!("{errors:?}"));
     assert_eq!(prepared.warnings, []);
-    Kept { keeper: prepared.keeper, store: CertStore::new(prepared.names), _state: state }
+    Kept { keeper: prepared.keeper, store: CertStore::new(prepared.names), state }
 }
 
 impl Kept {
@@ -44,6 +57,10 @@ impl Kept {
 
     fn shown(&self, name: &str) -> Arc<CertifiedKey> {
         self.store.names().by_name(name).expect(name).clone()
+    }
+
+    fn is_provisional(&self, name: &str) -> bool {
+        self.store.names().is_provisional(&self.shown(name))
     }
 }
 
@@ -170,4 +187,47 @@ fn a_site_that_the_kept_root_may_not_sign_for_is_an_error_with_the_way_out() {
     let errors = errors(state.path(), &[site(&["a.test", "b.test"], Certificate::Internal)]);
     let [LoadCertError::Internal(error)] = &errors[..] else { panic!("{errors:?}") };
     assert!(error.to_string().contains("may not sign for b.test; remove "), "{error}");
+}
+
+#[test]
+fn a_host_without_a_certificate_shows_a_provisional_one_until_it_is_stored() {
+    let mut kept = keep(vec![site(&["a.example.com", "b.example.com"], Certificate::Acme)]);
+    assert!(kept.is_provisional("a.example.com") && kept.is_provisional("b.example.com"));
+    assert!(kept.turn(now()).is_empty());
+    put_stored(kept.state.path(), "a.example.com", &["a.example.com"]);
+    assert!(matches!(&kept.turn(now())[..], [CertEvent::Reloaded { .. }]));
+    assert!(!kept.is_provisional("a.example.com") && kept.is_provisional("b.example.com"));
+}
+
+#[test]
+fn what_is_stored_is_shown_from_the_start_even_when_it_has_expired() {
+    let state = tempfile::tempdir().unwrap();
+    put_stored(state.path(), "a.example.com", &["a.example.com"]);
+    let sites = [(hosts(&["a.example.com"]), Certificate::Acme)];
+    let sites: Vec<_> = sites.iter().map(|(hosts, certificate)| (&hosts[..], certificate)).collect();
+    let later = now() + 100 * DAY;
+    let prepared = CertKeeper::load(state.path(), &sites, &|host| stored(state.path(), host), later).ok().unwrap();
+    assert!(matches!(&prepared.warnings[..], [CertWarning::Expired { .. }]), "{:?}", prepared.warnings);
+    let shown = prepared.names.by_name("a.example.com").unwrap();
+    assert!(!prepared.names.is_provisional(shown));
+}
+
+#[test]
+fn a_damaged_or_foreign_stored_certificate_is_never_shown_and_stops_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    put_stored(state.path(), "a.example.com", &["a.example.com"]);
+    fs::write(stored(state.path(), &crate::tls::testing::host("a.example.com")).chain, "-----BEGIN CERT").unwrap();
+    put_stored(state.path(), "b.example.com", &["other.example.com"]);
+    let prepared = load(state.path(), &[site(&["a.example.com", "b.example.com"], Certificate::Acme)]).ok().unwrap();
+    for name in ["a.example.com", "b.example.com"] {
+        assert!(prepared.names.is_provisional(prepared.names.by_name(name).unwrap()), "{name}");
+    }
+}
+
+#[test]
+fn hosts_that_cannot_be_public_have_the_internal_ca_beside_public_ones() {
+    let kept = keep(vec![site(&["a.example.com", "a.test", "10.0.0.1"], Certificate::Acme)]);
+    assert!(kept.is_provisional("a.example.com") && !kept.is_provisional("a.test"));
+    assert!(kept.store.names().by_address("10.0.0.1".parse().unwrap()).is_some());
+    assert!(kept.keeper.root_pem().is_some());
 }

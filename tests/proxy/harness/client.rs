@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpSocket, TcpStream},
@@ -14,7 +14,11 @@ use tokio::{
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
-    rustls::{ClientConfig, RootCertStore},
+    rustls::{
+        self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    },
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite};
 
@@ -35,17 +39,34 @@ pub struct Client {
     /// Said by PROXY protocol.
     address: Option<IpAddr>,
     source: Ipv4Addr,
+    /// Whoever is at the other end.
+    unverified: bool,
 }
 
 impl Client {
     pub fn new(addresses: Vec<SocketAddr>, root: CertificateDer<'static>) -> Client {
         let [https, behind_balancer, redirect, http] = addresses[..] else { panic!("four listeners") };
-        Client { https, behind_balancer, redirect, http, root, address: None, source: Ipv4Addr::LOCALHOST }
+        Client {
+            https,
+            behind_balancer,
+            redirect,
+            http,
+            root,
+            address: None,
+            source: Ipv4Addr::LOCALHOST,
+            unverified: false,
+        }
     }
 
     /// A client at this address, as far as the proxy knows: a balancer tells it by PROXY protocol.
     pub fn at(mut self, address: &str) -> Client {
         self.address = Some(address.parse().unwrap());
+        self
+    }
+
+    /// A client whose user clicked the warning away.
+    pub fn unverified(mut self) -> Client {
+        self.unverified = true;
         self
     }
 
@@ -111,6 +132,10 @@ impl Client {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        if self.unverified {
+            let provider = config.crypto_provider().clone();
+            config.dangerous().set_certificate_verifier(Arc::new(Anything(provider)));
+        }
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         let name = ServerName::try_from(sni.to_owned()).unwrap();
         within("the TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
@@ -153,6 +178,45 @@ impl Client {
         }
         let (stream, _) = within("the WebSocket handshake", tokio_tungstenite::client_async(request, wire)).await?;
         Ok(WebSocket(stream))
+    }
+}
+
+/// Believes every certificate.
+#[derive(Debug)]
+struct Anything(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anything {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

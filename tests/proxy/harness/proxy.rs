@@ -59,6 +59,13 @@ impl Builder {
         self
     }
 
+    /// A site whose certificate a public CA shall issue.
+    pub fn public(mut self, host: &str, upstream: &impl Upstream) -> Builder {
+        let address = upstream.address();
+        writeln!(self.sites, "\n[[site]]\nhost = {host:?}\nupstream = \"{address}\"").unwrap();
+        self
+    }
+
     /// TOML for the site named last.
     pub fn more(mut self, toml: &str) -> Builder {
         self.sites.push_str(toml);
@@ -171,6 +178,11 @@ pub struct Proxy {
 impl Proxy {
     pub fn client(&self) -> Client {
         Client::new(self.addresses.iter().map(|(_, address)| *address).collect(), self.root.clone())
+    }
+
+    /// Where the proxy keeps its state.
+    pub fn state(&self) -> &std::path::Path {
+        self.state.path()
     }
 
     /// The port of the first https listener.

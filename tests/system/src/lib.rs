@@ -1,16 +1,22 @@
 //! What the tests against the real thing are written with: an OpenClaw [`gateway`], the `clawgate` binary as a
 //! [`proxy`] before it, and clients of every kind that come to such a pair: a platform [`backend`], plain
 //! requests ([`request`]), a load balancer ([`edge`]) and a person's [`browser`]. The [`model`] is the LLM provider behind.
+//! Certificates come from Let's Encrypt's test CA, Pebble: an [`authority`], a [`front`] before it that counts, and the
+//! proxy it certifies ([`certified`]).
 //!
 //! Everything here is a process or a socket of its own on loopback; nothing of the proxy's code is linked. A test that
 //! panics, times out or is killed leaves no process behind (see [`process`]).
 //!
 //! `tests/setup/install` puts the gateway and the browser in place; `./test` runs both.
 
+pub mod alone;
+pub mod authority;
 pub mod backend;
 pub mod browser;
+pub mod certified;
 pub mod dial;
 pub mod edge;
+pub mod front;
 pub mod gateway;
 pub mod model;
 pub mod ports;
@@ -19,9 +25,12 @@ pub mod proxy;
 pub mod request;
 pub mod wait;
 
+pub use authority::Authority;
 pub use backend::{Backend, Refused, Session, Signature};
+pub use certified::Certified;
 pub use dial::Dial;
 pub use edge::Edge;
+pub use front::Front;
 pub use gateway::{Gateway, Version};
 pub use model::Model;
 pub use proxy::Proxy;

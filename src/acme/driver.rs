@@ -1,0 +1,328 @@
+//! The thin shell: asks [`plan::next`], does that one step, has [`state::apply`] write down what came of it, saves, and
+//! only then goes on. It decides nothing about time or limits; [the contract](super) does.
+//!
+//! It lives on the control thread as one task. Dropping it at any await is a crash as far as the records are concerned,
+//! and crashes cost nothing beyond what was written ahead.
+
+mod clock;
+mod outlook;
+mod set;
+mod steps;
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
+
+use super::{
+    board::{Board, Shown},
+    model::{DirectoryUrl, Facts, Identifier, Nudge, Records, SetId},
+    order::{Authority, Session},
+    plan::{self, Step},
+    settings::Settings,
+    state::{self, Event},
+    store::{Store, StoreError},
+};
+use crate::{challenge::Challenges, tls::CertStore};
+use clock::Clock;
+use set::Set;
+
+/// Nothing is put off longer than this without asking the plan again: clocks jump, machines sleep.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// Records that could not be saved are tried again after this; nothing else happens before.
+const UNSAVED: Duration = Duration::from_secs(30);
+/// And so is a store that could not be opened.
+const UNUSABLE: Duration = Duration::from_secs(10);
+/// A plan that never comes to a wait is a bug of ours, and a CA must not pay for it.
+const STEPS: u32 = 300;
+const STEPS_WITHIN: Duration = Duration::from_secs(10 * 60);
+
+/// What the rest of the program tells the driver.
+pub enum Command {
+    /// A new configuration.
+    Configure(Box<Settings>),
+    /// A try before its time, for the sets that this name is in.
+    Nudge(Identifier, Nudge),
+    /// Revokes the certificate that is installed for this name, and asks for another at once.
+    Revoke(Identifier, oneshot::Sender<Result<(), String>>),
+}
+
+/// What the driver works on, beside the store.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub certs: Arc<CertStore>,
+    pub challenges: Arc<Challenges>,
+    pub board: Board,
+}
+
+/// Opens the store and runs a driver on it for as long as `inbox` is open. A store that cannot be used is looked at again
+/// and again: the process that has it may be on its way out, the operator may mend it. Until then the proxy serves what
+/// it has, and no CA is asked for anything.
+pub async fn run(
+    mut open: impl FnMut() -> Result<Box<dyn Store>, StoreError>,
+    around: Surroundings,
+    mut settings: Settings,
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+) {
+    let mut told = None;
+    loop {
+        // Where no certificate is wanted, no state directory is needed.
+        if !settings.wanted.is_empty() {
+            match open().and_then(|store| Driver::try_new(store, &around, settings.clone())) {
+                Ok(driver) => return driver.run(inbox).await,
+                Err(error) => {
+                    let text = chain(&error);
+                    if told.as_ref() != Some(&text) {
+                        error!(code = error.code(), "no certificates can be asked for: {text}");
+                    }
+                    told = Some(text);
+                }
+            }
+        }
+        tokio::select! {
+            command = inbox.recv() => match command {
+                Some(Command::Configure(new)) => settings = *new,
+                Some(Command::Nudge(..)) => {}
+                Some(Command::Revoke(_, answer)) => {
+                    let why = told.clone().unwrap_or_else(|| "no certificate is asked of any CA here".to_owned());
+                    let _ = answer.send(Err(why));
+                }
+                None => return,
+            },
+            () = tokio::time::sleep(UNUSABLE) => {}
+        }
+    }
+}
+
+/// Gets and renews the certificates of one configuration.
+pub struct Driver {
+    store: Box<dyn Store>,
+    around: Surroundings,
+    settings: Settings,
+    records: Records,
+    /// The records in memory are newer than those on the disk.
+    unsaved: bool,
+    clock: Clock,
+    links: HashMap<DirectoryUrl, Link>,
+    sets: Vec<Set>,
+}
+
+/// A CA we have spoken to since the start.
+struct Link {
+    authority: Authority,
+    /// With the account URL it works as.
+    session: Option<(String, Session)>,
+}
+
+impl Driver {
+    /// Reads what is kept, and installs the certificates that are there: before the first handshake, if called so.
+    ///
+    /// # Errors
+    /// Where the state is unusable. Nothing is asked of a CA then; the proxy goes on serving without us.
+    pub fn try_new(store: Box<dyn Store>, around: &Surroundings, settings: Settings) -> Result<Driver, StoreError> {
+        let mut records = store.load()?;
+        state::apply(&mut records, &Event::Started);
+        let mut driver = Driver {
+            store,
+            around: around.clone(),
+            settings: Settings::none(),
+            records,
+            unsaved: true,
+            clock: Clock::default(),
+            links: HashMap::new(),
+            sets: Vec::new(),
+        };
+        driver.configure(settings);
+        driver.save();
+        Ok(driver)
+    }
+
+    /// Takes up another configuration. Sets that stay keep what is known of them.
+    pub fn configure(&mut self, settings: Settings) {
+        let mut old: HashMap<SetId, Set> = self.sets.drain(..).map(|set| (set.id.clone(), set)).collect();
+        // Roots or keys may be others now.
+        self.links.clear();
+        let first = self.settings.wanted.is_empty();
+        self.settings = settings;
+        for wanted in self.settings.wanted.clone() {
+            let id = wanted.set();
+            let set = match old.remove(&id) {
+                Some(set) => set.reconfigured(wanted),
+                None => {
+                    let mut set = Set::new(wanted);
+                    set.facts.nudge = (!first).then_some(Nudge::ConfigEdited);
+                    set
+                }
+            };
+            self.sets.push(set);
+        }
+        for index in 0..self.sets.len() {
+            self.install_stored(index);
+        }
+    }
+
+    /// Runs until `inbox` closes or the task is dropped.
+    pub async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            let wait = self.turn().await;
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => self.hear(command).await,
+                    None => return,
+                },
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn hear(&mut self, command: Command) {
+        match command {
+            Command::Configure(settings) => self.configure(*settings),
+            Command::Nudge(identifier, nudge) => {
+                for set in self.sets.iter_mut().filter(|set| set.wanted.identifiers.contains(&identifier)) {
+                    set.nudge(nudge);
+                }
+            }
+            Command::Revoke(identifier, answer) => {
+                let done = self.revoke(&identifier).await;
+                // Who asked may have gone.
+                let _ = answer.send(done);
+            }
+        }
+    }
+
+    /// Does one step for each set that has one due; how long until the next is.
+    pub async fn turn(&mut self) -> Duration {
+        if self.unsaved && !self.save() {
+            return UNSAVED;
+        }
+        for index in 0..self.sets.len() {
+            if !self.sets[index].is_due() {
+                continue;
+            }
+            let Some(step) = self.next(index) else { continue };
+            self.sets[index].count_step(&step);
+            self.step(index, step).await;
+            if self.unsaved && !self.save() {
+                return UNSAVED;
+            }
+        }
+        self.show();
+        let now = Instant::now();
+        let due = self.sets.iter().map(|set| set.due.saturating_duration_since(now)).min();
+        due.unwrap_or(LONGEST).min(LONGEST)
+    }
+
+    /// What is to be done now: what was put off a moment, or what the plan says, if that is no wait.
+    fn next(&mut self, index: usize) -> Option<Step> {
+        let now = self.clock.now(&self.records);
+        let set = &mut self.sets[index];
+        if let Some(step) = set.put_off.take() {
+            return Some(step);
+        }
+        let step = plan::next(now, &set.wanted, set.have.as_ref(), &self.records, &set.facts);
+        let pause = match &step {
+            Step::Wait { until, .. } | Step::Operator { until, .. } => {
+                // A wait that is over already is a rounding, not a reason to spin.
+                let wait = Duration::from_secs(until.since(now).max(1));
+                set.show(&step);
+                let outlook = outlook::of(&step, wait, self.records.sets.get(&set.id));
+                for host in set.hosts() {
+                    self.around.certs.set_outlook(&host, outlook);
+                }
+                wait
+            }
+            Step::LookAtOrder { after, .. } if !after.is_zero() => {
+                set.put_off = Some(step.clone());
+                *after
+            }
+            _ => return Some(step),
+        };
+        set.put_off(pause.min(LONGEST));
+        None
+    }
+
+    /// Writes `event` down in memory; [`turn`](Self::turn) saves before the next step.
+    fn apply(&mut self, event: &Event) {
+        state::apply(&mut self.records, event);
+        self.unsaved = true;
+    }
+
+    /// Write-ahead: `event` is on the disk when this says so, and did not happen otherwise.
+    fn write_ahead(&mut self, event: &Event) -> bool {
+        let mut records = self.records.clone();
+        state::apply(&mut records, event);
+        match self.store.save(&records) {
+            Ok(()) => {
+                self.records = records;
+                self.unsaved = false;
+                true
+            }
+            Err(error) => {
+                complain(&error);
+                false
+            }
+        }
+    }
+
+    fn save(&mut self) -> bool {
+        match self.store.save(&self.records) {
+            Ok(()) => {
+                self.unsaved = false;
+                true
+            }
+            Err(error) => {
+                complain(&error);
+                false
+            }
+        }
+    }
+
+    fn show(&self) {
+        let now = self.clock.now(&self.records);
+        let sets = self.sets.iter().map(|set| Shown {
+            wanted: set.wanted.clone(),
+            have: set.have.clone(),
+            step: set.shown.clone(),
+        });
+        self.around.board.put(now, sets.collect(), &self.records);
+    }
+}
+
+fn complain(error: &StoreError) {
+    let code = error.code();
+    error!(
+        code,
+        error = error as &dyn std::error::Error,
+        "certificate records not saved; no CA is asked until they are"
+    );
+}
+
+/// An error with all its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness there would be no TLS either; what this chooses is when to come back, not a key.
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        warn!("the system gives no random numbers");
+    }
+    u64::from_le_bytes(bytes)
+}
+
+/// Names of a set, for the log.
+fn names(identifiers: &[Identifier]) -> String {
+    identifiers.iter().map(|i| i.0.as_str()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,466 @@
+//! What a certificate needs next, and why.
+
+use std::time::Duration;
+
+pub use super::step::{NewOrder, Step, Why};
+use super::{
+    backoff::{DAILY, OUT, look_after},
+    choice,
+    ledger::{self, AFTER_LOSS, CHALLENGES, EARLY_HOUR, EARLY_MINUTE, ORDERS, REHEARSALS},
+    model::{
+        AuthorizationStatus, CaTime, Directory, DirectoryUrl, Facts, Have, Hold, Identifier, IdentifierRecord, Nudge,
+        OrderRecord, OrderStatus, OrderView, Outcome, Records, Schedule, SetRecord, Spend, Wanted,
+    },
+    renewal,
+};
+
+/// Certificates for one exact set are counted over this many seconds (rule 11)...
+pub const EXACT_SET_WINDOW: u64 = 7 * 86_400;
+/// ...and we stop at this many, of the CA's 5.
+const EXACT_SET: usize = 3;
+/// An idle process reads the directory daily: the machine's clock may be wrong or asleep.
+const READ_IDLE: u64 = 86_400;
+/// Before something is spent, the CA's time is not older than this.
+const READ_SPEND: u64 = 3600;
+/// A preflight is good for this long; one that forbids is repeated sooner.
+const PREFLIGHT: u64 = 3600;
+const PREFLIGHT_HARD: u64 = 600;
+/// A staging that does not answer for so long is done without (a rehearsal is a courtesy, not a condition).
+const NO_STAGING: u64 = 6 * 3600;
+/// Boulder's orders live 7 days (RFC 8555 §7.1.3 `expires`).
+const ORDER_LIFE: u64 = 7 * 86_400;
+/// Before a second answer to the same authorization the order was looked at this recently, and the first answer is at
+/// least so old: a validation takes less.
+const VIEW_FRESH: u64 = 15;
+const VALIDATION: u64 = 60;
+/// An order that waits for the schedule is looked at this often: its validation may have ended well after all.
+const LOOK_AGAIN: u64 = 3600;
+
+/// What this certificate needs next. Reads nothing, changes nothing.
+pub fn next(now: CaTime, wanted: &Wanted, have: Option<&Have>, records: &Records, facts: &Facts) -> Step {
+    let set = wanted.set();
+    let nothing = SetRecord::default();
+    let set = records.sets.get(&set).unwrap_or(&nothing);
+    let plan = Plan { now, wanted, have, records, facts, set };
+    if let Some(step) = plan.not_due() {
+        return step;
+    }
+    let mut out = Vec::new();
+    for home in &wanted.directories {
+        match plan.trouble(&home.url) {
+            None => return plan.attempt(home),
+            Some((until, why)) => {
+                let record = records.directories.get(&home.url).and_then(|d| d.trouble.as_ref());
+                out.push((until, why));
+                if !record.is_some_and(|t| t.out_for(OUT, now)) {
+                    break;
+                }
+            }
+        }
+    }
+    let (until, why) = out.into_iter().min_by_key(|(until, _)| *until).expect("a wanted set has a directory");
+    Step::Wait { until, why: Why::Trouble { why } }
+}
+
+struct Plan<'a> {
+    now: CaTime,
+    wanted: &'a Wanted,
+    have: Option<&'a Have>,
+    records: &'a Records,
+    facts: &'a Facts,
+    set: &'a SetRecord,
+}
+
+impl Plan<'_> {
+    /// The step while the certificate is good, or `None`: it is to be renewed.
+    fn not_due(&self) -> Option<Step> {
+        let have = self.have?;
+        let covered = self.wanted.identifiers.iter().all(|i| have.identifiers.contains(i));
+        let ours = |url: &DirectoryUrl| self.wanted.directories.iter().any(|d| d.url == *url);
+        let under_way = self.wanted.directories.iter().any(|d| self.order(&d.url).is_some());
+        // What rule 11 forbids is not wanted before it is due, or its wait would hide the renewal.
+        let asked = (self.facts.nudge == Some(Nudge::Manual) || self.set.forced)
+            && (self.exact_set_free().is_none() || self.inside_window());
+        if under_way || asked || !covered || !have.directory.as_ref().is_none_or(ours) {
+            return None;
+        }
+        let issuer = have.directory.as_ref().unwrap_or(&self.wanted.directories[0].url);
+        let due = renewal::due_at(have, self.set);
+        if let Some((until, why)) = self.trouble(issuer) {
+            // What can be asked waits; what is due may have another CA.
+            return (due > self.now).then(|| Step::Wait { until: until.min(due), why: Why::Trouble { why } });
+        }
+        // Before the clock is known to be right, nothing is known to be due or not.
+        let read = match self.facts.directories.get(issuer) {
+            Some(read) if self.now.since(read.read_at) < READ_IDLE => read,
+            _ => return Some(Step::ReadDirectory { directory: issuer.clone() }),
+        };
+        let ari = renewal::ari_of(have, self.set);
+        let mut wake = due.min(read.read_at.plus(READ_IDLE));
+        if let Some(id) = have.ari_id.as_ref().filter(|_| read.ari) {
+            match ari {
+                Some(ari) if ari.next_poll > self.now => wake = wake.min(ari.next_poll),
+                _ => return Some(Step::PollAri { directory: issuer.clone(), id: id.clone() }),
+            }
+        }
+        let why = if ari.is_some_and(|a| a.chosen.is_some()) { Why::RenewalChosen } else { Why::NotDue };
+        (due > self.now).then_some(Step::Wait { until: wake, why })
+    }
+
+    /// The CA or the network is failing: until when, and how.
+    fn trouble(&self, directory: &DirectoryUrl) -> Option<(CaTime, String)> {
+        let trouble = self.records.directories.get(directory)?.trouble.as_ref()?;
+        let until = trouble.until(self.now);
+        (until > self.now).then(|| (until, trouble.why.clone()))
+    }
+
+    fn order(&self, directory: &DirectoryUrl) -> Option<&OrderRecord> {
+        self.set.orders.get(directory).filter(|order| self.now.since(order.created) < ORDER_LIFE)
+    }
+
+    /// A try at one CA.
+    fn attempt(&self, home: &Directory) -> Step {
+        if let Some(step) = self.clock(&home.url) {
+            return step;
+        }
+        if let Some(lost) = &self.records.lost {
+            let until = lost.at.unwrap_or(self.now).plus(AFTER_LOSS);
+            if until > self.now {
+                return Step::Wait { until, why: Why::LedgerLost { why: lost.why.clone() } };
+            }
+        }
+        if let Some(step) = self.held(&home.url) {
+            return step;
+        }
+        if self.set.schedule.not_before > self.now && !self.skips_schedule(home) {
+            return self.scheduled(self.set.schedule);
+        }
+        // An order under way is finished first, whatever it was made for.
+        if let Some(order) = self.order(&home.url) {
+            return self.account(home, &home.url).unwrap_or_else(|| self.work(order, home, &home.url));
+        }
+        match self.rehearsal(home) {
+            Rehearsal::Not => self.fresh(home, &home.url),
+            Rehearsal::At(staging) => self.rehearse(home, &staging),
+            Rehearsal::Wait(step) => step,
+        }
+    }
+
+    fn rehearse(&self, home: &Directory, staging: &DirectoryUrl) -> Step {
+        if let Some(step) = self.clock(staging) {
+            return step;
+        }
+        match self.order(staging).filter(|o| o.rehearsal_for.as_ref() == Some(&home.url)) {
+            Some(order) => self.account(home, staging).unwrap_or_else(|| self.work(order, home, staging)),
+            None => self.fresh(home, staging),
+        }
+    }
+
+    /// The directory has to be read before anything is spent.
+    fn clock(&self, directory: &DirectoryUrl) -> Option<Step> {
+        match self.facts.directories.get(directory) {
+            Some(read) if self.now.since(read.read_at) < READ_SPEND => None,
+            _ => Some(Step::ReadDirectory { directory: directory.clone() }),
+        }
+    }
+
+    /// Rules 6 and 9: the CA asked to wait, or for the operator.
+    fn held(&self, directory: &DirectoryUrl) -> Option<Step> {
+        let whole = self.records.directories.get(directory).and_then(|d| d.not_before.as_ref());
+        let of_set = self.set.not_before.get(directory);
+        let held = [whole, of_set].into_iter().flatten().filter(|n| n.until > self.now).max_by_key(|n| n.until)?;
+        let skipped = match (held.kind, self.facts.nudge) {
+            (Hold::Paused, Some(Nudge::Manual)) => true,
+            (Hold::Operator, Some(Nudge::Manual | Nudge::ConfigEdited)) => true,
+            // A time the CA named is skipped by nobody.
+            _ => false,
+        };
+        if skipped && self.early_tokens(directory) {
+            return None;
+        }
+        Some(match held.kind {
+            Hold::RetryAfter => {
+                Step::Wait { until: held.until, why: Why::RetryAfter { problem: held.why.detail.clone() } }
+            }
+            Hold::Paused | Hold::Operator => {
+                Step::Operator { why: held.why.detail.clone(), url: held.url.clone(), until: held.until }
+            }
+        })
+    }
+
+    fn scheduled(&self, schedule: Schedule) -> Step {
+        Step::Wait { until: schedule.not_before, why: Why::Schedule { failures: schedule.failures } }
+    }
+
+    /// Whether a nudge is there, and the bucket for early tries pays for it (rule 13).
+    fn skips_schedule(&self, home: &Directory) -> bool {
+        match self.facts.nudge {
+            None => false,
+            Some(Nudge::LooksMended) if home.staging.is_none() => false,
+            Some(_) => self.early_tokens(&home.url),
+        }
+    }
+
+    fn early_tokens(&self, home: &DirectoryUrl) -> bool {
+        self.identifiers_at(home).all(|(_, record)| {
+            record.is_none_or(|r| {
+                r.early_minute.permits(EARLY_MINUTE, self.now) && r.early_hour.permits(EARLY_HOUR, self.now)
+            })
+        })
+    }
+
+    fn identifiers_at<'s>(
+        &'s self,
+        directory: &DirectoryUrl,
+    ) -> impl Iterator<Item = (&'s Identifier, Option<&'s IdentifierRecord>)> {
+        let records = self.records.directories.get(directory);
+        self.wanted.identifiers.iter().map(move |i| (i, records.and_then(|d| d.identifiers.get(i))))
+    }
+
+    /// The schedule of this set: its own, and its identifiers' at this CA.
+    fn schedule(&self, home: &DirectoryUrl) -> Schedule {
+        let of_names = self.identifiers_at(home).filter_map(|(_, record)| Some(record?.schedule));
+        of_names.chain([self.set.schedule]).max_by_key(|s| s.not_before).unwrap_or_default()
+    }
+
+    /// Rule 7: after a failed validation, first to staging.
+    fn rehearsal(&self, home: &Directory) -> Rehearsal {
+        let Some(staging) = &home.staging else { return Rehearsal::Not };
+        let mended = self.facts.nudge == Some(Nudge::LooksMended) && self.schedule(&home.url).not_before > self.now;
+        // A rehearsal that is over leaves its order to be cleaned up.
+        let cleanup = self.order(staging).is_some_and(|o| o.rehearsal_for.as_ref() == Some(&home.url));
+        if !self.set.rehearse && !mended && !cleanup {
+            return Rehearsal::Not;
+        }
+        if self.have.is_some_and(|have| self.now >= renewal::last_call(have)) && !mended {
+            return Rehearsal::Not;
+        }
+        // Staging's own failures must not keep a name from its certificate.
+        let trouble = self.records.directories.get(staging).and_then(|d| d.trouble.as_ref());
+        let whole = self.records.directories.get(staging).and_then(|d| d.not_before.as_ref());
+        let held = [whole, self.set.not_before.get(staging)].into_iter().flatten().map(|n| n.until).max();
+        match (trouble, held.filter(|until| *until > self.now)) {
+            _ if trouble.is_some_and(|t| t.out_for(NO_STAGING, self.now)) && !mended => Rehearsal::Not,
+            (_, Some(until)) if until > self.now.plus(NO_STAGING) && !mended => Rehearsal::Not,
+            (_, Some(until)) => {
+                let problem = format!("{staging} asked to wait");
+                Rehearsal::Wait(Step::Wait { until, why: Why::RetryAfter { problem } })
+            }
+            (Some(trouble), None) if trouble.until(self.now) > self.now => {
+                let why = Why::Trouble { why: trouble.why.clone() };
+                Rehearsal::Wait(Step::Wait { until: trouble.until(self.now), why })
+            }
+            _ => Rehearsal::At(staging.clone()),
+        }
+    }
+
+    fn account(&self, home: &Directory, directory: &DirectoryUrl) -> Option<Step> {
+        let account = self.records.directories.get(directory).map(|d| &d.account);
+        match account.map(|a| (&a.key, &a.url)) {
+            Some((Some(_), Some(_))) => None,
+            Some((Some(key), None)) => {
+                let required = self.facts.directories.get(directory).is_some_and(|d| d.eab_required);
+                if required && !home.eab {
+                    return Some(self.operator(format!(
+                        "{directory} wants external account binding: set the key id and MAC key it gave you"
+                    )));
+                }
+                Some(Step::Register { directory: directory.clone(), key: key.clone() })
+            }
+            _ => Some(Step::SaveAccountKey { directory: directory.clone() }),
+        }
+    }
+
+    /// Only a change of the configuration helps: a reload asks again.
+    fn operator(&self, why: String) -> Step {
+        Step::Operator { why, url: None, until: self.now.plus(DAILY) }
+    }
+
+    /// A new order at `target`, which is `home` or its staging.
+    fn fresh(&self, home: &Directory, target: &DirectoryUrl) -> Step {
+        let rehearsal = *target != home.url;
+        let late = self.have.is_some_and(|have| self.now >= renewal::last_call(have));
+        let schedule = self.schedule(&home.url);
+        let mut early = schedule.not_before > self.now;
+        if early && !(self.skips_schedule(home) && (rehearsal || self.facts.nudge != Some(Nudge::LooksMended))) {
+            return self.scheduled(schedule);
+        }
+        // A hold that a nudge skipped is paid for as well.
+        early |= self.set.not_before.get(&home.url).is_some_and(|n| n.until > self.now);
+        // One answer for each name: all of them must have a token, or the order would wait with authorizations open.
+        let rate = if rehearsal { REHEARSALS } else { CHALLENGES };
+        for (identifier, record) in self.identifiers_at(target) {
+            let bucket = record.map_or_else(|| ledger::fresh_bucket(self.records), |r| r.bucket);
+            if !bucket.permits(rate, self.now) {
+                let why = Why::Bucket { identifier: identifier.clone() };
+                return Step::Wait { until: bucket.free_at(rate, self.now), why };
+            }
+        }
+        let orders = self.records.directories.get(target).map(|d| d.orders).unwrap_or_default();
+        if !orders.permits(ORDERS, self.now) {
+            return Step::Wait { until: orders.free_at(ORDERS, self.now), why: Why::Orders };
+        }
+        let replaces = (!rehearsal).then(|| self.replaces(target)).flatten();
+        let exempt = replaces.is_some() && self.inside_window();
+        if !rehearsal
+            && !exempt
+            && let Some(until) = self.exact_set_free()
+        {
+            // Inside the CA's window it does not count.
+            let window = self.have.and_then(|have| renewal::ari_of(have, self.set)).and_then(|ari| ari.window);
+            let opens = window.map(|(start, _)| start).filter(|start| *start > self.now);
+            return Step::Wait { until: opens.map_or(until, |start| until.min(start)), why: Why::ExactSet };
+        }
+        let offered = &self.facts.directories[target].profiles;
+        let profile = match choice::profile(self.wanted, offered) {
+            Ok(profile) => profile,
+            Err(why) => return self.operator(why),
+        };
+        let by_hand = self.facts.nudge == Some(Nudge::Manual);
+        match &self.facts.preflight {
+            Some(p) if p.hard.is_some() && !late && !by_hand => {
+                if p.at.plus(PREFLIGHT_HARD) <= self.now {
+                    return Step::Preflight;
+                }
+                let why = Why::Preflight { why: p.hard.clone().unwrap_or_default() };
+                return Step::Wait { until: p.at.plus(PREFLIGHT_HARD), why };
+            }
+            Some(p) if self.now.since(p.at) < PREFLIGHT => {}
+            _ => return Step::Preflight,
+        }
+        for identifier in &self.wanted.identifiers {
+            if let Err(why) = choice::challenge(self.wanted, self.facts, self.records, identifier, None) {
+                return self.operator(why);
+            }
+        }
+        if let Some(step) = self.account(home, target) {
+            return step;
+        }
+        Step::NewOrder(NewOrder {
+            directory: target.clone(),
+            identifiers: self.wanted.identifiers.clone(),
+            replaces,
+            profile,
+            rehearsal_for: rehearsal.then(|| home.url.clone()),
+            early,
+            exempt,
+            forced: by_hand,
+        })
+    }
+
+    fn replaces(&self, directory: &DirectoryUrl) -> Option<String> {
+        let have = self.have.filter(|have| have.directory.as_ref() == Some(directory))?;
+        let offered = self.facts.directories.get(directory).is_some_and(|d| d.ari);
+        have.ari_id.clone().filter(|id| offered && self.set.replaced.as_ref() != Some(id))
+    }
+
+    fn inside_window(&self) -> bool {
+        let window = self.have.and_then(|have| renewal::ari_of(have, self.set)).and_then(|ari| ari.window);
+        window.is_some_and(|(start, end)| (start..=end).contains(&self.now))
+    }
+
+    /// Rule 11: when the third newest certificate of the week is a week old.
+    fn exact_set_free(&self) -> Option<CaTime> {
+        let third = self.set.issued.iter().rev().nth(EXACT_SET - 1)?;
+        let until = third.at.plus(EXACT_SET_WINDOW);
+        (until > self.now).then_some(until)
+    }
+
+    /// The next step of an order under way.
+    fn work(&self, order: &OrderRecord, home: &Directory, directory: &DirectoryUrl) -> Step {
+        let (directory, url) = (directory.clone(), order.url.clone());
+        let Some(view) = self.facts.orders.get(&directory).filter(|view| view.url == url) else {
+            return Step::LookAtOrder { directory, url, after: Duration::ZERO };
+        };
+        let poll = Step::LookAtOrder {
+            directory: directory.clone(),
+            url: url.clone(),
+            after: look_after(view.looks, view.retry_after),
+        };
+        match (view.status, &order.key) {
+            (OrderStatus::Pending, _) => self.validate(order, home, &directory, view, poll),
+            (OrderStatus::Invalid, _) => Step::LookAtOrder { directory, url, after: Duration::ZERO },
+            _ if order.rehearsal_for.is_some() => Step::Deactivate { directory, url },
+            (OrderStatus::Ready, None) => Step::SaveCertificateKey { directory, url },
+            (OrderStatus::Ready, Some(key)) => Step::Finalize { directory, url, key: key.clone() },
+            (OrderStatus::Processing, _) => poll,
+            (OrderStatus::Valid, Some(key)) => Step::Download { directory, url, key: key.clone() },
+            // Finalized for a key we do not have: of no use to us.
+            (OrderStatus::Valid, None) => Step::Deactivate { directory, url },
+        }
+    }
+
+    fn validate(
+        &self,
+        order: &OrderRecord,
+        home: &Directory,
+        directory: &DirectoryUrl,
+        view: &OrderView,
+        poll: Step,
+    ) -> Step {
+        let rate = if order.rehearsal_for.is_some() { REHEARSALS } else { CHALLENGES };
+        let record = |i: &Identifier| self.records.directories.get(directory).and_then(|d| d.identifiers.get(i));
+        let mut waits = None;
+        let mut answered = false;
+        for authorization in &view.authorizations {
+            let identifier = &authorization.identifier;
+            if authorization.status != AuthorizationStatus::Pending {
+                continue;
+            }
+            let spend = record(identifier).and_then(|r| r.spends.iter().rev().find(|s| s.order == order.url));
+            // Answered before a crash, it may be under way all the same: looking costs nothing, a second answer does.
+            let under_way =
+                |s: &Spend| matches!(s.outcome, Outcome::Open | Outcome::Unknown) && self.now.since(s.at) < VALIDATION;
+            if authorization.answered || spend.is_some_and(under_way) {
+                answered = true;
+                continue;
+            }
+            let fresh = ledger::fresh_bucket(self.records);
+            let bucket = record(identifier).map_or(fresh, |r| r.bucket);
+            // The first answer's time was judged when the order was made; a second one goes by the schedule, and the
+            // order is looked at meanwhile.
+            let schedule = self.schedule(&home.url);
+            let look = spend.is_some_and(|s| view.at < s.at.plus(VALIDATION)) || self.now.since(view.at) >= LOOK_AGAIN;
+            if spend.is_some() && schedule.not_before > self.now {
+                if look {
+                    return Step::LookAtOrder {
+                        directory: directory.clone(),
+                        url: order.url.clone(),
+                        after: Duration::ZERO,
+                    };
+                }
+                let until = schedule.not_before.min(view.at.plus(LOOK_AGAIN));
+                waits = Some(Step::Wait { until, why: Why::Schedule { failures: schedule.failures } });
+            } else if !bucket.permits(rate, self.now) {
+                let why = Why::Bucket { identifier: identifier.clone() };
+                waits = Some(Step::Wait { until: bucket.free_at(rate, self.now), why });
+            } else if spend.is_some() && self.now.since(view.at) > VIEW_FRESH {
+                return Step::LookAtOrder {
+                    directory: directory.clone(),
+                    url: order.url.clone(),
+                    after: Duration::ZERO,
+                };
+            } else if self.facts.preflight.as_ref().is_none_or(|p| self.now.since(p.at) >= PREFLIGHT) {
+                return Step::Preflight;
+            } else {
+                let offered = Some(authorization.offered.as_slice());
+                return match choice::challenge(self.wanted, self.facts, self.records, identifier, offered) {
+                    Ok(challenge) => Step::SpendThenRespond {
+                        directory: directory.clone(),
+                        url: order.url.clone(),
+                        identifier: identifier.clone(),
+                        challenge,
+                    },
+                    Err(why) => self.operator(why),
+                };
+            }
+        }
+        if answered { poll } else { waits.unwrap_or(poll) }
+    }
+}
+
+enum Rehearsal {
+    Not,
+    At(DirectoryUrl),
+    Wait(Step),
+}

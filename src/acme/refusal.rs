@@ -1,0 +1,114 @@
+//! What a problem document of the CA means for the next try (rules 6 and 9).
+
+use std::time::Duration;
+
+use super::{
+    backoff::{DAILY, retry_after},
+    model::{CaTime, DirectoryUrl, Hold, NotBefore, Problem, Records, SetId, Trouble},
+    state::drop_order,
+};
+
+/// Problems that time does not mend (RFC 8555 §6.7, RFC 8659, the profiles draft).
+pub fn needs_operator(kind: &str) -> bool {
+    matches!(
+        kind,
+        "caa"
+            | "rejectedIdentifier"
+            | "unsupportedIdentifier"
+            | "invalidProfile"
+            | "externalAccountRequired"
+            | "userActionRequired"
+            | "invalidContact"
+            | "unsupportedContact"
+    )
+}
+
+/// Waits for the operator; looked at again daily.
+pub fn operator(at: CaTime, problem: &Problem) -> NotBefore {
+    hold(at.plus(DAILY), problem, Hold::Operator)
+}
+
+fn hold(until: CaTime, problem: &Problem, kind: Hold) -> NotBefore {
+    NotBefore { until, why: problem.clone(), url: url_in(&problem.detail), kind }
+}
+
+/// The first URL of a text, without the punctuation after it: where the CA sends the operator.
+pub fn url_in(text: &str) -> Option<String> {
+    let start = text.find("https://")?;
+    let url = text[start..].split(|c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>' | '\'')).next()?;
+    Some(url.trim_end_matches(['.', ',', ';', ':', ')']).to_owned())
+}
+
+/// A limit of the whole account or address, by Let's Encrypt's words; all others are about the names of the order.
+fn is_account_wide(detail: &str) -> bool {
+    ["new orders", "new registrations", "new accounts", "Service busy", "pending authorizations"]
+        .iter()
+        .any(|words| detail.to_ascii_lowercase().contains(&words.to_ascii_lowercase()))
+}
+
+pub(super) fn refused(
+    records: &mut Records,
+    at: CaTime,
+    directory: &DirectoryUrl,
+    set: Option<&SetId>,
+    problem: &Problem,
+    told: Option<Duration>,
+    random: u64,
+) {
+    let kind = problem.kind.as_str();
+    let record = records.directories.entry(directory.clone()).or_default();
+    if kind == "badNonce" || kind == "serverInternal" || problem.status >= 500 {
+        let why = if problem.detail.is_empty() { kind } else { &problem.detail };
+        record.trouble = Some(Trouble::more(record.trouble.as_ref(), at, why, told, random));
+        return;
+    }
+    if kind == "accountDoesNotExist" {
+        record.account.url = None;
+        // Not at once: a CA that forgets us each time is not asked in a loop.
+        record.trouble = Some(Trouble::more(record.trouble.as_ref(), at, "accountDoesNotExist", None, random));
+        return;
+    }
+    let not_before = match (kind, told) {
+        ("rateLimited", Some(told)) => Some(hold(at.plus(retry_after(told)), problem, Hold::RetryAfter)),
+        ("rateLimited", None) => Some(hold(at.plus(DAILY), problem, Hold::Paused)),
+        _ if needs_operator(kind) => Some(operator(at, problem)),
+        _ => None,
+    };
+    let Some(set) = set.filter(|_| not_before.is_none() || !is_account_wide(&problem.detail)) else {
+        record.not_before = Some(not_before.unwrap_or_else(|| operator(at, problem)));
+        return;
+    };
+    let record = records.sets.entry(set.clone()).or_default();
+    record.last_problem = Some((at, problem.clone()));
+    if let Some(not_before) = not_before {
+        record.not_before.insert(directory.clone(), not_before);
+        return;
+    }
+    if !record.orders.contains_key(directory) {
+        // newOrder itself was refused, and `replaces` may be why (alreadyReplaced; another account's certificate):
+        // the next one comes without.
+        let replaced = record.ari.as_ref().map(|ari| ari.id.clone());
+        let news = replaced.is_some() && replaced != record.replaced;
+        record.replaced = replaced;
+        if kind == "alreadyReplaced" && news {
+            return;
+        }
+    }
+    record.schedule.failed(at);
+    if kind != "orderNotReady" {
+        drop_order(records, at, set, directory);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_a_rate_limit_is_found_in_its_text() {
+        let detail = "too many failed authorizations (5) for \"x\" in the last 1h0m0s, retry after 2026-11-22 15:43:25 UTC: \
+                      see https://letsencrypt.org/docs/rate-limits/#authorization-failures.";
+        assert_eq!(url_in(detail).as_deref(), Some("https://letsencrypt.org/docs/rate-limits/#authorization-failures"));
+        assert_eq!(url_in("no page here"), None);
+    }
+}

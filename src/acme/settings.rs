@@ -1,0 +1,113 @@
+//! What the configuration says, in the words of the driver.
+
+use std::collections::BTreeMap;
+
+use super::{
+    account::ExternalAccount,
+    model::{ChallengeType, Directory, DirectoryUrl, Identifier, Wanted},
+    wire::Roots,
+};
+use crate::config::{
+    Config,
+    model::{AcmeCa, AcmeProfile, ChallengeKind, DnsProof, KeyType, ListenerKind},
+};
+
+/// Everything the driver needs to know of the configuration.
+#[derive(Clone)]
+pub struct Settings {
+    /// One certificate each.
+    pub wanted: Vec<Wanted>,
+    /// How to talk to a CA; one that is not here is a public one.
+    pub access: BTreeMap<DirectoryUrl, Access>,
+    pub email: Option<String>,
+    pub key_type: KeyType,
+    /// A renewed certificate has the key of the one before it.
+    pub reuse_key: bool,
+    /// What can be answered here, in order of preference, for what is no wildcard.
+    pub challenges: Vec<ChallengeType>,
+    pub dns: Option<DnsProof>,
+}
+
+#[derive(Clone)]
+pub struct Access {
+    pub roots: Roots,
+    pub external: Option<ExternalAccount>,
+}
+
+impl Settings {
+    /// Each public host of a site that asks for it has a certificate of its own: one that fails does not hold up others.
+    pub fn of(config: &Config) -> Settings {
+        let acme = &config.acme;
+        let sites = config.sites.iter();
+        let hosts = sites.flat_map(|site| site.hosts.iter().filter(|host| site.wants_acme(host)));
+        let directories: Vec<Directory> = acme.cas.iter().map(directory).collect();
+        let wanted = hosts.map(|host| Wanted {
+            identifiers: vec![Identifier(host.as_str().to_owned())],
+            directories: directories.clone(),
+            profile: profile(&acme.profile),
+            dns01: acme.dns.is_some(),
+        });
+        Settings {
+            wanted: wanted.collect(),
+            access: acme.cas.iter().map(|ca| (DirectoryUrl(ca.directory.url().to_owned()), access(ca))).collect(),
+            email: acme.email.as_deref().map(str::to_owned),
+            key_type: acme.key_type,
+            reuse_key: acme.reuse_key,
+            challenges: challenges(config),
+            dns: acme.dns.clone(),
+        }
+    }
+
+    /// The settings of a program that has nothing to do.
+    pub(super) fn none() -> Settings {
+        Settings {
+            wanted: Vec::new(),
+            access: BTreeMap::new(),
+            email: None,
+            key_type: KeyType::P256,
+            reuse_key: false,
+            challenges: Vec::new(),
+            dns: None,
+        }
+    }
+}
+
+fn directory(ca: &AcmeCa) -> Directory {
+    Directory {
+        url: DirectoryUrl(ca.directory.url().to_owned()),
+        staging: ca.directory.staging().map(|staging| DirectoryUrl(staging.url().to_owned())),
+        eab: ca.eab.is_some(),
+    }
+}
+
+fn access(ca: &AcmeCa) -> Access {
+    Access {
+        roots: ca.root.clone().map_or(Roots::Public, Roots::File),
+        external: ca.eab.as_ref().map(|eab| ExternalAccount { key_id: eab.kid.to_string(), key: eab.hmac.to_vec() }),
+    }
+}
+
+/// Without one the plan chooses: it knows what the CA offers.
+fn profile(profile: &AcmeProfile) -> Option<String> {
+    match profile {
+        AcmeProfile::Named(name) => Some(name.to_string()),
+        AcmeProfile::Auto => None,
+    }
+}
+
+/// A challenge that no listener of ours could answer is none. Which ports they have is left to preflight: behind a
+/// forwarder 8080 may well be the internet's 80.
+fn challenges(config: &Config) -> Vec<ChallengeType> {
+    let has = |kind: fn(&ListenerKind) -> bool| config.listeners.iter().any(|listener| kind(&listener.kind));
+    let can = |challenge: &ChallengeType| match challenge {
+        ChallengeType::Http01 => has(|kind| matches!(kind, ListenerKind::Redirect | ListenerKind::Http)),
+        ChallengeType::TlsAlpn01 => has(|kind| matches!(kind, ListenerKind::Https)),
+        ChallengeType::Dns01 => config.acme.dns.is_some(),
+    };
+    let named = |kind: &ChallengeKind| match kind {
+        ChallengeKind::Http01 => ChallengeType::Http01,
+        ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        ChallengeKind::Dns01 => ChallengeType::Dns01,
+    };
+    config.acme.challenges.iter().map(named).filter(can).collect()
+}

@@ -1,0 +1,142 @@
+//! `clawgate certs`, in the process that serves and beside it.
+
+use std::{path::Path, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{chain, load};
+use crate::{
+    acme::{
+        certificate::ca_time,
+        driver::Command,
+        model::{CaTime, Identifier, Nudge, Wanted},
+        settings::Settings,
+        show::{self, Row},
+        store::{FileStore, Store, StoreError},
+    },
+    admin::{self, Answer, CallError, Refused, Verb},
+    app::App,
+    config::Config,
+};
+
+/// How the certificates stand.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// The CA's time, as far as it is known: seconds since the Unix epoch.
+    pub now: u64,
+    /// Whether a process serves them; else this is what the files say.
+    pub running: bool,
+    pub certificates: Vec<Row>,
+}
+
+impl Report {
+    /// For a terminal.
+    pub fn text(&self) -> String {
+        let note = if self.running { "" } else { "clawgate is not running; this is what its files say\n\n" };
+        format!("{note}{}", show::text(&self.certificates, CaTime(self.now)))
+    }
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum CertsError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("refused ({0}): {1}")]
+    Refused(Refused, String),
+    #[error(transparent)]
+    Config(#[from] load::Refused),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the answer cannot be understood; is another version running?")]
+    Answer(#[source] serde_json::Error),
+}
+
+/// Asks the process that serves `path`; where none does, reads the files.
+pub fn report(path: &Path) -> Result<Report, CertsError> {
+    match admin::call(&load::admin_socket(path), &Verb::Certs) {
+        Ok(Answer { ok: true, text, .. }) => serde_json::from_str(&text).map_err(CertsError::Answer),
+        Ok(Answer { error, text, .. }) => Err(CertsError::Refused(error.unwrap_or(Refused::Other), text)),
+        Err(CallError::NotRunning { .. }) => Ok(from_files(&load::load_as_service(path)?.config, false)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The certificates that a configuration wants from public CAs.
+pub fn wanted(config: &Config) -> Vec<Wanted> {
+    Settings::of(config).wanted
+}
+
+fn from_files(config: &Config, running: bool) -> Result<Report, StoreError> {
+    let store = FileStore::look(&config.state_dir);
+    let picture = show::offline::picture(&store, &wanted(config), ca_time(SystemTime::now()))?;
+    Ok(report_of(&picture, &store, running))
+}
+
+fn report_of(picture: &crate::acme::board::Picture, store: &FileStore, running: bool) -> Report {
+    let chain = |shown: &crate::acme::board::Shown| Some(store.certificate(&shown.wanted.set()).ok()??.chain_pem);
+    Report { now: picture.now.0, running, certificates: show::rows(picture, chain) }
+}
+
+pub(super) fn answer(app: &App) -> Answer {
+    let config = app.config();
+    let report = match app.certificates() {
+        Some(picture) => Ok(report_of(&picture, &FileStore::look(&config.state_dir), true)),
+        // Before the first look, and where the state cannot be used.
+        None => from_files(&config, true),
+    };
+    match report {
+        Ok(report) => Answer::done(serde_json::to_string(&report).expect("numbers and text are always JSON")),
+        Err(error) => Answer::refused(Refused::Failed, format!("{}: {}", error.code(), chain(&error))),
+    }
+}
+
+/// The host as the configuration has it, if its certificate is from a public CA.
+fn known(app: &App, name: &str) -> Result<Identifier, Answer> {
+    let identifier = Identifier(name.trim_end_matches('.').to_ascii_lowercase());
+    let wanted = wanted(&app.config());
+    let names = || wanted.iter().flat_map(|wanted| &wanted.identifiers);
+    match names().any(|name| *name == identifier) {
+        true => Ok(identifier),
+        false => {
+            let all: Vec<&str> = names().map(|name| name.0.as_str()).collect();
+            let text = match all.is_empty() {
+                true => "no host of this configuration has its certificate from a public CA".to_owned(),
+                false => format!("no certificate of this name is got here; there are {}", all.join(", ")),
+            };
+            Err(Answer::refused(Refused::Failed, text))
+        }
+    }
+}
+
+pub(super) fn renew(app: &App, name: &str) -> Answer {
+    match known(app, name) {
+        Ok(identifier) => {
+            let text = format!(
+                "{identifier} is asked for now, unless its tries are spent; `clawgate certs` shows how it goes"
+            );
+            app.tell_acme(Command::Nudge(identifier, Nudge::Manual));
+            Answer::done(text)
+        }
+        Err(refused) => refused,
+    }
+}
+
+pub(super) fn revoke(app: &App, name: &str, answer: oneshot::Sender<Answer>) {
+    let identifier = match known(app, name) {
+        Ok(identifier) => identifier,
+        Err(refused) => return drop(answer.send(refused)),
+    };
+    let (sender, receiver) = oneshot::channel();
+    let text = format!("{identifier} is revoked, and another certificate is asked for");
+    app.tell_acme(Command::Revoke(identifier, sender));
+    tokio::spawn(async move {
+        let answered = match receiver.await {
+            Ok(Ok(())) => Answer::done(text),
+            Ok(Err(why)) => Answer::refused(Refused::Failed, why),
+            Err(_) => Answer::refused(Refused::Failed, "nothing gets certificates here; the log says why"),
+        };
+        drop(answer.send(answered));
+    });
+}

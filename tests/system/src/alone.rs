@@ -1,0 +1,34 @@
+//! A test in a network of its own: nothing but loopback, and whatever addresses it wants there.
+
+use std::process::Command;
+
+/// Set for the test's second self.
+const INSIDE: &str = "CLAWGATE_TEST_ALONE";
+
+/// Runs the test called `name` once more, in a network namespace whose loopback has `addresses`; `story` is told there.
+///
+/// # Panics
+/// When the story does, or where the kernel allows no user namespaces.
+pub fn alone(name: &str, addresses: &[&str], story: impl AsyncFnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        run("ip", &["link", "set", "lo", "up"]);
+        for address in addresses {
+            run("ip", &["address", "add", address, "dev", "lo"]);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        return runtime.block_on(story());
+    }
+    let own = std::env::current_exe().expect("a running program has a path");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net", "--kill-child"]).arg(own);
+    let output = command.args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output().expect("unshare can be run");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (said(&output.stdout), said(&output.stderr));
+    assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let path = "/usr/sbin:/sbin:/usr/bin:/bin";
+    let status = Command::new(program).args(arguments).env("PATH", path).status().expect("a program of iproute2");
+    assert!(status.success(), "{program} {arguments:?}: {status}");
+}

@@ -1,0 +1,172 @@
+//! Stands before the test CA, passes everything on, and counts: what a CA saw is what a client is judged by.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, client, server, service::service_fn};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{Authority, Dial, authority::Identity};
+
+/// Requests by kind: `new-order`, `challenge`, ...
+pub type Counts = BTreeMap<&'static str, usize>;
+
+pub struct Front {
+    pub address: SocketAddr,
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    counts: Counts,
+    /// Bodies of signed requests for orders, decoded.
+    orders: Vec<serde_json::Value>,
+    /// Answer everything with a load balancer's page.
+    down: bool,
+}
+
+impl Front {
+    pub async fn before(authority: &Authority) -> Front {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on loopback");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let acceptor = acceptor(&authority.identity);
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let behind = Dial {
+            to: authority.address(),
+            from: None,
+            // The URLs in Pebble's answers are made of this.
+            authority: address.to_string(),
+            tls: Some(authority.identity.roots()),
+        };
+        let task = tokio::spawn({
+            let seen = seen.clone();
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let (acceptor, seen, behind) = (acceptor.clone(), seen.clone(), behind.clone());
+                    tokio::spawn(async move {
+                        let stream = acceptor.accept(stream).await?;
+                        let service = service_fn(|request| pass(request, &seen, &behind));
+                        let served =
+                            server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                        served.await.map_err(std::io::Error::other)
+                    });
+                }
+            }
+        });
+        Front { address, seen, task }
+    }
+
+    pub fn directory(&self) -> String {
+        format!("https://{}/dir", self.address)
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.lock().counts.clone()
+    }
+
+    /// How many requests of this kind the CA saw.
+    pub fn count(&self, kind: &str) -> usize {
+        self.lock().counts.get(kind).copied().unwrap_or(0)
+    }
+
+    /// What was ordered.
+    pub fn orders(&self) -> Vec<serde_json::Value> {
+        self.lock().orders.clone()
+    }
+
+    /// From now on, or no longer, everything is answered with 503 and a page.
+    pub fn set_down(&self, down: bool) {
+        self.lock().down = down;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// By the paths that Pebble uses.
+fn kind(path: &str) -> &'static str {
+    match path {
+        "/dir" => "directory",
+        "/nonce-plz" => "new-nonce",
+        "/sign-me-up" => "new-account",
+        "/order-plz" => "new-order",
+        "/revoke-cert" => "revoke",
+        _ if path.starts_with("/chalZ/") => "challenge",
+        _ if path.starts_with("/authZ/") => "authorization",
+        _ if path.starts_with("/finalize-order/") => "finalize",
+        _ if path.starts_with("/certZ/") => "certificate",
+        _ if path.starts_with("/draft-ietf-acme-ari") || path.starts_with("/renewal-info") => "renewal-info",
+        _ if path.starts_with("/my-order/") => "order",
+        _ => "other",
+    }
+}
+
+async fn pass(
+    request: Request<Incoming>,
+    seen: &Mutex<Seen>,
+    behind: &Dial,
+) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
+    let (mut head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let kind = kind(head.uri.path());
+    {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen.counts.entry(kind).or_default() += 1;
+        if kind == "new-order" {
+            seen.orders.push(payload(&body));
+        }
+        if seen.down {
+            let mut page = Response::new(Full::from("<html><h1>503 Service Temporarily Unavailable</h1></html>"));
+            *page.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return Ok(page);
+        }
+    }
+    head.headers.insert(header::HOST, behind.authority.parse()?);
+    let stream = behind.connect(&["http/1.1"]).await?;
+    let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let answer = sender.send_request(Request::from_parts(head, Full::new(body))).await?;
+    let (head, body) = answer.into_parts();
+    Ok(Response::from_parts(head, Full::new(body.collect().await?.to_bytes())))
+}
+
+/// What a JWS says (RFC 7515 §7.2.2), unverified.
+fn payload(jws: &[u8]) -> serde_json::Value {
+    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+    let jws: serde_json::Value = serde_json::from_slice(jws).unwrap_or_default();
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(jws["payload"].as_str().unwrap_or_default()).unwrap_or_default();
+    serde_json::from_slice(&payload).unwrap_or_default()
+}
+
+fn acceptor(identity: &Identity) -> TlsAcceptor {
+    let chain = fs::read(&identity.certificate).expect("the CA has a certificate");
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
+    let key = PrivateKeyDer::from_pem_file(&identity.key).expect("the CA has a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_single_cert(chain.expect("well-formed PEM"), key)
+        .expect("they belong together");
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
