@@ -59,7 +59,8 @@ impl Event {
     }
 }
 
-/// Tells. Dropping it ends its thread once what waits is told.
+/// Tells; by default the log only. Dropping it ends its thread once what waits is told.
+#[derive(Default)]
 pub struct Teller {
     queue: Option<mpsc::SyncSender<Event>>,
 }
@@ -69,7 +70,7 @@ impl Teller {
     /// When the system gives no thread.
     pub fn start(hooks: Hooks) -> io::Result<Teller> {
         if hooks == Hooks::default() {
-            return Ok(Teller { queue: None });
+            return Ok(Teller::default());
         }
         let (queue, waiting) = mpsc::sync_channel(WAITING);
         thread::Builder::new().name("events".into()).spawn(move || {
