@@ -5,6 +5,7 @@
 //! and crashes cost nothing beyond what was written ahead.
 
 mod clock;
+mod news;
 mod outlook;
 mod set;
 mod steps;
@@ -20,6 +21,7 @@ use tracing::{error, warn};
 
 use super::{
     board::{Board, Shown},
+    events::Teller,
     model::{DirectoryUrl, Facts, Identifier, Nudge, Records, SetId},
     order::{Authority, Session},
     plan::{self, Step},
@@ -109,6 +111,7 @@ pub struct Driver {
     clock: Clock,
     links: HashMap<DirectoryUrl, Link>,
     sets: Vec<Set>,
+    teller: Teller,
 }
 
 /// A CA we have spoken to since the start.
@@ -135,6 +138,7 @@ impl Driver {
             clock: Clock::default(),
             links: HashMap::new(),
             sets: Vec::new(),
+            teller: Teller::default(),
         };
         driver.configure(settings);
         driver.save();
@@ -147,6 +151,12 @@ impl Driver {
         // Roots or keys may be others now.
         self.links.clear();
         let first = self.settings.wanted.is_empty();
+        if self.settings.hooks != settings.hooks {
+            self.teller = Teller::start(settings.hooks.clone()).unwrap_or_else(|error| {
+                error!(%error, "no thread for the events' command and webhook; the log alone has them");
+                Teller::default()
+            });
+        }
         self.settings = settings;
         for wanted in self.settings.wanted.clone() {
             let id = wanted.set();
@@ -211,6 +221,7 @@ impl Driver {
                 return UNSAVED;
             }
         }
+        self.warn_of_ends();
         self.show();
         let now = Instant::now();
         let due = self.sets.iter().map(|set| set.due.saturating_duration_since(now)).min();
@@ -250,6 +261,30 @@ impl Driver {
     fn apply(&mut self, event: &Event) {
         state::apply(&mut self.records, event);
         self.unsaved = true;
+    }
+
+    /// Writes down what is about one set, and tells it if it is news; whether it was.
+    fn apply_to(&mut self, index: usize, event: &Event, directory: &DirectoryUrl) -> bool {
+        let before = self.records.clone();
+        self.apply(event);
+        let wanted = &self.sets[index].wanted;
+        let Some((kind, problem)) = news::of(event, &wanted.set(), &before, &self.records) else { return false };
+        let at = self.clock.now(&self.records);
+        self.teller.tell(news::problem(kind, &wanted.identifiers, at, &directory.0, &problem));
+        true
+    }
+
+    /// Of certificates, that nothing has replaced in time.
+    fn warn_of_ends(&mut self) {
+        let now = self.clock.now(&self.records);
+        for set in &mut self.sets {
+            let Some(have) = set.have.as_ref().filter(|have| set.warned != Some(have.not_after)) else { continue };
+            let record = self.records.sets.get(&set.id);
+            if let Some(event) = news::about_to_expire(&set.wanted.identifiers, now, have, record) {
+                set.warned = Some(have.not_after);
+                self.teller.tell(event);
+            }
+        }
     }
 
     /// Write-ahead: `event` is on the disk when this says so, and did not happen otherwise.
@@ -326,3 +361,6 @@ fn random() -> u64 {
 fn names(identifiers: &[Identifier]) -> String {
     identifiers.iter().map(|i| i.0.as_str()).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! [`LIMIT`]; when too many wait, the newest is dropped, and the log says so.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
     process::{Command, Stdio},
     sync::{Arc, mpsc},
@@ -59,7 +59,8 @@ impl Event {
     }
 }
 
-/// Tells. Dropping it ends its thread once what waits is told.
+/// Tells; by default the log only. Dropping it ends its thread once what waits is told.
+#[derive(Default)]
 pub struct Teller {
     queue: Option<mpsc::SyncSender<Event>>,
 }
@@ -69,7 +70,7 @@ impl Teller {
     /// When the system gives no thread.
     pub fn start(hooks: Hooks) -> io::Result<Teller> {
         if hooks == Hooks::default() {
-            return Ok(Teller { queue: None });
+            return Ok(Teller::default());
         }
         let (queue, waiting) = mpsc::sync_channel(WAITING);
         thread::Builder::new().name("events".into()).spawn(move || {
@@ -179,7 +180,7 @@ fn exchange(mut stream: impl io::Read + io::Write, request: &[u8]) -> io::Result
     stream.write_all(request)?;
     stream.flush()?;
     let mut line = Vec::new();
-    for byte in stream.bytes().take(64) {
+    for byte in io::BufReader::new(stream).bytes().take(64) {
         match byte? {
             b'\n' => break,
             byte => line.push(byte),
@@ -192,7 +193,7 @@ fn exchange(mut stream: impl io::Read + io::Write, request: &[u8]) -> io::Result
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Read as _, net::TcpListener};
+    use std::net::TcpListener;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::config::{
     Config,
-    model::{AcmeCa, AcmeProfile, ChallengeKind, DnsProof, KeyType, ListenerKind},
+    model::{AcmeCa, AcmeProfile, ChallengeKind, DnsProof, Hooks, KeyType, ListenerKind},
 };
 
 /// Everything the driver needs to know of the configuration.
@@ -26,6 +26,8 @@ pub struct Settings {
     /// What can be answered here, in order of preference, for what is no wildcard.
     pub challenges: Vec<ChallengeType>,
     pub dns: Option<DnsProof>,
+    /// Who is told of what happens.
+    pub hooks: Hooks,
 }
 
 #[derive(Clone)]
@@ -55,6 +57,7 @@ impl Settings {
             reuse_key: acme.reuse_key,
             challenges: challenges(config),
             dns: acme.dns.clone(),
+            hooks: acme.hooks.clone(),
         }
     }
 
@@ -68,6 +71,7 @@ impl Settings {
             reuse_key: false,
             challenges: Vec::new(),
             dns: None,
+            hooks: Hooks::default(),
         }
     }
 }

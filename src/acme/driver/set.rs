@@ -11,7 +11,7 @@ use super::{Facts, STEPS, STEPS_WITHIN, names};
 use crate::{
     acme::{
         challenge_dns::Record,
-        model::{DirectoryUrl, Have, Identifier, Nudge, SetId, Wanted},
+        model::{CaTime, DirectoryUrl, Have, Identifier, Nudge, SetId, Wanted},
         order::Order,
         plan::Step,
     },
@@ -23,6 +23,8 @@ pub(super) struct Set {
     pub id: SetId,
     pub wanted: Wanted,
     pub have: Option<Have>,
+    /// The certificate whose end was told of, by that end: once for each.
+    pub warned: Option<CaTime>,
     pub facts: Facts,
     /// Handles to the orders in `facts`.
     pub orders: HashMap<DirectoryUrl, Order>,
@@ -52,6 +54,7 @@ impl Set {
             id: wanted.set(),
             wanted,
             have: None,
+            warned: None,
             facts: Facts::default(),
             orders: HashMap::new(),
             answers: HashMap::new(),

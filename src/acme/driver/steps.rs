@@ -3,7 +3,7 @@
 use http::StatusCode;
 use tracing::{debug, info, warn};
 
-use super::{Driver, Link, chain, names, random, set::Answer};
+use super::{Driver, Link, chain, names, news, random, set::Answer};
 use crate::acme::{
     account::AccountKey,
     certificate::{self, Held, ca_time},
@@ -123,8 +123,12 @@ impl Driver {
         }
         match problem {
             Some(problem) => {
-                warn!(names, ca, problem = problem.kind, detail = problem.detail, "the CA refused");
-                self.apply(&Event::Refused { at, directory, set, problem, retry_after, random: random() });
+                let (kind, detail) = (problem.kind.clone(), problem.detail.clone());
+                let ca = directory.clone();
+                let refused = Event::Refused { at, directory, set, problem, retry_after, random: random() };
+                if !self.apply_to(index, &refused, &ca) {
+                    warn!(names, ca = ca.0, problem = kind, detail, "the CA refused");
+                }
             }
             None => {
                 let why = chain(failure);
@@ -365,9 +369,7 @@ impl Driver {
         let set = &mut self.sets[index];
         set.forget_order(directory);
         set.answers.clear();
-        let (names, until) = (names(&set.wanted.identifiers), httpdate::fmt_http_date(held.leaf.not_after));
-        info!(names, ca = directory.0, until, "certificate issued");
-        self.install(index, held);
+        self.install_issued(index, held, directory);
         if !self.records_use(key) {
             // Its certificate has a copy of its own.
             self.store.remove_key(key)?;
@@ -460,6 +462,15 @@ impl Driver {
         }
     }
 
+    /// Tells once it is in use: a command may want to look.
+    pub(super) fn install_issued(&mut self, index: usize, held: Held, directory: &DirectoryUrl) {
+        let set = &self.sets[index];
+        let at = self.clock.now(&self.records);
+        let news = news::issued(set.have.is_some(), &set.wanted.identifiers, at, &directory.0, &held.have);
+        self.install(index, held);
+        self.teller.tell(news);
+    }
+
     fn install(&mut self, index: usize, held: Held) {
         for host in self.sets[index].hosts() {
             self.around.certs.install(&host, held.key.clone());
@@ -470,12 +481,13 @@ impl Driver {
     /// Keeps what was seen of an order, and withdraws the answers that nobody will ask for any more.
     fn see(&mut self, index: usize, directory: &DirectoryUrl, order: Order, view: OrderView) {
         let set = self.sets[index].id.clone();
-        self.apply(&Event::OrderSeen { at: view.at, set, directory: directory.clone(), view: view.clone() });
+        let seen = Event::OrderSeen { at: view.at, set, directory: directory.clone(), view: view.clone() };
+        self.apply_to(index, &seen, directory);
         let set = &mut self.sets[index];
         for over in view.authorizations.iter().filter(|a| a.status != AuthorizationStatus::Pending) {
             if let Some(problem) = &over.problem {
                 let (kind, detail) = (&problem.kind, &problem.detail);
-                warn!(name = over.identifier.0, ca = directory.0, problem = kind, detail, "the CA could not validate");
+                debug!(name = over.identifier.0, ca = directory.0, problem = kind, detail, "the CA could not validate");
             }
             if let Some(Answer::Dns(record)) = set.answers.remove(&over.identifier) {
                 record.remove_later();

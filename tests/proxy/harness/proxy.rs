@@ -143,7 +143,12 @@ serve = "http"
 fn parse(text: &str) -> Config {
     let source = config::Source { name: "test.toml".into(), text: text.into() };
     match config::parse(&[source], &config::NoSecrets) {
-        Ok(loaded) => loaded.config,
+        Ok(loaded) => {
+            let settings = clawgate::acme::settings::Settings::of(&loaded.config);
+            let here = settings.access.keys().all(|ca| ca.0.starts_with("https://127.0.0.1:"));
+            assert!(here || settings.wanted.is_empty(), "a test asks no CA outside of this machine:\n{text}");
+            loaded.config
+        }
         Err(findings) => panic!("{findings}\n{text}"),
     }
 }

@@ -1,0 +1,98 @@
+//! What the operator is told, through a driver that no CA answers.
+
+use std::time::SystemTime;
+
+use super::*;
+use crate::{
+    acme::{
+        certificate::Held,
+        model::{CaTime, Directory, Problem, Wanted},
+        store::FileStore,
+    },
+    config::model::Hooks,
+    tls::Names,
+};
+
+/// Where nobody listens.
+const CA: &str = "https://127.0.0.1:1/directory";
+
+struct Told {
+    driver: Driver,
+    home: tempfile::TempDir,
+}
+
+impl Told {
+    /// A driver whose events a shell appends to a file, one a line.
+    fn new() -> Told {
+        let home = tempfile::tempdir().unwrap();
+        let script = format!("cat >> {0}/told; echo >> {0}/told", home.path().display());
+        let hooks = Hooks { command: ["/bin/sh", "-c", &script].map(str::to_owned).to_vec(), webhook: None };
+        let directory = Directory { url: CA.into(), staging: None, eab: false };
+        let wanted =
+            Wanted { identifiers: vec!["a.test".into()], directories: vec![directory], profile: None, dns01: false };
+        let settings = Settings { wanted: vec![wanted], hooks, ..Settings::none() };
+        let around = Surroundings {
+            certs: CertStore::new(Names::default()),
+            challenges: Arc::default(),
+            board: Board::default(),
+        };
+        let store = FileStore::open(&home.path().join("state")).unwrap();
+        Told { driver: Driver::try_new(Box::new(store), &around, settings).unwrap(), home }
+    }
+
+    fn refused(&mut self, kind: &str, detail: &str) {
+        let problem = Problem { kind: kind.into(), detail: detail.into(), status: 403 };
+        let set = Some(self.driver.sets[0].id.clone());
+        let event = Event::Refused { at: CaTime(5), directory: CA.into(), set, problem, retry_after: None, random: 0 };
+        self.driver.apply_to(0, &event, &CA.into());
+    }
+
+    /// As the command got them, once it got `count`.
+    fn told(&self, count: usize) -> Vec<serde_json::Value> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let text = std::fs::read_to_string(self.home.path().join("told")).unwrap_or_default();
+            if text.matches('\n').count() >= count {
+                return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            }
+            assert!(Instant::now() < deadline, "{count} events are told, not {text:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn the_command_is_told_of_a_refused_order_and_of_a_pause_with_its_page_but_not_of_a_bad_nonce() {
+    let mut told = Told::new();
+    told.refused("badNonce", "again");
+    told.refused("rejectedIdentifier", "no a.test here");
+    told.refused("rateLimited", "paused, see https://ca.test/unpause?x=1.");
+    let events = told.told(2);
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!((&events[0]["event"], &events[0]["names"][0]), (&"failed".into(), &"a.test".into()));
+    assert_eq!(events[0]["detail"], format!("{CA} says rejectedIdentifier: no a.test here"));
+    assert_eq!((&events[1]["event"], &events[1]["page"]), (&"paused".into(), &"https://ca.test/unpause?x=1".into()));
+}
+
+#[test]
+fn the_command_is_told_of_the_first_certificate_its_renewal_and_once_of_its_near_end() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut told = Told::new();
+    let mut issue = |lived: Duration, left: Duration| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["a.test".to_owned()]).unwrap();
+        params.not_before = (SystemTime::now() - lived).into();
+        params.not_after = (SystemTime::now() + left).into();
+        let chain = params.self_signed(&key).unwrap().pem();
+        let held = Held::parse(&chain, &key.serialize_pem(), Some(&CA.into())).unwrap();
+        told.driver.install_issued(0, held, &CA.into());
+        told.driver.warn_of_ends();
+        told.driver.warn_of_ends();
+    };
+    issue(HOUR, HOUR);
+    issue(HOUR * 9, HOUR);
+    let events = told.told(3);
+    let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["issued", "renewed", "about-to-expire"]);
+    assert!(events[0]["detail"].as_str().unwrap().starts_with(&format!("from {CA}, valid until ")), "{events:?}");
+}
