@@ -14,10 +14,11 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep},
 };
 use tokio_rustls::server::TlsStream;
+
+use crate::socket::Tcp;
 
 /// What a closing connection still reads so that unread request bytes do not turn our answer into a reset.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -28,8 +29,8 @@ const TIMEOUT_408: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r
     content-length: 92\r\n\r\n{\"status\":408,\"error\":\"http_request_timeout\",\"message\":\"the request head came too slowly.\"}\n";
 
 pub enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Tcp),
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 /// Where an HTTP/1.1 connection is between requests; the exchange moves it on, the stream holds the deadlines.
@@ -411,7 +412,10 @@ impl AsyncWrite for Transport {
 mod tests {
     use std::future::poll_fn;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
 
     use super::*;
 
@@ -422,7 +426,7 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let phase = Arc::new(Phase::new(Instant::now()));
         let deadlines = Deadlines { idle: Duration::from_secs(75), head: None };
-        let mut io = ClientIo::new(Transport::Plain(stream), phase.clone(), deadlines);
+        let mut io = ClientIo::new(Transport::Plain(Tcp::new(stream)), phase.clone(), deadlines);
         let is_open = || poll_fn(|cx| Poll::Ready(phase.poll_room(cx).is_ready()));
         let chunk = [0; 64 * 1024];
         let mut sent = 0;
