@@ -3,7 +3,8 @@
 //! Rooms, from the bottom up: [`config`] (what the operator wrote), [`route`] and [`headers`] (pure decisions about a
 //! request), [`tls`] and [`listen`] (bytes from clients), [`acme`] (certificates from a CA), [`gateway`] (what is
 //! OpenClaw's own), [`upstream`] (bytes to the gateway), [`serve`] (one connection, request by request), [`admin`] (the
-//! unix socket), [`process`] (signals, systemd, logs, reload), [`app`] (builds them bottom-up).
+//! unix socket), [`process`] (signals, systemd, logs, reload), [`app`] (builds them bottom-up). Below
+//! them all: [`socket`] (a cheap TCP stream).
 
 pub mod acme;
 pub mod admin;
@@ -17,5 +18,6 @@ pub mod listen;
 pub mod process;
 pub mod route;
 pub mod serve;
+pub mod socket;
 pub mod tls;
 pub mod upstream;

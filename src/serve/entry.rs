@@ -18,6 +18,7 @@ use super::{
 use crate::{
     config::model::{Listener, ListenerKind},
     listen::{Accepted, OverLimit, proxy_protocol},
+    socket::Tcp,
     tls::{Alpn, HandshakeError},
 };
 
@@ -53,7 +54,7 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
     }
     let incoming = match listener.kind {
         ListenerKind::Http | ListenerKind::Redirect => Incoming {
-            transport: Transport::Plain(stream),
+            transport: Transport::Plain(Tcp::new(stream)),
             peer,
             local,
             kind: listener.kind,

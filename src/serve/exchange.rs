@@ -18,6 +18,7 @@ use super::{
     finish::Finish,
     gateway_answer,
     judge::{self, Judged, Plan},
+    kept::Kept,
     refusal::{Reason, Refusal, wants_html},
     snapshot::Snapshot,
     upgrade,
@@ -134,6 +135,7 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
     let repeatable = matches!(first.body(), RequestBody::Empty) && first.method().is_idempotent();
     let mut attempts = 0;
     let mut broke_fresh = false;
+    let mut kept = None;
     let (connection, response) = loop {
         // After a failure only a fresh connection will do: its siblings are as old.
         let now = finish.started().into_std();
@@ -144,7 +146,7 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
         };
         let Some(request) = plan.request.take() else { return Err(Reason::Internal.into()) };
         if repeatable {
-            plan.request = Some(copy_head(&request));
+            kept = Some(Kept::new(&request));
         }
         let sending = connection.sender.try_send_request(request);
         let result = match response_timeout {
@@ -155,10 +157,8 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
             Ok(response) => break (connection, response),
             Err(mut error) => {
                 attempts += 1;
-                // Either hyper gives it back unsent, or the copy is ours to send.
-                if let Some(unsent) = error.take_message() {
-                    plan.request = Some(unsent);
-                }
+                // Either hyper gives it back unsent, or it is made again from what was kept.
+                plan.request = error.take_message().or_else(|| kept.as_ref().and_then(Kept::request));
                 if plan.request.is_none() || broke_fresh || is_garbage(error.error()) {
                     return Err(refusal_of(error.error()));
                 }
@@ -216,14 +216,6 @@ fn source_of(identity: Identity) -> Source {
         Identity::Attributed => Source::Attributed,
         Identity::AttributedHeaderless => Source::Host,
     }
-}
-
-pub fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// Takes what the upstream answered: hop headers off, the gateway's own refusals translated.

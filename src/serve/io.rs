@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -14,10 +14,12 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    task::unconstrained,
     time::{Instant, Sleep},
 };
 use tokio_rustls::server::TlsStream;
+
+use crate::socket::Tcp;
 
 /// What a closing connection still reads so that unread request bytes do not turn our answer into a reset.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -28,8 +30,8 @@ const TIMEOUT_408: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r
     content-length: 92\r\n\r\n{\"status\":408,\"error\":\"http_request_timeout\",\"message\":\"the request head came too slowly.\"}\n";
 
 pub enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Tcp),
+    Tls(Box<TlsStream<Tcp>>),
 }
 
 /// Where an HTTP/1.1 connection is between requests; the exchange moves it on, the stream holds the deadlines.
@@ -37,7 +39,7 @@ pub enum Transport {
 #[derive(Default)]
 pub struct Phase {
     now: AtomicU8,
-    /// Microseconds since the connection began at which the current phase did.
+    /// Microseconds since the connection began at which the current phase did; or [`UNTIMED`].
     since: AtomicU64,
     began: Option<Instant>,
     timed_out: AtomicU8,
@@ -54,6 +56,9 @@ const TUNNEL: u8 = 3;
 /// In `timed_out` only: an HTTP/2 connection that was idle too long.
 const EXPIRED: u8 = 4;
 
+/// A head that began in this very poll. Nearly every one ends in it too, and then nobody reads a clock for it.
+const UNTIMED: u64 = u64::MAX;
+
 impl Phase {
     pub fn new(now: Instant) -> Phase {
         Phase { began: Some(now), ..Phase::default() }
@@ -63,6 +68,19 @@ impl Phase {
         let began = self.began.unwrap_or(at);
         self.since.store(at.saturating_duration_since(began).as_micros() as u64, Ordering::Relaxed);
         self.now.store(phase, Ordering::Relaxed);
+    }
+
+    /// The first bytes of a head have been read.
+    fn head(&self) {
+        self.since.store(UNTIMED, Ordering::Relaxed);
+        self.now.store(HEAD, Ordering::Relaxed);
+    }
+
+    /// To be called before anybody waits: a head that is not complete by now is under its deadline from now on.
+    fn time_head(&self) {
+        if self.now.load(Ordering::Relaxed) == HEAD && self.since.load(Ordering::Relaxed) == UNTIMED {
+            self.set(HEAD, Instant::now());
+        }
     }
 
     /// The head is complete and the exchange has begun.
@@ -138,6 +156,8 @@ pub struct ClientIo {
     deadlines: Deadlines,
     /// One timer for every deadline, re-armed only when it fires: a request costs no timer work.
     timer: Pin<Box<Sleep>>,
+    /// The timer has this task's waker and will use it: no need to ask it at every read.
+    armed: bool,
     /// How much of the 408 has been written.
     refusing: Option<usize>,
     /// How long an HTTP/2 connection has after its GOAWAY.
@@ -165,6 +185,7 @@ impl ClientIo {
             phase,
             deadlines,
             timer,
+            armed: false,
             refusing: None,
             grace: None,
             stalled: None,
@@ -194,7 +215,8 @@ impl ClientIo {
 
     /// Ready when a deadline has passed. Otherwise the timer stands at the present deadline or earlier.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.timer.as_mut().poll(cx).is_ready() {
+        self.phase.time_head();
+        while self.poll_timer(cx).is_ready() {
             let now = Instant::now();
             match self.deadline() {
                 Some(at) if at <= now => return Poll::Ready(()),
@@ -212,11 +234,23 @@ impl ClientIo {
             && at < self.timer.deadline()
         {
             self.timer.as_mut().reset(at);
-            if self.timer.as_mut().poll(cx).is_ready() {
+            self.armed = false;
+            if self.poll_timer(cx).is_ready() {
                 return Poll::Ready(());
             }
         }
         Poll::Pending
+    }
+
+    /// A connection stays with the task that first polled it, up to its tunnel, which has no deadlines.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.armed && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        // Unconstrained: a task that has used up its turn would get `Pending` from a timer that did not take its waker.
+        let polled = pin!(unconstrained(self.timer.as_mut())).poll(cx);
+        self.armed = polled.is_pending();
+        polled
     }
 
     fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -268,7 +302,7 @@ impl AsyncRead for ClientIo {
                     && this.deadlines.head.is_some()
                     && this.phase.now.load(Ordering::Relaxed) == IDLE
                 {
-                    this.phase.set(HEAD, Instant::now());
+                    this.phase.head();
                 }
                 Poll::Ready(Ok(()))
             }
@@ -411,7 +445,10 @@ impl AsyncWrite for Transport {
 mod tests {
     use std::future::poll_fn;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
 
     use super::*;
 
@@ -422,7 +459,7 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let phase = Arc::new(Phase::new(Instant::now()));
         let deadlines = Deadlines { idle: Duration::from_secs(75), head: None };
-        let mut io = ClientIo::new(Transport::Plain(stream), phase.clone(), deadlines);
+        let mut io = ClientIo::new(Transport::Plain(Tcp::new(stream)), phase.clone(), deadlines);
         let is_open = || poll_fn(|cx| Poll::Ready(phase.poll_room(cx).is_ready()));
         let chunk = [0; 64 * 1024];
         let mut sent = 0;

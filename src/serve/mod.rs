@@ -12,6 +12,7 @@ pub mod finish;
 pub mod gateway_answer;
 pub mod io;
 pub mod judge;
+pub mod kept;
 pub mod redirect;
 pub mod refusal;
 pub mod snapshot;

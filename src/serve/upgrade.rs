@@ -107,11 +107,19 @@ async fn ask(plan: &mut Plan, finish: &mut Finish) -> Result<hyper::Result<Respo
     let mut connection = exchange::fresh(plan, true).await?;
     finish.identity(plan.identity());
     let Some(request) = &plan.request else { return Err(Reason::Internal.into()) };
-    let sending = connection.sender.send_request(exchange::copy_head(request));
+    let sending = connection.sender.send_request(copy_head(request));
     Ok(match plan.policy().response_timeout {
         Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
         None => sending.await,
     })
+}
+
+fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }
 
 /// Takes the streams out of hyper's hands, with what it had read ahead.

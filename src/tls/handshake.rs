@@ -28,7 +28,10 @@ use super::{
     provisional::Outlook,
     store::{CertStore, without_trailing_dot},
 };
-use crate::challenge::{ACME_TLS_ALPN, Challenges};
+use crate::{
+    challenge::{ACME_TLS_ALPN, Challenges},
+    socket::Tcp,
+};
 
 const H2: &[u8] = b"h2";
 const H1: &[u8] = b"http/1.1";
@@ -60,7 +63,7 @@ pub struct Terminator {
 /// A connection with its handshake done.
 #[derive(Debug)]
 pub struct Tls {
-    pub stream: TlsStream<TcpStream>,
+    pub stream: TlsStream<Tcp>,
     /// Lower case, without trailing dot; the name a Host has to belong to. `None` where the client sent none, or an
     /// address.
     pub sni: Option<Arc<str>>,
@@ -251,7 +254,7 @@ impl Terminator {
         let choice = self.choose(&start.client_hello(), local);
         // From here on the bytes are TLS; the stream goes on without its wrapper.
         let (mut stream, _) = start.io.into_parts();
-        let resume = |stream| tokio_rustls::StartHandshake::from_parts(start.accepted, stream);
+        let resume = |stream| tokio_rustls::StartHandshake::from_parts(start.accepted, Tcp::new(stream));
         match choice {
             Choice::Serve { config, sni, provisional } => {
                 let stream = resume(stream).into_stream(config).await?;

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::Source;
+use crate::socket::Tcp;
 
 /// At most this many idle connections per upstream and identity are kept on a core.
 const KEEP: usize = 256;
@@ -139,7 +140,7 @@ where
 {
     let open = Arc::new(AtomicBool::new(true));
     let socket = Socket { fd: stream.as_raw_fd(), open: open.clone() };
-    let io = TokioIo::new(UpstreamIo { stream, open });
+    let io = TokioIo::new(UpstreamIo { stream: Tcp::new(stream), open });
     let (sender, connection) = http1::Builder::new().max_headers(256).handshake(io).await?;
     // An error of the driver reaches the exchange through `sender`.
     if upgrades {
@@ -156,7 +157,7 @@ where
 
 /// The stream as hyper holds it, and as a tunnel gets it back.
 pub struct UpstreamIo {
-    stream: TcpStream,
+    stream: Tcp,
     open: Arc<AtomicBool>,
 }
 
