@@ -1,7 +1,7 @@
 //! What happens to certificates, told to the operator: log lines, and a command and a webhook where they are wished.
 //!
 //! Telling never holds up what is told about: it happens on a thread of its own, one after the other, each within
-//! [`LIMIT`]; when too many wait, the newest is dropped, and the log says so.
+//! `LIMIT`; when too many wait, the newest is dropped, and the log says so.
 
 use std::{
     io::{self, Read as _, Write as _},
