@@ -1,20 +1,21 @@
-//! The command line: words in, one of the library's commands called, an exit code out.
+//! The command line: words in, one of the library's commands called, an exit code out. A command with more than a line
+//! of its own has a file: its arguments, and how its answer is shown.
 
-use std::{
-    ffi::OsString,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+mod ca;
+mod certs;
+mod check;
+mod import;
+mod reload;
+
+use std::{ffi::OsString, io::Write as _, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clawgate::{
-    acme::{import, store::FileStore},
-    admin::{self, Refused, Verb},
+    admin::{self, Refused},
     app::StartError,
     exit,
     process::{
-        certs,
         demo::{self, DemoError},
         load,
         logs::LogsError,
@@ -57,27 +58,11 @@ enum Command {
     /// Print the root certificate of the internal CA (PEM)
     Ca,
     /// How the certificates from public CAs stand
-    Certs {
-        /// For programs
-        #[arg(long)]
-        json: bool,
-        #[command(subcommand)]
-        command: Option<CertsCommand>,
-    },
+    Certs(certs::Args),
     /// Take over Caddy's account, certificates and keys; without --apply only say how
-    ImportCaddy {
-        #[arg(value_name = "DIR", default_value = import::caddy::DIRECTORY)]
-        directory: PathBuf,
-        #[arg(long)]
-        apply: bool,
-    },
+    ImportCaddy(import::Caddy),
     /// Take over certbot's certificates and keys; without --apply only say how
-    ImportCertbot {
-        #[arg(value_name = "DIR", default_value = import::certbot::DIRECTORY)]
-        directory: PathBuf,
-        #[arg(long)]
-        apply: bool,
-    },
+    ImportCertbot(import::Certbot),
     /// Try it without configuration: https://localhost:8443
     Demo {
         /// Port of https://localhost
@@ -89,14 +74,6 @@ enum Command {
     },
     /// Print the version
     Version,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-enum CertsCommand {
-    /// Ask for a new one now; the tries that the CA's limit allows are kept all the same
-    Renew { name: String },
-    /// Revoke it, and ask for another
-    Revoke { name: String },
 }
 
 /// Runs what `args` say. The result is the exit code, or an error for [`exit_code`].
@@ -112,19 +89,12 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
     let done = |()| 0;
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => Ok(run::run(&cli.config).map(done)?),
-        Command::Check => check(&cli.config),
-        Command::Reload => reload(&cli.config),
-        Command::Ca => ca(&cli.config),
-        Command::Certs { json, command: None } => certs(&cli.config, json),
-        Command::Certs { command: Some(command), .. } => {
-            let verb = match command {
-                CertsCommand::Renew { name } => Verb::Renew { name },
-                CertsCommand::Revoke { name } => Verb::Revoke { name },
-            };
-            ask(&cli.config, &verb)
-        }
-        Command::ImportCaddy { directory, apply } => import(&cli.config, &import::caddy::find(&directory)?, apply),
-        Command::ImportCertbot { directory, apply } => import(&cli.config, &import::certbot::find(&directory)?, apply),
+        Command::Check => check::run(&cli.config),
+        Command::Reload => reload::run(&cli.config),
+        Command::Ca => ca::run(&cli.config),
+        Command::Certs(args) => certs::run(&cli.config, args),
+        Command::ImportCaddy(args) => import::from_caddy(&cli.config, &args),
+        Command::ImportCertbot(args) => import::from_certbot(&cli.config, &args),
         Command::Demo { https_port, http_port } => {
             Ok(demo::run(&demo::Options { https_port, http_port, state_dir: None }).map(done)?)
         }
@@ -146,108 +116,20 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-fn check(path: &Path) -> anyhow::Result<u8> {
-    let loaded = load::check(path)?;
-    for warning in &loaded.warnings {
-        eprintln!("{warning}\n");
-    }
-    print(&format!("config ok: {}\n", summary(&loaded)))
-}
-
-/// What a configuration amounts to, in one line.
-fn summary(loaded: &load::Loaded) -> String {
-    let hosts: Vec<&str> = loaded.config.sites.iter().flat_map(|site| &site.hosts).map(|host| host.as_str()).collect();
-    let upstreams: Vec<String> = loaded.config.upstreams.iter().map(|upstream| upstream.endpoint.to_string()).collect();
-    let warnings = match loaded.warnings.len() {
-        0 => String::new(),
-        1 => "; 1 warning".to_owned(),
-        n => format!("; {n} warnings"),
-    };
-    format!("{} -> {}{warnings}", hosts.join(", "), upstreams.join(", "))
-}
-
-fn certs(path: &Path, json: bool) -> anyhow::Result<u8> {
-    let report = match certs::report(path) {
-        Ok(report) => report,
-        // Each kind has its exit code already.
-        Err(certs::CertsError::Call(error)) => return Err(error.into()),
-        Err(certs::CertsError::Config(error)) => return Err(error.into()),
-        Err(certs::CertsError::Refused(refused, text)) => {
-            eprintln!("clawgate: certs refused ({refused}): {text}");
-            return Ok(code_of(refused));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    print(&if json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { report.text() })
-}
-
-/// A question whose answer is a line for the operator.
-fn ask(path: &Path, verb: &Verb) -> anyhow::Result<u8> {
-    let answer = admin::call(&load::admin_socket(path), verb)?;
-    if answer.ok {
-        return print(&format!("{}\n", answer.text));
-    }
-    let refused = answer.error.unwrap_or(Refused::Other);
-    eprintln!("clawgate: {} refused ({refused}): {}", verb.name(), answer.text);
-    Ok(code_of(refused))
-}
-
-fn import(path: &Path, found: &import::Found, apply: bool) -> anyhow::Result<u8> {
-    let config = load::load_as_service(path)?.config;
-    let wanted = certs::wanted(&config);
-    if !apply {
-        let plan = import::Import::plan(found, &wanted, &FileStore::look(&config.state_dir))?;
-        print(&lines(&plan))?;
-        return print("nothing was changed; --apply does it\n");
-    }
-    let store = FileStore::open(&config.state_dir)?;
-    let plan = import::Import::plan(found, &wanted, &store)?;
-    print(&lines(&plan))?;
-    plan.apply(&store)?;
-    // Run as root, for a service that is not.
-    store.give_to_owner_of(&config.state_dir)?;
-    print("done\n")
-}
-
-fn lines(plan: &import::Import<'_>) -> String {
-    plan.lines().iter().map(|line| format!("{line}\n")).collect()
-}
-
-fn code_of(refused: Refused) -> u8 {
-    match refused {
-        Refused::Config => exit::CONFIG,
-        Refused::Forbidden => exit::NO_PERMISSION,
-        Refused::BadRequest | Refused::Busy | Refused::Failed | Refused::Other => exit::UNAVAILABLE,
-    }
-}
-
-fn reload(path: &Path) -> anyhow::Result<u8> {
-    let answer = admin::call(&load::admin_socket(path), &Verb::Reload)?;
-    if answer.ok {
-        return print(&format!("{}\n", answer.text));
-    }
-    let refused = answer.error.unwrap_or(Refused::Other);
-    eprintln!("clawgate: reload refused ({refused}), the running configuration stays\n{}", answer.text);
-    Ok(code_of(refused))
-}
-
-fn ca(path: &Path) -> anyhow::Result<u8> {
-    let root = load::root_path(&load::state_dir(path));
-    let pem = std::fs::read_to_string(&root).with_context(|| {
-        format!(
-            "cannot read {}; it is made when a site with certificate = \"internal\" is served first, and root and \
-             clawgate's user may read it",
-            root.display()
-        )
-    })?;
-    print(&pem)
-}
-
 /// To stdout; a reader that went away (`| head`) is no failure.
 fn print(text: &str) -> anyhow::Result<u8> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
         _ => Ok(0),
+    }
+}
+
+/// What kind of failure a refusal of the running process is.
+fn code_of(refused: Refused) -> u8 {
+    match refused {
+        Refused::Config => exit::CONFIG,
+        Refused::Forbidden => exit::NO_PERMISSION,
+        Refused::BadRequest | Refused::Busy | Refused::Failed | Refused::Other => exit::UNAVAILABLE,
     }
 }
 
@@ -299,6 +181,8 @@ fn is_config(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clawgate::listen::BindError;
 
     use super::*;
@@ -314,9 +198,11 @@ mod tests {
 
     #[test]
     fn what_is_typed_and_what_it_means() {
-        let renew =
-            |name: &str| Command::Certs { json: false, command: Some(CertsCommand::Renew { name: name.to_owned() }) };
-        let caddy = |directory: &str, apply| Command::ImportCaddy { directory: directory.into(), apply };
+        let renew = |name: &str| {
+            let command = Some(certs::CertsCommand::Renew { name: name.to_owned() });
+            Command::Certs(certs::Args { json: false, command })
+        };
+        let caddy = |directory: &str, apply| Command::ImportCaddy(import::Caddy { directory: directory.into(), apply });
         let demo = |https_port, http_port| Some(Command::Demo { https_port, http_port });
         let table = [
             ("clawgate", None, CONFIG),
@@ -330,7 +216,7 @@ mod tests {
             ("clawgate -t check", Some(Command::Check), CONFIG),
             ("clawgate --config /c.toml reload", Some(Command::Reload), "/c.toml"),
             ("clawgate ca", Some(Command::Ca), CONFIG),
-            ("clawgate certs --json", Some(Command::Certs { json: true, command: None }), CONFIG),
+            ("clawgate certs --json", Some(Command::Certs(certs::Args { json: true, command: None })), CONFIG),
             ("clawgate certs renew a.test", Some(renew("a.test")), CONFIG),
             ("clawgate import-caddy", Some(caddy("/var/lib/caddy/.local/share/caddy", false)), CONFIG),
             ("clawgate import-caddy /c --apply", Some(caddy("/c", true)), CONFIG),

@@ -1,0 +1,20 @@
+//! `clawgate reload`.
+
+use std::path::Path;
+
+use clawgate::{
+    admin::{self, Refused, Verb},
+    process::load,
+};
+
+use super::{code_of, print};
+
+pub(super) fn run(path: &Path) -> anyhow::Result<u8> {
+    let answer = admin::call(&load::admin_socket(path), &Verb::Reload)?;
+    if answer.ok {
+        return print(&format!("{}\n", answer.text));
+    }
+    let refused = answer.error.unwrap_or(Refused::Other);
+    eprintln!("clawgate: reload refused ({refused}), the running configuration stays\n{}", answer.text);
+    Ok(code_of(refused))
+}
