@@ -10,7 +10,7 @@ mod reload;
 use std::{ffi::OsString, io::Write as _, path::PathBuf};
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
+use clap::{Parser, Subcommand};
 use clawgate::{
     admin::{self, Refused},
     app::StartError,
@@ -31,17 +31,14 @@ const CONFIG: &str = "/etc/clawgate/config.toml";
     name = "clawgate",
     version,
     about = "The edge proxy in front of an OpenClaw gateway",
-    after_help = "Exit codes: 0 done, 2 wrong usage, 69 nobody answers, 70 a bug, 71 the system refused (a port), \
-                  77 not permitted, 78 the configuration is wrong."
+    after_help = "Exit codes: 0 done, 1 warnings that were denied, 2 wrong usage, 69 nobody answers or a check failed, \
+                  70 a bug, 71 the system refused (a port), 75 try later (a CA's limit), 77 not permitted, 78 the \
+                  configuration is wrong."
 )]
 struct Cli {
     /// The configuration; conf.d/*.toml beside it is read too
     #[arg(long, global = true, value_name = "PATH", default_value = CONFIG)]
     config: PathBuf,
-
-    /// The same as `clawgate check`
-    #[arg(long, short = 't')]
-    check: bool,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -51,8 +48,9 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM (the default)
     Run,
-    /// Say everything that is wrong with the configuration
-    Check,
+    /// Say everything that is wrong, in the configuration and around it (also --check and -t)
+    #[command(long_flag = "check", short_flag = 't')]
+    Check(check::Args),
     /// Make the running process take over a changed configuration
     Reload,
     /// Print the root certificate of the internal CA (PEM)
@@ -78,7 +76,7 @@ enum Command {
 
 /// Runs what `args` say. The result is the exit code, or an error for [`exit_code`].
 pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
-    let cli = match parse(args) {
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are "errors" that go to stdout and succeed.
@@ -89,7 +87,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
     let done = |()| 0;
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => Ok(run::run(&cli.config).map(done)?),
-        Command::Check => check::run(&cli.config),
+        Command::Check(args) => check::run(&cli.config, args),
         Command::Reload => reload::run(&cli.config),
         Command::Ca => ca::run(&cli.config),
         Command::Certs(args) => certs::run(&cli.config, args),
@@ -100,20 +98,6 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
         }
         Command::Version => print(concat!("clawgate ", env!("CARGO_PKG_VERSION"), "\n")),
     }
-}
-
-fn parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut cli = Cli::try_parse_from(args)?;
-    if cli.check {
-        match cli.command {
-            None | Some(Command::Check) => cli.command = Some(Command::Check),
-            Some(_) => {
-                let message = "--check stands alone: it validates the configuration and does nothing else\n";
-                return Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
-            }
-        }
-    }
-    Ok(cli)
 }
 
 /// To stdout; a reader that went away (`| head`) is no failure.
@@ -183,12 +167,13 @@ fn is_config(error: &anyhow::Error) -> bool {
 mod tests {
     use std::path::Path;
 
-    use clawgate::listen::BindError;
+    use clap::CommandFactory as _;
+    use clawgate::{check::Topic, listen::BindError};
 
     use super::*;
 
     fn parsed(line: &str) -> Result<Cli, clap::Error> {
-        parse(line.split(' ').map(OsString::from))
+        Cli::try_parse_from(line.split(' ').map(OsString::from))
     }
 
     #[test]
@@ -203,6 +188,8 @@ mod tests {
             Command::Certs(certs::Args { json: false, command })
         };
         let caddy = |directory: &str, apply| Command::ImportCaddy(import::Caddy { directory: directory.into(), apply });
+        let check = |args| Some(Command::Check(args));
+        let only = check::Args { json: true, only: vec![Topic::Dns, Topic::Gateway], ..check::Args::default() };
         let demo = |https_port, http_port| Some(Command::Demo { https_port, http_port });
         let table = [
             ("clawgate", None, CONFIG),
@@ -210,10 +197,11 @@ mod tests {
             ("clawgate --config /c.toml", None, "/c.toml"),
             ("clawgate --config /c.toml run", Some(Command::Run), "/c.toml"),
             ("clawgate run --config /c.toml", Some(Command::Run), "/c.toml"),
-            ("clawgate check", Some(Command::Check), CONFIG),
-            ("clawgate --check", Some(Command::Check), CONFIG),
-            ("clawgate -t --config /c.toml", Some(Command::Check), "/c.toml"),
-            ("clawgate -t check", Some(Command::Check), CONFIG),
+            ("clawgate check", check(check::Args::default()), CONFIG),
+            ("clawgate --check", check(check::Args::default()), CONFIG),
+            ("clawgate -t --config /c.toml", check(check::Args::default()), "/c.toml"),
+            ("clawgate --config /c.toml --check", check(check::Args::default()), "/c.toml"),
+            ("clawgate --check --only dns,gateway --json --config /c.toml", check(only), "/c.toml"),
             ("clawgate --config /c.toml reload", Some(Command::Reload), "/c.toml"),
             ("clawgate ca", Some(Command::Ca), CONFIG),
             ("clawgate certs --json", Some(Command::Certs(certs::Args { json: true, command: None })), CONFIG),
@@ -232,7 +220,14 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for line in ["clawgate -t run", "clawgate --check reload", "clawgate fly", "clawgate demo --https-port 70000"] {
+        for line in [
+            "clawgate -t run",
+            "clawgate --check reload",
+            "clawgate check --only everything",
+            "clawgate check --token-file /t",
+            "clawgate fly",
+            "clawgate demo --https-port 70000",
+        ] {
             let error = parsed(line).unwrap_err();
             assert!(error.use_stderr(), "{line}");
             assert_eq!(error.exit_code(), i32::from(exit::USAGE));

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+/// A check found warnings, and they were denied.
+pub const WARNINGS: u8 = 1;
 /// The command line was wrong (clap's own code).
 pub const USAGE: u8 = 2;
 /// A live check failed, or the running process could not be reached.
@@ -10,6 +12,8 @@ pub const UNAVAILABLE: u8 = 69;
 pub const SOFTWARE: u8 = 70;
 /// The operating system refused something we need (a port, a descriptor).
 pub const OS_ERROR: u8 = 71;
+/// Nothing is wrong, but a CA may not be asked now.
+pub const TRY_LATER: u8 = 75;
 /// Missing permission.
 pub const NO_PERMISSION: u8 = 77;
 /// The configuration is wrong.

@@ -64,7 +64,7 @@ const GOOD: &str = "[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\n
 fn a_good_config_is_checked_with_0_in_every_spelling() {
     let home = Home::good();
     for spelling in ["check", "--check", "-t"] {
-        let ran = home.run(&[spelling]);
+        let ran = home.run(&[spelling, "--only", "config"]);
         assert_eq!(ran.code, Some(0), "{spelling}: {}", ran.stderr);
         assert_eq!(ran.stdout, "config ok: chat.test -> 127.0.0.1:18789\n", "{spelling}");
         assert_eq!(ran.stderr, "", "{spelling}");
@@ -81,10 +81,10 @@ fn a_check_warns_of_an_unfenced_d1_and_fills_in_the_last_approved_backend() {
         assert!(finding.contains("config.toml:4:8\n"), "{finding}");
         finding.split_once("clients = ").unwrap().1.trim().to_owned()
     };
-    assert_eq!(fenced_by(&home.run(&["--check"])), "[\"BACKEND-ADDRESS/32\"]");
+    assert_eq!(fenced_by(&home.run(&["--check", "--only", "config"])), "[\"BACKEND-ADDRESS/32\"]");
     fs::create_dir(home.path("state")).unwrap();
     fs::write(home.path("state/approved.json"), "{\"127.0.0.1:18789\":\"198.51.100.7\"}").unwrap();
-    assert_eq!(fenced_by(&home.run(&["--check"])), "[\"198.51.100.7/32\"]");
+    assert_eq!(fenced_by(&home.run(&["--check", "--only", "config"])), "[\"198.51.100.7/32\"]");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn certificate_files_are_checked_with_their_place_and_nothing_is_made() {
     home.write(&format!(
         "{GOOD}[[site]]\nhost = \"files.test\"\nclients = [\"198.51.100.0/24\"]\ncertificate = {chain:?}\nkey = {key:?}\n"
     ));
-    let missing = home.run(&["--check"]);
+    let missing = home.run(&["--check", "--only", "config"]);
     assert_eq!(missing.code, Some(78), "{}", missing.stdout);
     let expected =
         format!("error[tls/certificate-unusable]: cannot read {}: No such file or directory\n", chain.display());
@@ -110,7 +110,7 @@ fn certificate_files_are_checked_with_their_place_and_nothing_is_made() {
     let mut options = fs::OpenOptions::new();
     let mut file = options.write(true).create(true).mode(0o600).open(&key).unwrap();
     file.write_all(signing_key.serialize_pem().as_bytes()).unwrap();
-    let other = home.run(&["--check"]);
+    let other = home.run(&["--check", "--only", "config"]);
     assert_eq!(other.code, Some(0), "{}", other.stderr);
     assert!(other.stderr.contains("warning[tls/certificate-other-names]: "), "{}", other.stderr);
     assert!(!home.path("state").exists());
@@ -120,7 +120,7 @@ fn certificate_files_are_checked_with_their_place_and_nothing_is_made() {
 fn a_bad_config_is_checked_with_78_and_all_its_findings() {
     let home = Home::with("drian = \"5s\"\nworkers = -1\n");
     home.write(&format!("drian = \"5s\"\nworkers = -1\n{GOOD}"));
-    let ran = home.run(&["--check"]);
+    let ran = home.run(&["--check", "--only", "config"]);
     assert_eq!(ran.code, Some(78));
     assert_eq!(ran.stdout, "");
     assert!(ran.stderr.starts_with("error["), "{}", ran.stderr);
@@ -134,6 +134,7 @@ fn a_missing_config_is_78_and_names_the_option() {
     let home = Home::good();
     fs::remove_file(home.config()).unwrap();
     for command in ["--check", "run"] {
+        // Wrong as it is, nothing else is looked at.
         let ran = home.run(&[command]);
         assert_eq!(ran.code, Some(78), "{command}: {}", ran.stderr);
         assert!(ran.stderr.contains("--config PATH"), "{}", ran.stderr);
@@ -143,10 +144,29 @@ fn a_missing_config_is_78_and_names_the_option() {
 #[test]
 fn warnings_are_shown_and_are_no_failure() {
     let home = Home::with(&format!("{GOOD}\n[upstream.spare]\naddress = \"127.0.0.1:18790\"\n"));
-    let ran = home.run(&["--check"]);
+    let ran = home.run(&["--check", "--only", "config"]);
     assert_eq!(ran.code, Some(0));
     assert!(ran.stdout.contains("; 1 warning"), "{}", ran.stdout);
     assert!(ran.stderr.contains("warning[upstream/unused]"), "{}", ran.stderr);
+}
+
+#[test]
+fn denied_warnings_are_1_and_the_json_has_them_with_their_place() {
+    let home = Home::with(&format!("{GOOD}\n[upstream.spare]\naddress = \"127.0.0.1:18790\"\n"));
+    let ran = home.run(&["check", "--only", "config", "--deny-warnings"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert_eq!(home.run(&["check", "--only", "config"]).code, Some(0));
+    let ran = home.run(&["check", "--only", "config", "--json"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["findings"][0]["code"], "upstream/unused");
+    let place = format!("{}:8:", home.config().display());
+    assert!(report["findings"][0]["subject"].as_str().unwrap().starts_with(&place), "{}", ran.stdout);
+    home.write("drian = 1\n");
+    let ran = home.run(&["check", "--json"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(78), ""));
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["exit"], 78);
 }
 
 #[test]
