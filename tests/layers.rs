@@ -13,7 +13,7 @@ const STOREYS: [&[&str]; 6] = [
     &["admin", "serve"],
     &["acme", "upstream", "gateway", "listen", "tls", "route", "headers"],
     &["config"],
-    &["clock", "drain", "challenge", "metrics", "exit", "socket"],
+    &["clock", "drain", "challenge", "dns", "metrics", "exit", "socket"],
 ];
 
 /// Neighbours on one storey that may be used, in this direction, and why.

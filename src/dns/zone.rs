@@ -1,0 +1,179 @@
+//! What a zone's own servers say, asked directly: a record that was changed a minute ago may be at one of them and not at
+//! the others, and a resolver may go on telling the old one until its TTL ends.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use hickory_proto::rr::{Name, RData, RecordType};
+use tokio::time::Instant;
+
+use super::{
+    Addresses, Resolver, Unanswered,
+    answer::{self, Reading, Said},
+    ask::{self, Recursion},
+    dns_name, v4_of, v6_of,
+};
+
+/// Servers that are asked; a zone seldom has more than four names with two addresses each.
+const SERVERS: usize = 8;
+
+/// The zone a name is in, and what its servers say about the name.
+#[derive(Debug)]
+pub struct Zone {
+    /// The zone's name.
+    pub origin: String,
+    pub servers: Vec<Told>,
+}
+
+/// One server's words.
+#[derive(Debug)]
+pub struct Told {
+    pub server: String,
+    pub address: IpAddr,
+    pub said: Result<Own, Unanswered>,
+}
+
+/// What a server of the zone knows by itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Own {
+    Addresses(BTreeSet<IpAddr>),
+    /// The name is an alias; where that leads may be another zone's.
+    Alias(String),
+    /// The name is there, without an address.
+    NoAddress,
+    NoSuchName,
+    /// It does not serve this zone at all (a lame delegation).
+    NotServed,
+}
+
+/// One thing that is said differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub said: Own,
+    /// Who says it: names of servers with their addresses.
+    pub by: Vec<String>,
+}
+
+impl Zone {
+    /// What the servers that answered say, one entry for each thing said: more than one is a zone whose servers disagree.
+    pub fn opinions(&self) -> Vec<Difference> {
+        let mut opinions: Vec<Difference> = Vec::new();
+        for told in &self.servers {
+            let Ok(said) = &told.said else { continue };
+            let by = format!("{} ({})", told.server, told.address);
+            match opinions.iter_mut().find(|opinion| opinion.said == *said) {
+                Some(opinion) => opinion.by.push(by),
+                None => opinions.push(Difference { said: said.clone(), by: vec![by] }),
+            }
+        }
+        opinions
+    }
+
+    /// Opinions of the zone's servers that the resolver does not share: it still tells what was, or they do not agree.
+    /// An alias counts as shared where the resolver followed it.
+    pub fn differences(&self, resolved: &Addresses) -> Vec<Difference> {
+        if resolved.unanswered().is_some() {
+            return Vec::new();
+        }
+        let all = resolved.all();
+        let shared = |said: &Own| match said {
+            Own::Addresses(addresses) => *addresses == all,
+            Own::Alias(target) => {
+                let followed = |aliases: &[String]| aliases.iter().any(|alias| alias == target);
+                resolved.v4.as_ref().is_ok_and(|answer| followed(&answer.aliases))
+                    || resolved.v6.as_ref().is_ok_and(|answer| followed(&answer.aliases))
+            }
+            Own::NoAddress => all.is_empty() && !resolved.no_such_name(),
+            Own::NoSuchName => resolved.no_such_name(),
+            Own::NotServed => false,
+        };
+        self.opinions().into_iter().filter(|opinion| !shared(&opinion.said)).collect()
+    }
+}
+
+impl Resolver {
+    /// Asks each server of the zone that `name` is in, without recursion.
+    ///
+    /// # Errors
+    /// When the zone or its servers cannot be found out.
+    pub async fn zone(&self, name: &str, within: Duration) -> Result<Zone, Unanswered> {
+        let deadline = Instant::now() + within;
+        let name = dns_name(name.strip_prefix("*.").unwrap_or(name))?;
+        let origin = self.origin(&name, deadline).await?;
+        let (server, message) = self.ask(&origin, RecordType::NS, deadline).await?;
+        let named = answer::read(&message, &origin, RecordType::NS, |data| match data {
+            RData::NS(name) => Some(name.0.clone()),
+            _ => None,
+        });
+        let Reading::Said { said, .. } = named.map_err(|code| Unanswered::Code { server, code })? else {
+            return Err(Unanswered::Aliases { name: answer::text(&origin) });
+        };
+        // Half of what is left finds out where they are, the rest is for their answers.
+        let half = deadline.saturating_duration_since(Instant::now()) / 2;
+        let names: Vec<String> = said.records().iter().map(answer::text).collect();
+        let found = join_all(names.iter().map(|name| self.addresses(name, half))).await;
+        let mut servers: Vec<(String, IpAddr)> = Vec::new();
+        for (server, addresses) in names.into_iter().zip(found) {
+            servers.extend(addresses.all().into_iter().map(|address| (server.clone(), address)));
+        }
+        servers.sort();
+        servers.truncate(SERVERS);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let asked = servers.into_iter().map(|(server, address)| {
+            let (name, at) = (&name, SocketAddr::new(address, self.authorities));
+            async move { Told { server, address, said: own(at, name, left).await } }
+        });
+        Ok(Zone { origin: answer::text(&origin), servers: join_all(asked).await })
+    }
+
+    /// Where the zone begins: who is asked for a SOA shows the one above, if the name itself has none (RFC 2308 §3).
+    async fn origin(&self, name: &Name, deadline: Instant) -> Result<Name, Unanswered> {
+        let mut asked = name.clone();
+        loop {
+            let (_, message) = self.ask(&asked, RecordType::SOA, deadline).await?;
+            let records = message.answers.iter().chain(&message.authorities);
+            let mut above = records.filter(|r| r.record_type() == RecordType::SOA).map(|r| &r.name);
+            // An alias shows the SOA of where it leads.
+            if let Some(origin) = above.find(|origin| origin.zone_of(&asked)) {
+                return Ok(origin.clone());
+            }
+            if asked.is_root() {
+                return Ok(asked);
+            }
+            asked = asked.base_name();
+        }
+    }
+}
+
+async fn own(server: SocketAddr, name: &Name, within: Duration) -> Result<Own, Unanswered> {
+    let v4 = ask::ask(server, name, RecordType::A, Recursion::Off, within);
+    let v6 = ask::ask(server, name, RecordType::AAAA, Recursion::Off, within);
+    let (v4, v6) = tokio::try_join!(v4, v6)?;
+    let serves = |code| Unanswered::Code { server, code };
+    // RFC 1034 §4.3.2: who serves the zone says so, or hands down to a zone below; neither is another server's cache.
+    if !v4.metadata.authoritative && v4.answers.is_empty() {
+        return Ok(Own::NotServed);
+    }
+    let first = |message| answer::read(message, name, RecordType::A, v4_of).map_err(serves);
+    let v4 = match first(&v4)? {
+        Reading::Said { aliases, .. } | Reading::GoesOn { aliases } if !aliases.is_empty() => {
+            return Ok(Own::Alias(answer::text(&aliases[0])));
+        }
+        Reading::Said { said, .. } => said,
+        Reading::GoesOn { .. } => Said::NoData,
+    };
+    let v6 = match answer::read(&v6, name, RecordType::AAAA, v6_of).map_err(serves)? {
+        Reading::Said { said, .. } => said,
+        Reading::GoesOn { .. } => Said::NoData,
+    };
+    if v4 == Said::NoSuchName {
+        return Ok(Own::NoSuchName);
+    }
+    let v4s = v4.records().iter().map(|ip| IpAddr::V4(*ip));
+    let all: BTreeSet<IpAddr> = v4s.chain(v6.records().iter().map(|ip| IpAddr::V6(*ip))).collect();
+    Ok(if all.is_empty() { Own::NoAddress } else { Own::Addresses(all) })
+}
