@@ -5,7 +5,7 @@
 //! OpenClaw's own), [`upstream`] (bytes to the gateway), [`serve`] (one connection, request by request), [`admin`] (the
 //! unix socket), [`process`] (signals, systemd, logs, reload), [`app`] (builds them bottom-up), [`check`] (what stands in
 //! the way, before the start). Below them all: [`socket`] (a cheap TCP stream) and [`dns`] (what the DNS says about a
-//! name).
+//! name); above [`config`] alone [`hooks`] (who is told what happened).
 
 pub mod acme;
 pub mod admin;
@@ -17,6 +17,7 @@ pub mod dns;
 pub mod exit;
 pub mod gateway;
 pub mod headers;
+pub mod hooks;
 pub mod listen;
 pub mod process;
 pub mod route;

@@ -7,11 +7,12 @@ use std::{
 };
 
 /// From the top down: a room may use every room of a lower storey.
-const STOREYS: [&[&str]; 6] = [
+const STOREYS: [&[&str]; 7] = [
     &["main", "cli"],
     &["app", "check", "process", "demo"],
     &["admin", "serve"],
     &["acme", "upstream", "gateway", "listen", "tls", "route", "headers"],
+    &["hooks"],
     &["config"],
     &["clock", "drain", "challenge", "dns", "metrics", "exit", "socket"],
 ];

@@ -21,7 +21,6 @@ use tracing::{error, warn};
 
 use super::{
     board::{Board, Shown},
-    events::Teller,
     model::{DirectoryUrl, Facts, Identifier, Nudge, Records, SetId},
     order::{Authority, Session},
     plan::{self, Step},
@@ -29,7 +28,7 @@ use super::{
     state::{self, Event},
     store::{Store, StoreError},
 };
-use crate::{challenge::Challenges, tls::CertStore};
+use crate::{challenge::Challenges, hooks::Teller, tls::CertStore};
 use clock::Clock;
 use set::Set;
 
@@ -270,7 +269,7 @@ impl Driver {
         let wanted = &self.sets[index].wanted;
         let Some((kind, problem)) = news::of(event, &wanted.set(), &before, &self.records) else { return false };
         let at = self.clock.now(&self.records);
-        self.teller.tell(news::problem(kind, &wanted.identifiers, at, &directory.0, &problem));
+        self.teller.tell(&news::problem(kind, &wanted.identifiers, at, &directory.0, &problem));
         true
     }
 
@@ -282,7 +281,7 @@ impl Driver {
             let record = self.records.sets.get(&set.id);
             if let Some(event) = news::about_to_expire(&set.wanted.identifiers, now, have, record) {
                 set.warned = Some(have.not_after);
-                self.teller.tell(event);
+                self.teller.tell(&event);
             }
         }
     }

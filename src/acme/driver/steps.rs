@@ -468,7 +468,7 @@ impl Driver {
         let at = self.clock.now(&self.records);
         let news = news::issued(set.have.is_some(), &set.wanted.identifiers, at, &directory.0, &held.have);
         self.install(index, held);
-        self.teller.tell(news);
+        self.teller.tell(&news);
     }
 
     fn install(&mut self, index: usize, held: Held) {
