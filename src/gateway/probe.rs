@@ -1,28 +1,16 @@
 //! Two questions to the gateway that only a client can ask: does it want a credential at all, and is it ready?
 
 use std::{
-    io,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{SinkExt as _, StreamExt as _};
-use http::{Request, StatusCode, header};
-use http_body_util::Empty;
-use serde_json::json;
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    time::timeout,
-};
-use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
-    tungstenite::{self, ClientRequestBuilder, protocol::WebSocketConfig},
-};
+use http::StatusCode;
+use tokio::time::timeout;
 
 use super::{
-    answer::{self, Answer, Message, Refusal},
-    io::HyperIo,
+    answer::{Answer, Refusal},
+    client::{self, Ask, Client, ClientError, Door},
 };
 
 /// Whether the gateway lets a client in that shows nothing.
@@ -68,7 +56,7 @@ pub async fn probe_no_auth(endpoint: SocketAddr, source: Ipv4Addr, deadline: Dur
     };
     match timeout(deadline, both).await {
         Ok(Ok(answer)) => judge(&answer),
-        Ok(Err(ProbeError::Dial(error))) => NoAuth::Unreachable(error.to_string()),
+        Ok(Err(error @ ClientError::Dial(_))) => NoAuth::Unreachable(error.to_string()),
         Ok(Err(error)) if error.is_no_gateway() => NoAuth::NoGateway(error.to_string()),
         Ok(Err(error)) => NoAuth::Unclear(error.to_string()),
         Err(_) => NoAuth::Unclear(format!("no answer to connect within {deadline:?}")),
@@ -94,91 +82,14 @@ fn wants_device(refusal: &Refusal) -> bool {
     refusal.detail.as_deref() == Some("DEVICE_IDENTITY_REQUIRED") || &*refusal.message == "device identity required"
 }
 
-#[derive(Debug, thiserror::Error)]
-enum ProbeError {
-    #[error("cannot connect: {0}")]
-    Dial(#[from] io::Error),
-    #[error("no websocket: {0}")]
-    WebSocket(#[from] Box<tungstenite::Error>),
-    #[error("the connection ended before the answer to connect")]
-    Ended,
-    #[error("the first message is no connect.challenge")]
-    NoGateway,
-}
-
-impl ProbeError {
-    /// Whether no gateway answers like this, not even one that starts or is full (it says 503).
-    fn is_no_gateway(&self) -> bool {
-        match self {
-            ProbeError::NoGateway => true,
-            ProbeError::WebSocket(error) => match &**error {
-                tungstenite::Error::Http(answer) => !answer.status().is_server_error(),
-                tungstenite::Error::Protocol(_) | tungstenite::Error::HttpFormat(_) => true,
-                _ => false,
-            },
-            ProbeError::Dial(_) | ProbeError::Ended => false,
-        }
-    }
-}
-
-impl From<tungstenite::Error> for ProbeError {
-    fn from(error: tungstenite::Error) -> ProbeError {
-        ProbeError::WebSocket(Box::new(error))
-    }
-}
-
 /// One `connect` without a device.
-async fn connect(endpoint: SocketAddr, source: Ipv4Addr, token: Option<&str>) -> Result<Answer, ProbeError> {
-    let stream = dial(endpoint, Some(source)).await?;
-    let uri = format!("ws://{endpoint}/").parse().expect("an address makes a URI");
-    let config = WebSocketConfig::default().read_buffer_size(16 * 1024).max_message_size(Some(1 << 20));
-    let (mut socket, _) = client_async_with_config(ClientRequestBuilder::new(uri), stream, Some(config)).await?;
-    if next(&mut socket).await? != Message::Challenge {
-        return Err(ProbeError::NoGateway);
-    }
-    let auth = token.map_or_else(|| json!({}), |token| json!({ "token": token }));
-    let request = json!({
-        "type": "req",
-        "id": "clawgate-probe",
-        "method": "connect",
-        "params": {
-            "minProtocol": 3,
-            "maxProtocol": 4,
-            "role": "operator",
-            "scopes": ["operator.read"],
-            "caps": [],
-            "client": {
-                "id": "gateway-client",
-                "version": env!("CARGO_PKG_VERSION"),
-                "platform": "linux",
-                "mode": "backend",
-            },
-            "auth": auth,
-        },
-    });
-    socket.send(request.to_string().into()).await?;
-    loop {
-        match next(&mut socket).await? {
-            Message::Answer(answer) => {
-                // Politeness only: the answer is in, whatever becomes of the close.
-                let _ = socket.close(None).await;
-                return Ok(answer);
-            }
-            Message::Challenge | Message::Event | Message::Other => {}
-        }
-    }
-}
-
-async fn next(socket: &mut WebSocketStream<TcpStream>) -> Result<Message, ProbeError> {
-    loop {
-        let message = socket.next().await.ok_or(ProbeError::Ended)??;
-        match message {
-            tungstenite::Message::Text(text) => return Ok(answer::read(text.as_bytes(), false)),
-            tungstenite::Message::Binary(_) => return Ok(Message::Other),
-            tungstenite::Message::Close(_) => return Err(ProbeError::Ended),
-            tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_) | tungstenite::Message::Frame(_) => {}
-        }
-    }
+async fn connect(endpoint: SocketAddr, source: Ipv4Addr, token: Option<&str>) -> Result<Answer, ClientError> {
+    let mut client = Client::knock(&Door::plain(endpoint, Some(source))).await?;
+    // Nothing is signed, so the time is of no matter.
+    let ask = Ask { token, key: None, scopes: &["operator.read"], now_ms: 0 };
+    let greeting = client.connect(ask).await?;
+    client.close().await;
+    Ok(greeting.answer)
 }
 
 /// What `/readyz` says.
@@ -195,56 +106,19 @@ pub enum Readiness {
 
 /// `GET /readyz` on a connection of its own: while it starts the gateway has no listener or says 503 there.
 pub async fn readiness(endpoint: SocketAddr, deadline: Duration) -> Readiness {
-    match timeout(deadline, get_readyz(endpoint)).await {
-        Ok(Ok(status)) if status.is_success() => Readiness::Ready,
-        Ok(Ok(status)) => Readiness::NotReady(status),
-        Ok(Err(error @ ReadinessError::Dial(_))) => Readiness::Unreachable(error.to_string()),
-        Ok(Err(error @ ReadinessError::Http(_))) => Readiness::Silent(error.to_string()),
+    match timeout(deadline, client::get(&Door::plain(endpoint, None), "/readyz")).await {
+        Ok(Ok((status, _))) if status.is_success() => Readiness::Ready,
+        Ok(Ok((status, _))) => Readiness::NotReady(status),
+        Ok(Err(error @ ClientError::Dial(_))) => Readiness::Unreachable(error.to_string()),
+        Ok(Err(error)) => Readiness::Silent(format!("no answer to GET /readyz: {error}")),
         Err(_) => Readiness::Silent(format!("no answer within {deadline:?}")),
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ReadinessError {
-    #[error("cannot connect: {0}")]
-    Dial(#[from] io::Error),
-    #[error("no answer to GET /readyz: {0}")]
-    Http(#[from] hyper::Error),
-}
-
-async fn get_readyz(endpoint: SocketAddr) -> Result<StatusCode, ReadinessError> {
-    let stream = dial(endpoint, None).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(HyperIo(stream)).await?;
-    let request = Request::get("/readyz")
-        .header(header::HOST, endpoint.to_string())
-        .body(Empty::<Bytes>::new())
-        .expect("a constant request");
-    let mut connection = std::pin::pin!(connection);
-    let mut response = std::pin::pin!(sender.send_request(request));
-    tokio::select! {
-        response = &mut response => Ok(response?.status()),
-        // It ends first only when it fails, or when the answer is already there.
-        ended = &mut connection => {
-            ended?;
-            Ok(response.await?.status())
-        }
-    }
-}
-
-async fn dial(endpoint: SocketAddr, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
-    match (source, endpoint) {
-        (Some(source), SocketAddr::V4(_)) => {
-            let socket = TcpSocket::new_v4()?;
-            socket.bind((source, 0).into())?;
-            socket.connect(endpoint).await
-        }
-        _ => TcpStream::connect(endpoint).await,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::answer;
 
     fn refusal(code: &str, message: &str, detail: &str) -> Answer {
         let detail = Some(detail.into());
