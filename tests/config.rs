@@ -262,7 +262,8 @@ fn hosts_that_can_be_public_ask_a_public_ca_unless_the_site_says_otherwise() {
 fn a_cas_own_settings_are_for_the_one_that_is_given_by_a_url() {
     let acme = parse(
         "[acme]\nca = [\"letsencrypt\", \"https://ca.example.com/dir\"]\nroot = \"/root.pem\"\n\
-         eab = { kid = \"k\", hmac = \"AAEC\" }\n[[site]]\nhost = \"a.example.com\"",
+         eab = { kid = \"k\", hmac = \"AAEC\" }\nstaging = \"https://staging.example.com/dir\"\n\
+         [[site]]\nhost = \"a.example.com\"",
     )
     .config
     .acme;
@@ -270,6 +271,9 @@ fn a_cas_own_settings_are_for_the_one_that_is_given_by_a_url() {
     let eab = acme.cas[1].eab.as_ref().expect("an eab");
     assert_eq!((&*eab.kid, &*eab.hmac), ("k", &[0u8, 1, 2][..]));
     assert!(!format!("{acme:?}").contains("hmac"), "a key is never printed");
+    let staging = acme.cas.iter().map(|ca| ca.staging.as_ref().map(|staging| staging.url()));
+    let expected = ["https://acme-staging-v02.api.letsencrypt.org/directory", "https://staging.example.com/dir"];
+    assert!(staging.eq(expected.map(Some)));
 }
 
 fn route_names(config: &Config) -> Vec<&str> {

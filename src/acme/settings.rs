@@ -51,7 +51,7 @@ impl Settings {
         });
         Settings {
             wanted: wanted.collect(),
-            access: acme.cas.iter().map(|ca| (DirectoryUrl(ca.directory.url().to_owned()), access(ca))).collect(),
+            access: acme.cas.iter().flat_map(access).collect(),
             email: acme.email.as_deref().map(str::to_owned),
             key_type: acme.key_type,
             reuse_key: acme.reuse_key,
@@ -79,16 +79,19 @@ impl Settings {
 fn directory(ca: &AcmeCa) -> Directory {
     Directory {
         url: DirectoryUrl(ca.directory.url().to_owned()),
-        staging: ca.directory.staging().map(|staging| DirectoryUrl(staging.url().to_owned())),
+        staging: ca.staging.as_ref().map(|staging| DirectoryUrl(staging.url().to_owned())),
         eab: ca.eab.is_some(),
     }
 }
 
-fn access(ca: &AcmeCa) -> Access {
-    Access {
-        roots: ca.root.clone().map_or(Roots::Public, Roots::File),
-        external: ca.eab.as_ref().map(|eab| ExternalAccount { key_id: eab.kid.to_string(), key: eab.hmac.to_vec() }),
-    }
+/// Of a CA, and of its staging: that has the same operator, so the same roots, and knows nobody's external account.
+fn access(ca: &AcmeCa) -> impl Iterator<Item = (DirectoryUrl, Access)> {
+    let roots = ca.root.clone().map_or(Roots::Public, Roots::File);
+    let external = ca.eab.as_ref();
+    let external = external.map(|eab| ExternalAccount { key_id: eab.kid.to_string(), key: eab.hmac.to_vec() });
+    let url = |directory: &crate::config::model::Directory| DirectoryUrl(directory.url().to_owned());
+    let staging = ca.staging.as_ref().map(|staging| (url(staging), Access { roots: roots.clone(), external: None }));
+    staging.into_iter().chain([(url(&ca.directory), Access { roots, external })])
 }
 
 /// Without one the plan chooses: it knows what the CA offers.

@@ -29,6 +29,8 @@ pub struct AcmeCa {
     /// A PEM file with the roots to trust when talking to it; `None` is the system's.
     pub root: Option<PathBuf>,
     pub eab: Option<Eab>,
+    /// Where a rehearsal costs nothing, for CAs that have such a place.
+    pub staging: Option<Directory>,
 }
 
 /// Where a CA's ACME directory is.
@@ -49,7 +51,7 @@ impl Directory {
         }
     }
 
-    /// Where a rehearsal costs nothing, for CAs that have such a place.
+    /// The staging that a CA is known to have without being told.
     pub fn staging(&self) -> Option<Directory> {
         matches!(self, Directory::LetsEncrypt).then_some(Directory::LetsEncryptStaging)
     }

@@ -114,7 +114,7 @@ codes! {
     AcmeUnknownCa Error "acme/unknown-ca"
         "A CA is \"letsencrypt\", \"letsencrypt-staging\", or the https:// URL of its ACME directory."
     AcmeCaSetting Error "acme/ca-setting"
-        "root and eab are about a CA that is given by the URL of its directory, and eab about one of them only."
+        "root, eab and staging are about a CA that is given by the URL of its directory, eab and staging about one of them only, and staging is another place than the CA itself."
     AcmeEab Error "acme/eab"
         "External account binding is a key id and a key, both from the CA's web site."
     AcmeChallenges Error "acme/challenges"

@@ -68,6 +68,7 @@ table! {
         email: Email,
         ca: OneOrMany<Directory>,
         root: PathBuf,
+        staging: Directory,
         eab: Eab,
         profile: AcmeProfile,
         key_type: KeyType,

@@ -16,7 +16,7 @@ impl Default for Acme {
     fn default() -> Acme {
         Acme {
             email: None,
-            cas: vec![AcmeCa { directory: Directory::LetsEncrypt, root: None, eab: None }],
+            cas: vec![ca(Directory::LetsEncrypt)],
             profile: AcmeProfile::Auto,
             key_type: KeyType::P256,
             reuse_key: false,
@@ -25,6 +25,10 @@ impl Default for Acme {
             hooks: Hooks::default(),
         }
     }
+}
+
+fn ca(directory: Directory) -> AcmeCa {
+    AcmeCa { staging: directory.staging(), directory, root: None, eab: None }
 }
 
 /// After a command has made a record, and after an update.
@@ -36,7 +40,7 @@ pub(super) fn acme(file: Key<file::Acme>, report: &mut Report<'_>) -> Acme {
     let has_dns = !file.dns.is_absent();
     Acme {
         email: file.email.value().map(|email| email.0),
-        cas: cas(file.ca, file.root, file.eab, report).unwrap_or(default.cas),
+        cas: cas(file.ca, file.root, file.eab, file.staging, report).unwrap_or(default.cas),
         profile: file.profile.value().unwrap_or(default.profile),
         key_type: file.key_type.value().unwrap_or(default.key_type),
         reuse_key: file.reuse_key.value().unwrap_or(default.reuse_key),
@@ -50,6 +54,7 @@ fn cas(
     key: Key<OneOrMany<Directory>>,
     root: Key<std::path::PathBuf>,
     eab: Key<file::Eab>,
+    staging: Key<Directory>,
     report: &mut Report<'_>,
 ) -> Option<Vec<AcmeCa>> {
     let is_url = |at: &At<Directory>| matches!(at.value, Directory::Url(_));
@@ -62,16 +67,29 @@ fn cas(
         report.add(Code::AcmeUnknownCa, place, message, "name one, or take the key out for \"letsencrypt\"");
     }
     let urls = listed.iter().flatten().filter(|at| is_url(at)).count();
-    for (name, place) in [("root", root.place()), ("eab", eab.place())] {
+    for (name, place) in [("root", root.place()), ("eab", eab.place()), ("staging", staging.place())] {
         if let (Some(place), 0, false) = (place, urls, broken) {
             let message = format!("{name} is given, but no CA that it could be for");
             report.add(Code::AcmeCaSetting, place, message, "add ca = \"https://...\", or remove it");
         }
     }
-    if let (Some(place), 2..) = (eab.place(), urls) {
-        let message = "eab binds to an account at one CA, and several are given by a URL";
-        report.add(Code::AcmeCaSetting, place, message, "keep one of those URLs");
+    let of_one = [
+        ("eab binds to an account at one CA", eab.place()),
+        ("staging is where one CA is rehearsed with", staging.place()),
+    ];
+    for (what, place) in of_one {
+        if let (Some(place), 2..) = (place, urls) {
+            let message = format!("{what}, and several are given by a URL");
+            report.add(Code::AcmeCaSetting, place, message, "keep one of those URLs");
+        }
     }
+    if let Some(at) = staging.given()
+        && (!is_url(at) || listed.iter().flatten().any(|ca| ca.value == at.value))
+    {
+        let message = "a rehearsal has to be at another place than the certificates come from, given by its URL";
+        report.add(Code::AcmeCaSetting, at.place, message, "name the CA's staging directory, or remove it");
+    }
+    let staging = staging.value();
     let root = root.value();
     let eab = self::eab(eab, report);
     let mut cas: Vec<AcmeCa> = Vec::new();
@@ -79,8 +97,11 @@ fn cas(
         let own = is_url(&at);
         // Said twice, it is still one CA.
         if !cas.iter().any(|ca| ca.directory == at.value) {
-            let (root, eab) = if own { (root.clone(), eab.clone()) } else { (None, None) };
-            cas.push(AcmeCa { directory: at.value, root, eab });
+            let known = ca(at.value);
+            cas.push(match own {
+                true => AcmeCa { root: root.clone(), eab: eab.clone(), staging: staging.clone(), ..known },
+                false => known,
+            });
         }
     }
     (!cas.is_empty()).then_some(cas)

@@ -36,11 +36,13 @@ pub struct Options {
     /// Pebble waits up to 15 s before it validates unless it is told not to.
     slow: bool,
     life: u64,
+    /// Where it looks for http-01 and for tls-alpn-01.
+    looks: Option<(u16, u16)>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { eab: false, bad_nonces: 0, retry_after: 0, slow: false, life: 90 * 86_400 }
+        Options { eab: false, bad_nonces: 0, retry_after: 0, slow: false, life: 90 * 86_400, looks: None }
     }
 }
 
@@ -65,10 +67,16 @@ impl Options {
         Options { life: seconds, ..self }
     }
 
+    /// It looks for proofs where `other` looks.
+    pub fn looks_where(self, other: &Authority) -> Self {
+        Options { looks: Some((other.http, other.tls)), ..self }
+    }
+
     /// Starts it and waits until it answers.
     pub async fn run(self) -> Authority {
         let folder = tempfile::Builder::new().prefix("clawgate-ca-").tempdir().expect("a temporary folder");
-        let [acme, management, dns, dns_management, http, tls] = [(); 6].map(|()| ports::free());
+        let [acme, management, dns, dns_management] = [(); 4].map(|()| ports::free());
+        let (http, tls) = self.looks.unwrap_or_else(|| (ports::free(), ports::free()));
         let identity = Identity::make(folder.path());
         let config = json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{acme}"),

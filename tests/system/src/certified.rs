@@ -1,21 +1,24 @@
-//! The real `clawgate` binary whose sites get their certificates from a test CA; it can be killed and started again.
+//! The real `clawgate` binary whose sites get their certificates from a test CA; it can be killed and started again, and
+//! its commands can be run beside it.
 
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
     time::Duration,
 };
 
-use rustls::{ClientConfig, client::danger, pki_types::ServerName};
-use rustls_pki_types::{CertificateDer, UnixTime};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 
-use crate::{Authority, dial, ports, process::Process, proxy, wait};
+use crate::{
+    Authority, Leaf, dial,
+    leaf::shown,
+    ports,
+    process::{Process, Said, say},
+    proxy, wait,
+};
 
 /// For whatever a test waits for at a CA that answers at once.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -24,7 +27,11 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct Options {
     hosts: Vec<String>,
     acme: String,
-    directory: String,
+    rest: String,
+    /// Of the CAs, in order of preference.
+    directories: Vec<String>,
+    /// Whom to believe that they are CAs.
+    roots: Vec<PathBuf>,
     address: Ipv4Addr,
     /// Where the proxy listens for http-01 and for tls-alpn-01.
     http: Option<u16>,
@@ -39,6 +46,13 @@ impl Options {
         self
     }
 
+    /// Tables at the end of the file.
+    pub fn tables(mut self, text: &str) -> Self {
+        self.rest += text;
+        self.rest.push('\n');
+        self
+    }
+
     pub fn host(mut self, host: &str) -> Self {
         self.hosts.push(host.to_owned());
         self
@@ -46,7 +60,19 @@ impl Options {
 
     /// Another way to the CA than the direct one.
     pub fn directory(self, url: String) -> Self {
-        Options { directory: url, ..self }
+        Options { directories: vec![url], ..self }
+    }
+
+    /// Another CA, after those that are there.
+    pub fn then(mut self, authority: &Authority, url: String) -> Self {
+        self.directories.push(url);
+        self.trusting(authority)
+    }
+
+    /// This CA is to be one of the directories and tables.
+    pub fn trusting(mut self, authority: &Authority) -> Self {
+        self.roots.push(authority.identity.root.clone());
+        self
     }
 
     /// Listens there instead of at 127.0.0.1.
@@ -65,13 +91,23 @@ impl Options {
     }
 
     /// Starts the proxy; it may not listen yet.
-    pub fn run(self, authority: &Authority) -> Certified {
+    pub fn run(self) -> Certified {
+        let mut proxy = self.stopped();
+        proxy.start_again();
+        proxy
+    }
+
+    /// Everything is in place, and the proxy was never started.
+    pub fn stopped(self) -> Certified {
         let folder = tempfile::Builder::new().prefix("clawgate-system-").tempdir().expect("a temporary folder");
-        let hosts: Vec<String> = self.hosts.iter().map(|host| format!("{host:?}")).collect();
+        let list = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
         let address = self.address;
         let http = self.http.map_or(String::new(), |port| {
             format!("[[listen]]\naddress = \"{address}:{port}\"\nserve = \"redirect\"\n")
         });
+        let roots = folder.path().join("roots.pem");
+        let read = |path: &PathBuf| fs::read_to_string(path).expect("a CA's root");
+        fs::write(&roots, self.roots.iter().map(read).collect::<String>()).expect("the roots can be written");
         let config = format!(
             r#"state_dir = "{state}"
 admin_socket = "{socket}"
@@ -80,8 +116,8 @@ admin_socket = "{socket}"
 access = false
 
 [acme]
-ca = "{directory}"
-root = "{root}"
+ca = [{directories}]
+root = "{roots}"
 {acme}
 [[listen]]
 address = "{address}:{tls}"
@@ -91,19 +127,22 @@ serve = "https"
 [[site]]
 hosts = [{hosts}]
 upstream = "127.0.0.1:9"
-"#,
+
+{rest}"#,
             state = folder.path().join("state").display(),
             socket = folder.path().join("admin.sock").display(),
-            directory = self.directory,
-            root = authority.identity.root.display(),
+            directories = list(&self.directories),
+            roots = roots.display(),
             acme = self.acme,
             tls = self.tls,
-            hosts = hosts.join(", "),
+            hosts = list(&self.hosts),
+            rest = self.rest,
         );
         let file = folder.path().join("config.toml");
         fs::write(&file, config).expect("the config can be written");
-        let process = start(&file, folder.path());
-        Certified { tls: SocketAddr::from((address, self.tls)), hosts: self.hosts, file, process, folder }
+        let tls = SocketAddr::from((address, self.tls));
+        let http = self.http.map(|port| SocketAddr::from((address, port)));
+        Certified { tls, http, hosts: self.hosts, file, process: None, folder }
     }
 }
 
@@ -114,16 +153,15 @@ fn start(config: &Path, folder: &Path) -> Process {
 }
 
 pub struct Certified {
-    tls: SocketAddr,
+    /// Where it listens for https and tls-alpn-01.
+    pub tls: SocketAddr,
+    /// And for http-01.
+    pub http: Option<SocketAddr>,
     hosts: Vec<String>,
     file: PathBuf,
-    process: Process,
+    process: Option<Process>,
     folder: TempDir,
 }
-
-/// A leaf that was shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf(pub Vec<u8>);
 
 impl Certified {
     /// For `host`, with listeners where `authority` looks.
@@ -131,7 +169,9 @@ impl Certified {
         Options {
             hosts: vec![host.to_owned()],
             acme: String::new(),
-            directory: authority.directory(),
+            rest: String::new(),
+            directories: vec![authority.directory()],
+            roots: vec![authority.identity.root.clone()],
             http: Some(authority.http),
             tls: authority.tls,
             address: Ipv4Addr::LOCALHOST,
@@ -145,39 +185,99 @@ impl Certified {
     }
 
     pub async fn certificate_of(&mut self, host: &str, authority: &Authority) -> Leaf {
-        let roots = dial::roots(&authority.root().await);
-        let process = &mut self.process;
-        let tls = self.tls;
-        wait::until("a certificate of the CA is shown", SOON, async || {
-            let ended = process.ended();
-            assert!(ended.is_none(), "clawgate ended by itself with {ended:?}");
-            shown(tls, host, Some(roots.clone())).await
-        })
-        .await
+        self.another(host, authority, None).await
     }
 
     /// One that is another than `old`.
     pub async fn renewed(&mut self, authority: &Authority, old: &Leaf) -> Leaf {
         let host = self.hosts[0].clone();
+        self.another(&host, authority, Some(old)).await
+    }
+
+    async fn another(&mut self, host: &str, authority: &Authority, old: Option<&Leaf>) -> Leaf {
         let roots = dial::roots(&authority.root().await);
         let tls = self.tls;
-        wait::until("another certificate is shown", SOON, async || {
-            shown(tls, &host, Some(roots.clone())).await.filter(|leaf| leaf != old)
+        wait::until("a certificate of the CA is shown", SOON, async || {
+            self.still_runs();
+            shown(tls, host, Some(roots.clone())).await.filter(|leaf| Some(leaf) != old)
         })
         .await
     }
 
+    fn still_runs(&mut self) {
+        let ended = self.process.as_mut().expect("it was started").ended();
+        assert!(ended.is_none(), "clawgate ended by itself with {ended:?}");
+    }
+
     /// What is shown now for the first host, whoever signed it.
     pub async fn shown(&self) -> Option<Leaf> {
-        shown(self.tls, &self.hosts[0], None).await
+        self.shown_for(&self.hosts[0]).await
+    }
+
+    pub async fn shown_for(&self, host: &str) -> Option<Leaf> {
+        shown(self.tls, host, None).await
+    }
+
+    /// Waits until it listens, whatever it shows.
+    pub async fn listens(&mut self) -> Leaf {
+        wait::until("clawgate listens", SOON, async || {
+            self.still_runs();
+            self.shown().await
+        })
+        .await
+    }
+
+    /// Waits until the log has these words so many times.
+    pub async fn logged(&mut self, words: &str, times: usize) {
+        wait::until(words, SOON, async || {
+            self.still_runs();
+            (self.log().matches(words).count() >= times).then_some(())
+        })
+        .await;
     }
 
     pub fn log(&self) -> String {
-        self.process.output()
+        fs::read_to_string(self.folder.path().join("clawgate.log")).unwrap_or_default()
     }
 
     pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> &Path {
+        &self.file
+    }
+
+    /// A command of the same binary with the same configuration.
+    pub fn command(&self, arguments: &[&str]) -> Said {
+        let mut command = Command::new(proxy::binary());
+        say(command.args(arguments).arg("--config").arg(&self.file))
+    }
+
+    /// `clawgate certs --json`.
+    pub fn certs(&self) -> Value {
+        let said = self.command(&["certs", "--json"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        serde_json::from_str(&said.out).expect("JSON")
+    }
+
+    /// Waits until the row of `host` in `clawgate certs --json` is as `wish` has it; that row.
+    pub async fn row(&mut self, what: &str, host: &str, wish: impl Fn(&Value) -> bool) -> Value {
+        wait::until(what, SOON, async || {
+            self.still_runs();
+            let certs = self.certs();
+            let rows = certs["certificates"].as_array().expect("rows");
+            let row = rows.iter().find(|row| row["names"].as_array().is_some_and(|n| n.contains(&host.into())))?;
+            wish(row).then(|| row.clone())
+        })
+        .await
+    }
+
+    /// What the ledger on the disk says now; nothing before there is one.
+    pub fn ledger(&self) -> Value {
+        let text = fs::read(self.state().join("acme/ledger.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 
     /// Changes the ledger on the disk: only while the proxy is not running.
@@ -190,9 +290,8 @@ impl Certified {
 
     /// Waits until the ledger holds what the CA said about the time of renewal.
     pub async fn has_renewal_information(&self) {
-        let file = self.state().join("acme/ledger.json");
         wait::until("renewal information is in the ledger", SOON, async || {
-            let ledger: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+            let ledger = self.ledger();
             let mut sets = ledger["sets"].as_object()?.values();
             sets.all(|set| set["ari"]["window"].is_array()).then_some(())
         })
@@ -208,6 +307,22 @@ impl Certified {
         });
     }
 
+    /// As if every wait after a failure were over: only while the proxy is not running.
+    pub fn end_waits(&self) {
+        self.edit_ledger(|ledger| {
+            let each = |table: &mut Value, edit: &mut dyn FnMut(&mut Value)| {
+                table.as_object_mut().into_iter().flat_map(|table| table.values_mut()).for_each(edit);
+            };
+            each(&mut ledger["directories"], &mut |directory| {
+                if !directory["trouble"].is_null() {
+                    directory["trouble"]["wait"] = 0.into();
+                }
+                each(&mut directory["identifiers"], &mut |name| name["schedule"]["not_before"] = 0.into());
+            });
+            each(&mut ledger["sets"], &mut |set| set["schedule"]["not_before"] = 0.into());
+        });
+    }
+
     /// The chain and the key of the certificate that is kept, in PEM.
     pub fn kept(&self) -> (String, String) {
         let folder = self.state().join("acme/certificates");
@@ -218,64 +333,11 @@ impl Certified {
 
     /// SIGKILL, in the middle of whatever it is doing.
     pub fn kill(&mut self) {
-        self.process.kill();
+        self.process = None;
     }
 
     /// Starts it again on the same state.
     pub fn start_again(&mut self) {
-        self.process = start(&self.file, self.folder.path());
-    }
-}
-
-/// The leaf that is shown for `host`; `None` where `roots` do not vouch for it.
-async fn shown(to: SocketAddr, host: &str, roots: Option<Arc<rustls::RootCertStore>>) -> Option<Leaf> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
-    let config = match roots {
-        Some(roots) => builder.with_root_certificates(roots).with_no_client_auth(),
-        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth(),
-    };
-    let name = ServerName::try_from(host.to_owned()).expect("a host is a server name");
-    let tcp = TcpStream::connect(to).await.ok()?;
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.ok()?;
-    let leaf = stream.get_ref().1.peer_certificates()?.first()?.to_vec();
-    Some(Leaf(leaf))
-}
-
-#[derive(Debug)]
-struct Anyone;
-
-impl danger::ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<danger::ServerCertVerified, rustls::Error> {
-        Ok(danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+        self.process = Some(start(&self.file, self.folder.path()));
     }
 }

@@ -2,7 +2,7 @@
 //! [`proxy`] before it, and clients of every kind that come to such a pair: a platform [`backend`], plain
 //! requests ([`request`]), a load balancer ([`edge`]) and a person's [`browser`]. The [`model`] is the LLM provider behind.
 //! Certificates come from Let's Encrypt's test CA, Pebble: an [`authority`], a [`front`] before it that counts, and the
-//! proxy it certifies ([`certified`]).
+//! proxy it certifies ([`certified`]), with what that shows ([`leaf`]) and an [`opening`] in its firewall.
 //!
 //! Everything here is a process or a socket of its own on loopback; nothing of the proxy's code is linked. A test that
 //! panics, times out or is killed leaves no process behind (see [`process`]).
@@ -18,7 +18,9 @@ pub mod dial;
 pub mod edge;
 pub mod front;
 pub mod gateway;
+pub mod leaf;
 pub mod model;
+pub mod opening;
 pub mod ports;
 pub mod process;
 pub mod proxy;
@@ -32,7 +34,10 @@ pub use dial::Dial;
 pub use edge::Edge;
 pub use front::Front;
 pub use gateway::{Gateway, Version};
+pub use leaf::Leaf;
 pub use model::Model;
+pub use opening::Opening;
+pub use process::Said;
 pub use proxy::Proxy;
 
 /// One test for each gateway version that is promised: the newest and the oldest.

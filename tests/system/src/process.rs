@@ -73,6 +73,22 @@ impl Process {
     }
 }
 
+/// How a command that ends by itself ended, and what it said.
+#[derive(Debug)]
+pub struct Said {
+    /// `None`: by a signal.
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// Runs `command` to its end.
+pub fn say(command: &mut Command) -> Said {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
 fn descendants(of: i32) -> Vec<i32> {
     let mut found = vec![of];
     let mut next = 0;

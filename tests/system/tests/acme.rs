@@ -19,7 +19,7 @@ const HOST: &str = "claw.example.com";
 #[tokio::test]
 async fn the_first_certificate_comes_by_http_01() {
     let ca = Authority::run().await;
-    let mut proxy = Certified::options(&ca, HOST).acme("challenges = [\"http-01\"]").run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).acme("challenges = [\"http-01\"]").run();
     proxy.certificate(&ca).await;
 }
 
@@ -27,7 +27,7 @@ async fn the_first_certificate_comes_by_http_01() {
 async fn the_first_certificate_comes_by_tls_alpn_01() {
     let ca = Authority::run().await;
     // With both allowed: the proxy knows that it has nothing that could answer http-01.
-    let mut proxy = Certified::options(&ca, HOST).without_http().run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).without_http().run();
     proxy.certificate(&ca).await;
 }
 
@@ -35,7 +35,7 @@ async fn the_first_certificate_comes_by_tls_alpn_01() {
 async fn a_wildcard_comes_by_dns_01_through_a_command() {
     let ca = Authority::run().await;
     let dns = format!("dns = {{ command = [{:?}], wait = \"1s\" }}", ca.dns_command());
-    let mut proxy = Certified::options(&ca, "*.example.com").acme(&dns).run(&ca);
+    let mut proxy = Certified::options(&ca, "*.example.com").acme(&dns).run();
     proxy.certificate_of("any.example.com", &ca).await;
 }
 
@@ -44,7 +44,7 @@ async fn every_host_has_a_certificate_of_its_own() {
     let ca = Authority::run().await;
     let front = Front::before(&ca).await;
     let options = Certified::options(&ca, HOST).host("other.example.com").directory(front.directory());
-    let mut proxy = options.run(&ca);
+    let mut proxy = options.run();
     let one = proxy.certificate(&ca).await;
     let other = proxy.certificate_of("other.example.com", &ca).await;
     assert_ne!(one, other);
@@ -56,7 +56,7 @@ async fn every_host_has_a_certificate_of_its_own() {
 async fn a_restart_serves_the_certificate_and_asks_the_ca_for_none() {
     let ca = Authority::run().await;
     let front = Front::before(&ca).await;
-    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run();
     let first = proxy.certificate(&ca).await;
     proxy.kill();
     proxy.start_again();
@@ -69,7 +69,7 @@ async fn a_restart_serves_the_certificate_and_asks_the_ca_for_none() {
 async fn an_external_account_is_bound() {
     let ca = Authority::options().eab().run().await;
     let eab = format!("eab = {{ kid = \"{EAB_KEY_ID}\", hmac = \"{EAB_KEY}\" }}");
-    let mut proxy = Certified::options(&ca, HOST).acme(&eab).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).acme(&eab).run();
     proxy.certificate(&ca).await;
 }
 
@@ -77,13 +77,13 @@ async fn an_external_account_is_bound() {
 async fn the_profile_is_tlsserver_where_it_is_offered_and_another_on_wish() {
     let ca = Authority::run().await;
     let front = Front::before(&ca).await;
-    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run();
     proxy.certificate(&ca).await;
     assert_eq!(front.orders()[0]["profile"], "tlsserver");
     drop(proxy);
 
     let options = Certified::options(&ca, HOST).directory(front.directory()).acme("profile = \"shortlived\"");
-    let mut proxy = options.run(&ca);
+    let mut proxy = options.run();
     proxy.certificate(&ca).await;
     assert_eq!(front.orders()[1]["profile"], "shortlived");
 }
@@ -91,7 +91,7 @@ async fn the_profile_is_tlsserver_where_it_is_offered_and_another_on_wish() {
 #[tokio::test]
 async fn from_start_to_certificate_takes_less_than_a_second_and_a_half() {
     let ca = Authority::run().await;
-    let mut proxy = Certified::options(&ca, HOST).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).run();
     let begun = Instant::now();
     proxy.certificate(&ca).await;
     // A debug build on a busy machine is given more; the promise is for the one that ships.
@@ -107,7 +107,7 @@ fn an_address_has_a_certificate_too() {
         let front = Front::before(&ca).await;
         let address = Ipv4Addr::new(203, 0, 114, 7);
         let options = Certified::options(&ca, &address.to_string()).at(address).directory(front.directory());
-        let mut proxy = options.run(&ca);
+        let mut proxy = options.run();
         proxy.certificate(&ca).await;
         let orders = front.orders();
         assert_eq!(orders[0]["identifiers"][0], json!({ "type": "ip", "value": "203.0.114.7" }));
@@ -118,7 +118,7 @@ fn an_address_has_a_certificate_too() {
 #[tokio::test]
 async fn half_of_all_nonces_may_be_bad() {
     let ca = Authority::options().bad_nonces(50).run().await;
-    let mut proxy = Certified::options(&ca, HOST).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).run();
     proxy.certificate(&ca).await;
 }
 
@@ -126,7 +126,7 @@ async fn half_of_all_nonces_may_be_bad() {
 async fn a_renewal_window_that_has_come_renews_and_names_what_is_replaced() {
     let ca = Authority::run().await;
     let front = Front::before(&ca).await;
-    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run();
     let first = proxy.certificate(&ca).await;
     let (chain, _) = proxy.kept();
     proxy.has_renewal_information().await;
@@ -144,7 +144,7 @@ async fn a_renewal_window_that_has_come_renews_and_names_what_is_replaced() {
 #[tokio::test]
 async fn a_revoked_certificate_is_replaced() {
     let ca = Authority::run().await;
-    let mut proxy = Certified::options(&ca, HOST).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).run();
     let first = proxy.certificate(&ca).await;
     proxy.has_renewal_information().await;
     proxy.kill();
@@ -161,7 +161,7 @@ async fn a_revoked_certificate_is_replaced() {
 async fn an_account_whose_key_is_lost_is_made_anew() {
     let ca = Authority::run().await;
     let front = Front::before(&ca).await;
-    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run();
     proxy.certificate(&ca).await;
     proxy.kill();
     fs::remove_dir_all(proxy.state().join("acme/keys")).expect("keys are there");
@@ -174,7 +174,7 @@ async fn an_account_whose_key_is_lost_is_made_anew() {
 #[tokio::test]
 async fn an_account_that_the_ca_has_forgotten_is_registered_again_with_its_key() {
     let mut ca = Authority::run().await;
-    let mut proxy = Certified::options(&ca, HOST).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).run();
     proxy.certificate(&ca).await;
     proxy.kill();
     let keys =
@@ -194,7 +194,7 @@ async fn a_balancer_s_503_page_is_waited_out() {
     let ca = Authority::run().await;
     let front = Front::before(&ca).await;
     front.set_down(true);
-    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run();
     wait::until("the proxy has met the page", Duration::from_secs(10), async || {
         (front.count("directory") > 0).then_some(())
     })
@@ -208,7 +208,7 @@ async fn a_balancer_s_503_page_is_waited_out() {
 async fn six_starts_with_closed_ports_fail_at_most_two_authorizations() {
     let ca = Authority::run().await;
     let front = Front::before(&ca).await;
-    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).closed().run(&ca);
+    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).closed().run();
     for start in 0..6 {
         if start > 0 {
             proxy.start_again();
