@@ -153,6 +153,7 @@ impl App {
                 certs: store.clone(),
                 challenges: shared.challenges.clone(),
                 board: certificates.clone(),
+                outside: Arc::new(acme::outside::Machine),
             },
             settings: acme::settings::Settings::of(&snapshot.config),
         };

@@ -10,19 +10,19 @@ mod outlook;
 mod set;
 mod steps;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tracing::error;
 
 use super::{
     board::{Board, Shown},
     model::{DirectoryUrl, Facts, Identifier, Nudge, Records, SetId},
     order::{Authority, Session},
+    outside::Outside,
     plan::{self, Step},
     settings::Settings,
     state::{self, Event},
@@ -58,6 +58,7 @@ pub struct Surroundings {
     pub certs: Arc<CertStore>,
     pub challenges: Arc<Challenges>,
     pub board: Board,
+    pub outside: Arc<dyn Outside>,
 }
 
 /// Opens the store and runs a driver on it for as long as `inbox` is open. A store that cannot be used is looked at again
@@ -128,13 +129,14 @@ impl Driver {
     pub fn try_new(store: Box<dyn Store>, around: &Surroundings, settings: Settings) -> Result<Driver, StoreError> {
         let mut records = store.load()?;
         state::apply(&mut records, &Event::Started);
+        let clock = Clock::new(around.outside.clone(), &records);
         let mut driver = Driver {
             store,
             around: around.clone(),
             settings: Settings::none(),
             records,
             unsaved: true,
-            clock: Clock::default(),
+            clock,
             links: HashMap::new(),
             sets: Vec::new(),
             teller: Teller::default(),
@@ -239,8 +241,10 @@ impl Driver {
             Step::Wait { until, .. } | Step::Operator { until, .. } => {
                 // A wait that is over already is a rounding, not a reason to spin.
                 let wait = Duration::from_secs(until.since(now).max(1));
+                // That was the answer to whoever asked: what cannot be done now is not done later unasked.
+                set.facts.nudge = None;
                 set.show(&step);
-                let outlook = outlook::of(&step, wait, self.records.sets.get(&set.id));
+                let outlook = outlook::of(&step, self.around.outside.wall(), wait, self.records.sets.get(&set.id));
                 for host in set.hosts() {
                     self.around.certs.set_outlook(&host, outlook);
                 }
@@ -316,6 +320,10 @@ impl Driver {
         }
     }
 
+    fn random(&self) -> u64 {
+        self.around.outside.random()
+    }
+
     fn show(&self) {
         let now = self.clock.now(&self.records);
         let sets = self.sets.iter().map(|set| Shown {
@@ -345,15 +353,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    // Without randomness there would be no TLS either; what this chooses is when to come back, not a key.
-    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-        warn!("the system gives no random numbers");
-    }
-    u64::from_le_bytes(bytes)
 }
 
 /// Names of a set, for the log.

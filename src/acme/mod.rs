@@ -48,6 +48,7 @@ pub mod import;
 pub mod ledger;
 pub mod model;
 pub mod order;
+pub mod outside;
 pub mod plan;
 pub mod problem;
 mod refusal;

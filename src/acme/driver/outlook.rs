@@ -10,8 +10,8 @@ use crate::{
     tls::provisional::{Cause, Outlook},
 };
 
-/// Of a step that waits so long.
-pub(super) fn of(step: &Step, wait: Duration, record: Option<&SetRecord>) -> Outlook {
+/// Of a step that waits so long from `now` on.
+pub(super) fn of(step: &Step, now: SystemTime, wait: Duration, record: Option<&SetRecord>) -> Outlook {
     let last = record.and_then(|record| record.last_problem.as_ref()).map(|(_, problem)| &*problem.kind);
     let cause = match step {
         Step::Wait { why, .. } => match why {
@@ -27,7 +27,7 @@ pub(super) fn of(step: &Step, wait: Duration, record: Option<&SetRecord>) -> Out
         Step::Operator { .. } => Cause::Operator,
         _ => Cause::Underway,
     };
-    Outlook { next_try: SystemTime::now().checked_add(wait), cause }
+    Outlook { next_try: now.checked_add(wait), cause }
 }
 
 #[cfg(test)]
@@ -40,7 +40,8 @@ mod tests {
         let cause = |why, kind: &str| {
             let problem = Problem { kind: kind.into(), ..Problem::default() };
             let record = SetRecord { last_problem: Some((CaTime(1), problem)), ..SetRecord::default() };
-            of(&Step::Wait { until: CaTime(9), why }, Duration::from_secs(5), Some(&record)).cause
+            of(&Step::Wait { until: CaTime(9), why }, SystemTime::UNIX_EPOCH, Duration::from_secs(5), Some(&record))
+                .cause
         };
         assert_eq!(cause(Why::Schedule { failures: 1 }, "connection"), Cause::NotReached);
         assert_eq!(cause(Why::Schedule { failures: 1 }, "dns"), Cause::Dns);

@@ -1,10 +1,8 @@
 //! What this process knows about one certificate.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
+use tokio::time::Instant;
 use tracing::error;
 
 use super::{Facts, STEPS, STEPS_WITHIN, names};

@@ -1,12 +1,13 @@
 //! What the operator is told, through a driver that no CA answers.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::*;
 use crate::{
     acme::{
         certificate::Held,
         model::{CaTime, Directory, Problem, Wanted},
+        outside::Machine,
         store::FileStore,
     },
     config::model::Hooks,
@@ -35,6 +36,7 @@ impl Told {
             certs: CertStore::new(Names::default()),
             challenges: Arc::default(),
             board: Board::default(),
+            outside: Arc::new(Machine),
         };
         let store = FileStore::open(&home.path().join("state")).unwrap();
         Told { driver: Driver::try_new(Box::new(store), &around, settings).unwrap(), home }
@@ -95,4 +97,14 @@ fn the_command_is_told_of_the_first_certificate_its_renewal_and_once_of_its_near
     let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["issued", "renewed", "about-to-expire"]);
     assert!(events[0]["detail"].as_str().unwrap().starts_with(&format!("from {CA}, valid until ")), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_wish_that_cannot_be_granted_now_is_not_granted_later_unasked() {
+    let mut told = Told::new();
+    told.driver.sets[0].nudge(Nudge::Manual);
+    while told.driver.sets[0].shown.is_none() {
+        told.driver.turn().await;
+    }
+    assert_eq!(told.driver.sets[0].facts.nudge, None);
 }

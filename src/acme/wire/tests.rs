@@ -9,6 +9,11 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::acme::outside::Machine;
+
+fn wire(roots: &Roots) -> Result<Wire, RootsError> {
+    Wire::try_new(&(Arc::new(Machine) as Arc<dyn Outside>), roots)
+}
 
 /// A server on loopback that gives these answers, one a request, as they are; and a client that trusts it.
 struct Server {
@@ -64,7 +69,7 @@ async fn server(answers: Vec<String>) -> Server {
             }
         }
     });
-    let wire = Wire::try_new(&Roots::File(file.path().to_owned())).unwrap();
+    let wire = wire(&Roots::File(file.path().to_owned())).unwrap();
     Server { url, wire, connections, _root: file }
 }
 
@@ -126,7 +131,7 @@ async fn a_connection_is_kept_and_one_that_was_closed_is_made_anew() {
 #[tokio::test]
 async fn who_is_not_vouched_for_by_the_root_is_not_spoken_to() {
     let server = server(vec![answer("200 OK", "", "{}")]).await;
-    let wire = Wire::try_new(&Roots::Public).unwrap();
+    let wire = wire(&Roots::Public).unwrap();
     assert!(matches!(wire.get(&server.url).await, Err(WireError::Tls { .. })));
     for url in ["http://127.0.0.1/", "ftp://x/", "", "https://"] {
         assert!(matches!(wire.get(url).await, Err(WireError::NotHttps(_))), "{url}");
@@ -136,8 +141,48 @@ async fn who_is_not_vouched_for_by_the_root_is_not_spoken_to() {
 #[test]
 fn a_root_file_without_a_certificate_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let empty = Wire::try_new(&Roots::File(file.path().to_owned()));
+    let empty = wire(&Roots::File(file.path().to_owned()));
     assert!(matches!(empty, Err(RootsError::Empty { .. })));
-    let missing = Wire::try_new(&Roots::File("/nowhere/root.pem".into()));
+    let missing = wire(&Roots::File("/nowhere/root.pem".into()));
     assert!(matches!(missing, Err(RootsError::Read { .. })));
+}
+
+/// A CA of few words.
+struct Canned(Arc<Mutex<Vec<Response<Bytes>>>>);
+
+impl Transport for Canned {
+    fn exchange(&self, _: Request<Bytes>) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, WireError>> + Send>> {
+        let answer = lock(&self.0).remove(0);
+        Box::pin(async { Ok(answer) })
+    }
+}
+
+/// A client of one.
+fn canned(answers: Vec<Response<Bytes>>) -> Wire {
+    Wire(Arc::new(Inner {
+        transport: Arc::new(Canned(Arc::new(Mutex::new(answers)))),
+        outside: Arc::new(Machine),
+        seen: Mutex::default(),
+        directory: Mutex::default(),
+    }))
+}
+
+#[tokio::test]
+async fn a_wait_longer_than_time_itself_is_survived_in_the_library_too() {
+    let body = r#"{"status":"processing","authorizations":[],"finalize":"https://ca.test/f"}"#;
+    let answer = || {
+        let forever = Response::builder().header("Retry-After", "18446744073709551615").header("Replay-Nonce", "n");
+        forever.body(Bytes::from(body)).unwrap()
+    };
+    let wire = canned(vec![answer(), answer(), answer()]);
+    let directory =
+        r#"{"newNonce":"https://ca.test/n","newAccount":"https://ca.test/a","newOrder":"https://ca.test/o"}"#;
+    wire.remember_directory("https://ca.test/d", directory.into());
+    let key = super::super::account::AccountKey::generate().unwrap();
+    let builder = instant_acme::Account::builder_with_http(Box::new(wire.clone()));
+    let account =
+        builder.from_parts("https://ca.test/a/1".into(), key.der(), "https://ca.test/d".into()).await.unwrap();
+    let mut order = account.order("https://ca.test/o/1".into()).await.unwrap();
+    order.refresh().await.unwrap();
+    assert_eq!(wire.seen().retry_after, Some(Duration::from_secs(u64::MAX)));
 }
