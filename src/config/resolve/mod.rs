@@ -4,6 +4,7 @@
 
 mod acme;
 mod headers;
+mod policy;
 mod site;
 mod upstream;
 
