@@ -1,6 +1,9 @@
 //! What a site says of its requests and a route may override.
 
+use std::sync::Arc;
+
 use super::{
+    device_keys,
     headers::{self, Direction},
     upstream::Upstreams,
     values,
@@ -8,8 +11,8 @@ use super::{
 use crate::config::{
     file,
     finding::{At, Code, Place, Report},
-    model::{HeaderOps, IdentityRule, Policy, UpstreamId},
-    read::Key,
+    model::{DeviceKey, HeaderOps, IdentityRule, Policy, UpstreamId, UpstreamKind},
+    read::{Key, OneOrMany},
     value::{Limit, Size},
 };
 
@@ -17,6 +20,7 @@ use crate::config::{
 pub(super) struct Stated {
     pub(super) identity: Key<IdentityRule>,
     pub(super) clients: Key<Vec<At<ipnet::IpNet>>>,
+    pub(super) device_keys: Key<OneOrMany<file::DeviceKey>>,
     pub(super) body_limit: Key<Limit<Size>>,
     pub(super) response_timeout: Key<Limit<std::time::Duration>>,
     pub(super) request_headers: Key<file::HeaderOps>,
@@ -29,6 +33,9 @@ pub(super) struct Inherited {
     pub(super) identity: IdentityRule,
     pub(super) identity_place: Option<Place>,
     pub(super) clients: Vec<ipnet::IpNet>,
+    pub(super) device_keys: Arc<[DeviceKey]>,
+    /// Only where they are written here: who inherits them did not ask for them.
+    pub(super) device_keys_place: Option<Place>,
     pub(super) body_limit: Option<u64>,
     pub(super) response_timeout: Option<std::time::Duration>,
     pub(super) request_headers: HeaderOps,
@@ -41,6 +48,8 @@ impl Default for Inherited {
             identity: IdentityRule::Auto,
             identity_place: None,
             clients: Vec::new(),
+            device_keys: Arc::new([]),
+            device_keys_place: None,
             body_limit: None,
             response_timeout: None,
             request_headers: HeaderOps::default(),
@@ -55,6 +64,8 @@ impl Stated {
         Inherited {
             identity: self.identity.value().unwrap_or(base.identity),
             identity_place,
+            device_keys_place: self.device_keys.place(),
+            device_keys: device_keys::resolve(self.device_keys, &base.device_keys, report),
             clients: self.clients.value().map_or_else(|| base.clients.clone(), values),
             body_limit: self.body_limit.value().map_or(base.body_limit, |limit| limit.0.map(|size| size.0)),
             response_timeout: self.response_timeout.value().map_or(base.response_timeout, |limit| limit.0),
@@ -81,12 +92,34 @@ impl Inherited {
         Policy {
             identity,
             clients: self.clients.clone(),
+            device_keys: self.device_keys.clone(),
             body_limit: self.body_limit,
             response_timeout: self.response_timeout,
             request_headers: self.request_headers.clone(),
             response_headers: self.response_headers.clone(),
         }
     }
+}
+
+/// A fence around nothing is a mistake somewhere.
+pub(super) fn check_device_keys(
+    policy: &Inherited,
+    target: Option<UpstreamId>,
+    upstreams: &Upstreams,
+    report: &mut Report<'_>,
+) {
+    let (Some(place), false) = (policy.device_keys_place, policy.device_keys.is_empty()) else { return };
+    let Some(id) = target else { return };
+    let upstream = upstreams.get(id);
+    let message = match policy.policy(target, upstreams).identity {
+        IdentityRule::Attributed if policy.identity == IdentityRule::Attributed => {
+            "identity is attributed for everyone"
+        }
+        IdentityRule::Attributed => "the gateway is not on this machine's loopback, so nobody is a local client there",
+        IdentityRule::Auto if upstream.kind == UpstreamKind::Generic => "only an OpenClaw gateway has local clients",
+        IdentityRule::Auto | IdentityRule::Loopback => return,
+    };
+    report.add(Code::DeviceKeysUnused, place, message, "remove the keys, or say identity = \"auto\" or \"loopback\"");
 }
 
 /// Reported at the upstream where that is written there, else at the identity.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Wildcards,
-    policy::{Inherited, Stated, check_loopback},
+    policy::{Inherited, Stated, check_device_keys, check_loopback},
     upstream::Upstreams,
     values,
 };
@@ -81,6 +81,7 @@ fn site(
     let stated = Stated {
         identity: file.identity,
         clients: file.clients,
+        device_keys: file.device_keys,
         body_limit: file.body_limit,
         response_timeout: file.response_timeout,
         request_headers: file.request_headers,
@@ -88,6 +89,7 @@ fn site(
     };
     let base = stated.over(&Inherited::default(), report);
     check_loopback(base.identity, base.identity_place, target, file.upstream.place(), upstreams, report);
+    check_device_keys(&base, target, upstreams, report);
 
     let kind = target.map_or(UpstreamKind::Openclaw, |id| upstreams.get(id).kind);
     // The status path is the gateway's custom; another application may well have its own.
@@ -216,6 +218,7 @@ fn route(
     let stated = Stated {
         identity: file.identity,
         clients: file.clients,
+        device_keys: file.device_keys,
         body_limit: file.body_limit,
         response_timeout: file.response_timeout,
         request_headers: file.request_headers,
@@ -226,6 +229,7 @@ fn route(
     if own_identity || upstream_place.is_some() {
         check_loopback(policy.identity, policy.identity_place, target, upstream_place, upstreams, report);
     }
+    check_device_keys(&policy, target, upstreams, report);
     let (matches, place) = path_match(file.path, file.prefix, place, report)?;
     let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = &matches;
     let route = Route {
