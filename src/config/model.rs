@@ -174,7 +174,7 @@ pub struct Policy {
     pub clients: Vec<IpNet>,
     /// The second fence of D1: whose device key has to sign the `connect`. Empty is no fence. Shared with the tunnels
     /// that wait for theirs.
-    pub device_keys: Arc<[DeviceKey]>,
+    pub device_keys: Arc<[PinnedKey]>,
     /// `None` is unlimited.
     pub body_limit: Option<u64>,
     /// From the request's last byte to the response head; `None` is unlimited.
@@ -185,7 +185,7 @@ pub struct Policy {
 
 /// A pinned device key: who may be D1, and how far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceKey {
+pub struct PinnedKey {
     /// What the operator sees in logs.
     pub name: Arc<str>,
     pub id: DeviceId,

@@ -6,7 +6,7 @@ use super::values;
 use crate::config::{
     file,
     finding::{At, Code, Place, Report},
-    model::DeviceKey,
+    model::PinnedKey,
     read::{Key, OneOrMany},
 };
 
@@ -16,9 +16,9 @@ const LONGEST_NAME: usize = 64;
 /// The keys, or the inherited ones where nothing is said.
 pub(super) fn resolve(
     key: Key<OneOrMany<file::DeviceKey>>,
-    base: &Arc<[DeviceKey]>,
+    base: &Arc<[PinnedKey]>,
     report: &mut Report<'_>,
-) -> Arc<[DeviceKey]> {
+) -> Arc<[PinnedKey]> {
     let Some(OneOrMany(tables)) = key.value() else { return base.clone() };
     let mut seen = Vec::new();
     tables.into_iter().filter_map(|at| device_key(at, &mut seen, report)).collect()
@@ -26,9 +26,9 @@ pub(super) fn resolve(
 
 fn device_key(
     At { value: file, place }: At<file::DeviceKey>,
-    seen: &mut Vec<(DeviceKey, Place)>,
+    seen: &mut Vec<(PinnedKey, Place)>,
     report: &mut Report<'_>,
-) -> Option<DeviceKey> {
+) -> Option<PinnedKey> {
     for (name, lacks) in [("name", file.name.is_absent()), ("key", file.key.is_absent())] {
         if lacks {
             let way_out = "such as { name = \"platform\", key = \"...\" }; clawgate pin prints the line";
@@ -42,7 +42,7 @@ fn device_key(
             report.add(Code::DeviceKeysIncomplete, at.place, message, "1 to 64 characters, such as \"platform\"");
         }
     }
-    let key = DeviceKey {
+    let key = PinnedKey {
         name: file.name.value()?.into(),
         id: file.key.value()?,
         scopes: file.scopes.value().map(|scopes| values(scopes).into_iter().map(|scope| scope.0).collect()),

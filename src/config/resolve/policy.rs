@@ -11,7 +11,7 @@ use super::{
 use crate::config::{
     file,
     finding::{At, Code, Place, Report},
-    model::{DeviceKey, HeaderOps, IdentityRule, Policy, UpstreamId, UpstreamKind},
+    model::{HeaderOps, IdentityRule, PinnedKey, Policy, UpstreamId, UpstreamKind},
     read::{Key, OneOrMany},
     value::{Limit, Size},
 };
@@ -20,7 +20,7 @@ use crate::config::{
 pub(super) struct Stated {
     pub(super) identity: Key<IdentityRule>,
     pub(super) clients: Key<Vec<At<ipnet::IpNet>>>,
-    pub(super) device_keys: Key<OneOrMany<file::DeviceKey>>,
+    pub(super) device_keys: Key<OneOrMany<file::PinnedKey>>,
     pub(super) body_limit: Key<Limit<Size>>,
     pub(super) response_timeout: Key<Limit<std::time::Duration>>,
     pub(super) request_headers: Key<file::HeaderOps>,
@@ -33,7 +33,7 @@ pub(super) struct Inherited {
     pub(super) identity: IdentityRule,
     pub(super) identity_place: Option<Place>,
     pub(super) clients: Vec<ipnet::IpNet>,
-    pub(super) device_keys: Arc<[DeviceKey]>,
+    pub(super) device_keys: Arc<[PinnedKey]>,
     /// Only where they are written here: who inherits them did not ask for them.
     pub(super) device_keys_place: Option<Place>,
     pub(super) body_limit: Option<u64>,
