@@ -20,7 +20,7 @@ use crate::config::{
 pub(super) struct Stated {
     pub(super) identity: Key<IdentityRule>,
     pub(super) clients: Key<Vec<At<ipnet::IpNet>>>,
-    pub(super) device_keys: Key<OneOrMany<file::PinnedKey>>,
+    pub(super) device_keys: Key<OneOrMany<file::DeviceKey>>,
     pub(super) body_limit: Key<Limit<Size>>,
     pub(super) response_timeout: Key<Limit<std::time::Duration>>,
     pub(super) request_headers: Key<file::HeaderOps>,
