@@ -97,6 +97,9 @@ pub struct Meta {
     pub external_account_required: bool,
     #[serde(default)]
     pub terms_of_service: Option<String>,
+    /// Domains that CAA records name this CA by (RFC 8555 §7.1.1).
+    #[serde(default)]
+    pub caa_identities: Vec<String>,
 }
 
 /// A CA whose directory has been read.
