@@ -1,6 +1,9 @@
 //! The CAs of the configuration, by a GET of their directories: what they offer, and what time it is there.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -10,6 +13,7 @@ use crate::{
     acme::{
         model::DirectoryUrl,
         order::{Authority, Meta},
+        outside::{Machine, Outside},
         settings::Settings,
         wire::{Roots, Wire},
     },
@@ -52,7 +56,8 @@ pub async fn look(config: &Config) -> Vec<Ca> {
 }
 
 async fn ask(url: &DirectoryUrl, roots: &Roots) -> Result<Answer, String> {
-    let wire = Wire::try_new(roots).map_err(|error| words(&error))?;
+    let outside: Arc<dyn Outside> = Arc::new(Machine);
+    let wire = Wire::try_new(&outside, roots).map_err(|error| words(&error))?;
     match timeout(DEADLINE, Authority::open(wire, &url.0)).await {
         Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
         Ok(Err(error)) => Err(words(&error)),
