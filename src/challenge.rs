@@ -1,7 +1,10 @@
 //! What a certificate authority may ask us right now: the one place that `acme` writes and `serve` and `tls` read.
 //!
 //! An answer is offered before the CA is told to look and withdrawn when its [`Offer`] is dropped, so that no path
-//! out of an order (an error, a timeout, a cancelled task) leaves a token behind.
+//! out of an order (an error, a timeout, a cancelled task) leaves a token behind. And the other way round: who comes
+//! with a name that still waits for its certificate ([`knock`]).
+
+pub mod knock;
 
 use std::{
     collections::HashMap,
@@ -21,6 +24,7 @@ pub struct Challenges {
     http: RwLock<HashMap<Box<str>, Arc<str>>>,
     /// tls-alpn-01: the SNI the CA sends -> the certificate with the acmeIdentifier extension (RFC 8737 §3).
     tls: RwLock<HashMap<Box<str>, Arc<CertifiedKey>>>,
+    pub knocks: knock::Knocks,
 }
 
 impl Challenges {

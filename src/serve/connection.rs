@@ -30,6 +30,7 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{
+    challenge::knock::Door,
     config::model::{Limits, ListenerKind},
     headers::forwarded,
     listen::Permit,
@@ -64,6 +65,14 @@ pub struct Client {
 impl Client {
     pub fn https(&self) -> bool {
         self.kind == ListenerKind::Https
+    }
+
+    /// A request for `host` came over plain HTTP: if it is from outside, so may a CA's.
+    pub fn knocks(&self, core: &Core, host: &str) {
+        let knocks = &core.shared.challenges.knocks;
+        if self.kind != ListenerKind::Https && knocks.any() {
+            knocks.heard(host, self.peer.ip(), Some(self.local.ip()), Door::Http);
+        }
     }
 
     pub fn begin(&self) {

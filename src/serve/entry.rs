@@ -65,7 +65,7 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
         },
         ListenerKind::Https => {
             let deadline = Instant::now() + limits.handshake_timeout;
-            match core.shared.tls.accept(stream, deadline).await {
+            match core.shared.tls.accept(stream, peer, deadline).await {
                 Ok(tls) => Incoming {
                     transport: Transport::Tls(Box::new(tls.stream)),
                     peer,

@@ -18,7 +18,7 @@ use crate::headers::authority;
 pub fn serve(core: &Rc<Core>, client: &Rc<Client>, request: &Request<Incoming>) -> Response<ResponseBody> {
     let mut finish = Box::new(Finish::new(core.clone(), client.clone(), request));
     let html = wants_html(request.headers());
-    let mut response = match answer(core, request, &mut finish) {
+    let mut response = match answer(core, client, request, &mut finish) {
         Ok(response) => response,
         Err(refusal) => {
             finish.refused(&refusal);
@@ -36,7 +36,12 @@ pub fn serve(core: &Rc<Core>, client: &Rc<Client>, request: &Request<Incoming>) 
     })
 }
 
-fn answer(core: &Core, request: &Request<Incoming>, finish: &mut Finish) -> Result<Response<Bytes>, Refusal> {
+fn answer(
+    core: &Core,
+    client: &Client,
+    request: &Request<Incoming>,
+    finish: &mut Finish,
+) -> Result<Response<Bytes>, Refusal> {
     let snapshot = core.snapshot();
     let head = authority::Head {
         method: request.method(),
@@ -57,6 +62,7 @@ fn answer(core: &Core, request: &Request<Incoming>, finish: &mut Finish) -> Resu
         response.headers_mut().insert(header::CONTENT_TYPE, KIND);
         return Ok(response);
     }
+    client.knocks(core, &host);
     // A redirect leads only to hosts we serve: anything else would make us a redirector for anyone.
     snapshot.site(&host).ok_or(Reason::Misdirected)?;
     let target = request.uri().path_and_query().map_or("/", |p| p.as_str());

@@ -8,7 +8,12 @@
 //! SNI, or no SNI (address, then first host) ──> handshake ──> stream, sni, h1 or h2
 //! ```
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustls::{
     AlertDescription, CipherSuite, NamedGroup, ServerConfig,
@@ -29,7 +34,7 @@ use super::{
     store::{CertStore, without_trailing_dot},
 };
 use crate::{
-    challenge::{ACME_TLS_ALPN, Challenges},
+    challenge::{ACME_TLS_ALPN, Challenges, knock::Door},
     socket::Tcp,
 };
 
@@ -231,15 +236,15 @@ impl Terminator {
         })
     }
 
-    /// The handshake with a client, all of it done at `deadline`.
+    /// The handshake with the client at `peer`, all of it done at `deadline`.
     ///
     /// On an error the client has been told, as far as it could be, and the connection is closed.
-    pub async fn accept(&self, stream: TcpStream, deadline: Instant) -> Result<Tls, HandshakeError> {
+    pub async fn accept(&self, stream: TcpStream, peer: SocketAddr, deadline: Instant) -> Result<Tls, HandshakeError> {
         // Boxed for as long as it takes: 7 KiB that would otherwise be part of every connection's future for good.
-        timeout_at(deadline, Box::pin(self.handshake(stream))).await.unwrap_or(Err(HandshakeError::Deadline))
+        timeout_at(deadline, Box::pin(self.handshake(stream, peer))).await.unwrap_or(Err(HandshakeError::Deadline))
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Result<Tls, HandshakeError> {
+    async fn handshake(&self, stream: TcpStream, peer: SocketAddr) -> Result<Tls, HandshakeError> {
         let mut hello = LazyConfigAcceptor::new(Acceptor::default(), FirstBytes::new(stream));
         let start = match (&mut hello).await {
             Ok(start) => start,
@@ -252,6 +257,14 @@ impl Terminator {
         };
         let local = || start.io.get_ref().local_addr().ok().map(|address| address.ip().to_canonical());
         let choice = self.choose(&start.client_hello(), local);
+        if self.challenges.knocks.any()
+            && let Choice::Serve { sni, .. } = &choice
+        {
+            let local = local();
+            // Without SNI it is an address that was asked for, if any name (RFC 6066 §3).
+            let name = sni.as_deref().map_or_else(|| local.map(|ip| ip.to_string()), |sni| Some(sni.to_owned()));
+            self.challenges.knocks.heard(&name.unwrap_or_default(), peer.ip(), local, Door::Https);
+        }
         // From here on the bytes are TLS; the stream goes on without its wrapper.
         let (mut stream, _) = start.io.into_parts();
         let resume = |stream| tokio_rustls::StartHandshake::from_parts(start.accepted, Tcp::new(stream));

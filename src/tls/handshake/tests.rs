@@ -66,6 +66,11 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
+/// Somebody from outside.
+fn peer() -> SocketAddr {
+    ([192, 0, 2, 9], 4711).into()
+}
+
 async fn connected() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -84,7 +89,7 @@ async fn handshake(
         let result = connector.connect(ServerName::try_from(name).unwrap(), near).await;
         result.map_err(|error| error.downcast::<rustls::Error>().expect("the transport works"))
     };
-    tokio::join!(client, terminator.accept(far, soon()))
+    tokio::join!(client, terminator.accept(far, peer(), soon()))
 }
 
 /// What a client that writes `bytes` and no more is answered, and why its connection ended.
@@ -98,7 +103,7 @@ async fn answer_to(terminator: &Terminator, bytes: &[u8]) -> (Vec<u8>, Handshake
         drop(near);
         answer
     };
-    let (answer, result) = tokio::join!(client, terminator.accept(far, soon()));
+    let (answer, result) = tokio::join!(client, terminator.accept(far, peer(), soon()));
     (answer, result.expect_err("the client says no more"))
 }
 
@@ -194,6 +199,30 @@ async fn without_sni_the_certificate_is_the_addresss_own_or_the_first_hosts() {
     let (client, _) = handshake(&server.terminator, server.client().config(), "127.0.0.1").await;
     let error = client.unwrap_err().to_string();
     assert!(error.contains("first.test"), "it was shown the first host's: {error}");
+}
+
+#[tokio::test]
+async fn a_name_whose_certificate_is_waited_for_is_heard_from_outside_and_a_ca_is_not() {
+    let server = serving(&["first.test", "waits.test"]);
+    let knocks = &server.challenges.knocks;
+    let heard = async |name, client: Client| {
+        let _ = handshake(&server.terminator, client.config(), name).await;
+        timeout(Duration::from_millis(1), knocks.next()).await.unwrap_or_default()
+    };
+    assert_eq!(heard("waits.test", server.client()).await, []);
+    knocks.wait_for(["waits.test".to_owned()]);
+    assert_eq!(heard("first.test", server.client()).await, []);
+    let certificate = certified(&["waits.test"]);
+    let offer = server.challenges.offer_tls("waits.test", certificate);
+    assert_eq!(heard("waits.test", Client { alpn: vec![ACME_TLS_ALPN], ..server.client() }).await, []);
+    drop(offer);
+    // A client that does not trust what it is shown has come all the same.
+    let wary = Client { roots: RootCertStore::empty(), ..server.client() };
+    let knocked = heard("waits.test", wary).await;
+    assert_eq!(
+        knocked.iter().map(|k| (&*k.name, k.from, k.door)).collect::<Vec<_>>(),
+        [("waits.test", peer().ip(), Door::Https)]
+    );
 }
 
 #[tokio::test]
@@ -316,7 +345,7 @@ async fn a_broken_handshake_is_the_clients_fault_and_said_so() {
 
     let (near, far) = connected().await;
     drop(near);
-    assert!(matches!(server.terminator.accept(far, soon()).await, Err(HandshakeError::ClientClosed)));
+    assert!(matches!(server.terminator.accept(far, peer(), soon()).await, Err(HandshakeError::ClientClosed)));
 
     let distrustful = Client { roots: serving(&["first.test"]).roots, ..server.client() };
     let (_, served) = handshake(&server.terminator, distrustful.config(), "first.test").await;
@@ -331,7 +360,7 @@ async fn a_handshake_that_is_not_done_in_time_is_ended() {
         let (mut near, far) = connected().await;
         near.write_all(&hello[..sent]).await.unwrap();
         let begun = Instant::now();
-        let result = server.terminator.accept(far, begun + Duration::from_secs(10)).await;
+        let result = server.terminator.accept(far, peer(), begun + Duration::from_secs(10)).await;
         assert!(matches!(result, Err(HandshakeError::Deadline)), "after {sent} bytes: {result:?}");
         assert!(begun.elapsed() <= Duration::from_secs(11));
         drop(near);
