@@ -12,6 +12,8 @@ pub const DAILY: u64 = 86_400;
 pub const LONGEST_RETRY_AFTER: u64 = 8 * 86_400;
 /// Rule 8: our own waits after the CA's or the network's errors end here.
 const LONGEST_TROUBLE: u64 = 3600;
+/// A CA that could not be reached is asked again so soon where there is a sign that the network works again.
+const LOOKS_OVER: u64 = 20;
 /// A CA without a success for so long is out, and the next one is used.
 pub const OUT: u64 = 86_400;
 
@@ -50,6 +52,7 @@ impl Trouble {
             since: streak.map_or(now, |t| t.since.min(now)),
             last: now,
             wait: own.max(told),
+            told,
             why: why.to_owned(),
         }
     }
@@ -57,6 +60,11 @@ impl Trouble {
     /// When to ask again. One that lies in the future was written by a wrong clock and holds nothing up.
     pub fn until(&self, now: CaTime) -> CaTime {
         if self.last > now { now } else { self.last.plus(self.wait) }
+    }
+
+    /// A sign that it is over: our own part of the wait is short now. The next error makes it as long as it was.
+    pub fn looks_over(&mut self) {
+        self.wait = self.wait.min(self.told.max(LOOKS_OVER));
     }
 
     /// Nothing has worked for `seconds`.
@@ -113,6 +121,16 @@ mod tests {
         let trouble = Trouble::more(None, CaTime(2_000_000_000), "no route", None, 0);
         assert_eq!(trouble.until(CaTime(1_000)), CaTime(1_000));
         assert!(!trouble.out_for(OUT, CaTime(1_000)));
+    }
+
+    #[test]
+    fn a_sign_that_it_is_over_shortens_our_own_wait_and_not_the_ca_s() {
+        let mut own = Trouble { wait: 3600, ..Trouble::more(None, CaTime(1000), "no route", None, 0) };
+        own.looks_over();
+        assert_eq!(own.until(CaTime(1000)), CaTime(1020));
+        let mut told = Trouble::more(Some(&own), CaTime(1000), "503", Some(Duration::from_secs(900)), 0);
+        told.looks_over();
+        assert_eq!(told.until(CaTime(1000)), CaTime(1900));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Shown {
     pub have: Option<Have>,
     /// What is waited for, and why; `None` before the first wait.
     pub step: Option<Step>,
+    /// What may be wrong, as seen before the CA was asked.
+    pub warnings: Vec<String>,
 }
 
 /// All of them, as of `now`.

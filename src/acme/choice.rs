@@ -2,8 +2,9 @@
 
 use super::model::{ChallengeType, Facts, Identifier, Records, Wanted};
 
-/// One challenge type for this attempt (rule 4): the one that worked, unless it failed last; else the first that can
-/// work and did not fail last. `offered` is what the authorization has, where that is known.
+/// One challenge type for this attempt (rule 4): the one through whose port somebody has come; else the one that worked,
+/// unless it failed last; else the first that can work and did not fail last. `offered` is what the authorization has,
+/// where that is known.
 pub fn challenge(
     wanted: &Wanted,
     facts: &Facts,
@@ -12,12 +13,12 @@ pub fn challenge(
     offered: Option<&[ChallengeType]>,
 ) -> Result<ChallengeType, String> {
     let passed = facts.preflight.as_ref().map(|p| p.passed.as_slice()).unwrap_or_default();
-    let possible: Vec<ChallengeType> = [ChallengeType::Http01, ChallengeType::TlsAlpn01, ChallengeType::Dns01]
-        .into_iter()
+    let last = (!passed.contains(&ChallengeType::Dns01)).then_some(ChallengeType::Dns01);
+    let possible: Vec<ChallengeType> = (passed.iter().copied().chain(last))
         .filter(|challenge| match challenge {
             // A wildcard is proven by dns-01 only, an address by anything but it (RFC 8555 §8.4, RFC 8738 §4).
             ChallengeType::Dns01 => wanted.dns01 && !identifier.is_address(),
-            _ => passed.contains(challenge) && !identifier.is_wildcard(),
+            _ => !identifier.is_wildcard(),
         })
         .filter(|challenge| offered.is_none_or(|offered| offered.contains(challenge)))
         .collect();
@@ -27,6 +28,9 @@ pub fn challenge(
         } else {
             format!("no challenge for {identifier} can work from here: it needs port 80 or 443, or dns-01")
         });
+    }
+    if let Some(reached) = facts.reached.filter(|reached| possible.contains(reached)) {
+        return Ok(reached);
     }
     let memory = records.challenges.get(identifier).cloned().unwrap_or_default();
     let not_failed = |challenge: &ChallengeType| Some(*challenge) != memory.failed;
@@ -85,6 +89,19 @@ mod tests {
         assert_eq!(choose(Some(TlsAlpn01), None), TlsAlpn01);
         assert_eq!(choose(Some(TlsAlpn01), Some(TlsAlpn01)), Http01);
         assert_eq!(choose(None, Some(Http01)), TlsAlpn01);
+    }
+
+    #[test]
+    fn the_port_that_somebody_has_come_through_goes_first_if_it_can_work() {
+        let name = Identifier::from("a.test");
+        let mut records = Records::first();
+        let memory = ChallengeMemory { worked: Some(ChallengeType::Http01), failed: Some(ChallengeType::TlsAlpn01) };
+        records.challenges.insert(name.clone(), memory);
+        let mut facts = Facts { reached: Some(ChallengeType::TlsAlpn01), ..facts() };
+        let choose = |facts: &Facts| challenge(&wanted(&["a.test"], false), facts, &records, &name, None);
+        assert_eq!(choose(&facts), Ok(ChallengeType::TlsAlpn01));
+        facts.preflight = Some(Preflight { passed: vec![ChallengeType::Http01], ..Preflight::default() });
+        assert_eq!(choose(&facts), Ok(ChallengeType::Http01));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! and crashes cost nothing beyond what was written ahead.
 
 mod clock;
+mod look;
+mod mended;
 mod news;
 mod outlook;
 mod set;
@@ -23,7 +25,7 @@ use super::{
     model::{DirectoryUrl, Facts, Identifier, Nudge, Records, SetId},
     order::{Authority, Session},
     outside::Outside,
-    plan::{self, Step},
+    plan::{self, Step, Why},
     settings::Settings,
     state::{self, Event},
     store::{Store, StoreError},
@@ -112,6 +114,8 @@ pub struct Driver {
     links: HashMap<DirectoryUrl, Link>,
     sets: Vec<Set>,
     teller: Teller,
+    /// When the names of failures that wait are looked up again.
+    next_look: Instant,
 }
 
 /// A CA we have spoken to since the start.
@@ -119,6 +123,8 @@ struct Link {
     authority: Authority,
     /// With the account URL it works as.
     session: Option<(String, Session)>,
+    /// How many seconds this machine's clock was ahead of its, when its directory was read.
+    ahead: i64,
 }
 
 impl Driver {
@@ -140,6 +146,7 @@ impl Driver {
             links: HashMap::new(),
             sets: Vec::new(),
             teller: Teller::default(),
+            next_look: Instant::now(),
         };
         driver.configure(settings);
         driver.save();
@@ -178,13 +185,17 @@ impl Driver {
 
     /// Runs until `inbox` closes or the task is dropped.
     pub async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        let challenges = self.around.challenges.clone();
         loop {
             let wait = self.turn().await;
+            let look = self.look_due();
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => self.hear(command).await,
                     None => return,
                 },
+                knocks = challenges.knocks.next() => self.knocked(knocks),
+                () = tokio::time::sleep(look.unwrap_or(LONGEST)), if look.is_some() => self.look_up_names().await,
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -224,6 +235,7 @@ impl Driver {
         }
         self.warn_of_ends();
         self.show();
+        self.hope();
         let now = Instant::now();
         let due = self.sets.iter().map(|set| set.due.saturating_duration_since(now)).min();
         due.unwrap_or(LONGEST).min(LONGEST)
@@ -241,8 +253,12 @@ impl Driver {
             Step::Wait { until, .. } | Step::Operator { until, .. } => {
                 // A wait that is over already is a rounding, not a reason to spin.
                 let wait = Duration::from_secs(until.since(now).max(1));
-                // That was the answer to whoever asked: what cannot be done now is not done later unasked.
-                set.facts.nudge = None;
+                // That was the answer to whoever asked: what cannot be done now is not done later unasked. But a guess
+                // that only waits for its minute is not made again by whoever came.
+                if !matches!(step, Step::Wait { why: Why::Mended, .. }) {
+                    set.facts.nudge = None;
+                }
+                set.hopes = mended::hopes(&step);
                 set.show(&step);
                 let outlook = outlook::of(&step, self.around.outside.wall(), wait, self.records.sets.get(&set.id));
                 for host in set.hosts() {
@@ -330,6 +346,7 @@ impl Driver {
             wanted: set.wanted.clone(),
             have: set.have.clone(),
             step: set.shown.clone(),
+            warnings: set.worries.clone(),
         });
         self.around.board.put(now, sets.collect(), &self.records);
     }

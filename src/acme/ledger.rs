@@ -21,6 +21,11 @@ pub const REHEARSALS: Rate = Rate { burst: 20, interval: 60 };
 pub const EARLY_MINUTE: Rate = Rate { burst: 1, interval: 60 };
 /// ...and twenty in any hour: ten at once and ten that come back.
 pub const EARLY_HOUR: Rate = Rate { burst: 10, interval: 360 };
+/// Early tries that are a guess from outside, where the CA has no staging and so each counts there: four, and eight a day.
+pub const MENDED: Rate = Rate { burst: 4, interval: 10_800 };
+/// Such guesses end after this many failures in a row, half of those after which Boulder pauses a name: strangers can
+/// drive us no further, and the daily schedule adds no more than is forgotten each day.
+pub const MENDED_FAILURES: u32 = 576;
 /// New orders of one account; Let's Encrypt's own limit is 300 and one every 36 s.
 pub const ORDERS: Rate = Rate { burst: 100, interval: 60 };
 
@@ -120,6 +125,7 @@ fn set_back(records: &mut Records, now: CaTime) {
             record.bucket = Bucket::empty(CHALLENGES, now);
             record.early_minute.rebase(EARLY_MINUTE, now);
             record.early_hour.rebase(EARLY_HOUR, now);
+            record.mended.rebase(MENDED, now);
             record.schedule.not_before = record.schedule.not_before.min(day);
             for spend in &mut record.spends {
                 spend.at = spend.at.min(now);

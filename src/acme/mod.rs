@@ -29,7 +29,9 @@
 //! 5. The driver keeps [`model::Facts`]: it puts in what it reads (directories, preflight, orders with their
 //!    authorizations) and takes an order's view out after every error, and when the records no longer have the order.
 //!    It clears the nudge when a `NewOrder` was carried out, on [`state::Event::Issued`], and when the plan says
-//!    [`plan::Step::Wait`] or [`plan::Step::Operator`] (the answer to give to whoever asked).
+//!    [`plan::Step::Wait`] or [`plan::Step::Operator`] (the answer to give to whoever asked), but for a wait of
+//!    [`plan::Why::Mended`]; `reached` when a challenge is answered. With [`model::Nudge::LooksMended`] it applies
+//!    [`state::Event::LooksMended`].
 //!    `OrderView::looks` counts up while nothing is done to the order; `answered` is set once the POST was accepted.
 //! 6. Every refusal and error of a request becomes [`state::Event::Refused`] (the CA answered with a problem
 //!    document) or [`state::Event::Unreachable`] (5xx, an answer that is no ACME, the network, bad nonces to the end).
@@ -50,6 +52,7 @@ pub mod model;
 pub mod order;
 pub mod outside;
 pub mod plan;
+pub mod preflight;
 pub mod problem;
 mod refusal;
 pub mod renewal;

@@ -28,7 +28,7 @@ impl CaTime {
 }
 
 /// The URL of an ACME directory: which CA, and the key of everything kept about it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DirectoryUrl(pub String);
 
@@ -175,6 +175,9 @@ pub struct Trouble {
     /// lie years ahead.
     pub last: CaTime,
     pub wait: u64,
+    /// What of the wait the CA asked for, in seconds: nobody shortens that.
+    #[serde(default)]
+    pub told: u64,
     pub why: String,
 }
 
@@ -197,6 +200,8 @@ pub struct IdentifierRecord {
     /// Tries that skipped the schedule: one a minute, and twenty an hour (rule 13).
     pub early_minute: Bucket,
     pub early_hour: Bucket,
+    /// Tries on a guess from outside, straight at a CA without staging.
+    pub mended: Bucket,
     /// The newest last; a bounded tail, for the operator.
     pub spends: Vec<Spend>,
     /// Failed validations at this CA since the last success; at 1152 Boulder pauses.
@@ -357,8 +362,10 @@ pub struct Facts {
     /// Orders of this set as last seen by this process, by directory. Taken out when the order ends.
     pub orders: BTreeMap<DirectoryUrl, OrderView>,
     /// Set from outside; the driver clears it when a `NewOrder` was carried out, and when the plan says `Wait` or
-    /// `Operator`: what cannot be done now is not done at some other time unasked.
+    /// `Operator`: what cannot be done now is not done at some other time unasked. One wait keeps it: `Why::Mended`.
     pub nudge: Option<Nudge>,
+    /// Through which challenge's port somebody has come from outside; the driver clears it when a challenge is answered.
+    pub reached: Option<ChallengeType>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -372,10 +379,14 @@ pub struct DirectoryFacts {
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Preflight {
-    /// Challenges that can work from here, for names that are not wildcards.
+    /// Which CA was going to be asked; `None` where it makes no difference.
+    pub directory: Option<DirectoryUrl>,
+    /// Challenges that can work from here, for names that are not wildcards; the likeliest first.
     pub passed: Vec<ChallengeType>,
     /// What makes asking pointless, with its cure.
     pub hard: Option<String>,
+    /// What may be wrong, for the operator.
+    pub warnings: Vec<String>,
     pub at: CaTime,
 }
 
@@ -431,7 +442,8 @@ pub enum Nudge {
     Manual,
     /// The configuration of this set changed.
     ConfigEdited,
-    /// DNS now has our address, or an outside connection arrived with our name. A rehearsal only.
+    /// DNS now has our address, or an outside connection arrived with our name. A rehearsal; where the CA has no staging,
+    /// a try that a bucket of its own pays for.
     LooksMended,
 }
 

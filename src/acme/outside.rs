@@ -9,6 +9,7 @@ use std::{
 use tracing::warn;
 
 use super::wire::{Https, Roots, RootsError, Transport};
+use crate::dns::Resolver;
 
 pub trait Outside: Send + Sync {
     /// The machine's own idea of the date. It may be wrong, and it may jump.
@@ -25,6 +26,11 @@ pub trait Outside: Send + Sync {
     /// # Errors
     /// When there is none.
     fn transport(&self, roots: &Roots) -> Result<Arc<dyn Transport>, RootsError>;
+
+    /// Whom to ask about names. `None` is a world without a DNS, where no look is taken before a CA is asked.
+    fn resolver(&self) -> Option<Resolver> {
+        None
+    }
 }
 
 /// The machine that this runs on.
@@ -56,5 +62,13 @@ impl Outside for Machine {
 
     fn transport(&self, roots: &Roots) -> Result<Arc<dyn Transport>, RootsError> {
         Ok(Arc::new(Https::try_new(roots)?))
+    }
+
+    /// Read anew each time: DHCP may have changed it.
+    fn resolver(&self) -> Option<Resolver> {
+        Some(Resolver::system().unwrap_or_else(|error| {
+            warn!(error = &error as &dyn std::error::Error, "no resolver");
+            Resolver::new(Vec::new())
+        }))
     }
 }

@@ -6,10 +6,10 @@ pub use super::step::{NewOrder, Step, Why};
 use super::{
     backoff::{DAILY, OUT, look_after},
     choice,
-    ledger::{self, AFTER_LOSS, CHALLENGES, EARLY_HOUR, EARLY_MINUTE, ORDERS, REHEARSALS},
+    ledger::{self, AFTER_LOSS, CHALLENGES, EARLY_HOUR, EARLY_MINUTE, MENDED, MENDED_FAILURES, ORDERS, REHEARSALS},
     model::{
         AuthorizationStatus, CaTime, Directory, DirectoryUrl, Facts, Have, Hold, Identifier, IdentifierRecord, Nudge,
-        OrderRecord, OrderStatus, OrderView, Outcome, Records, Schedule, SetRecord, Spend, Wanted,
+        OrderRecord, OrderStatus, OrderView, Outcome, Preflight, Records, Schedule, SetRecord, Spend, Wanted,
     },
     renewal,
 };
@@ -133,7 +133,7 @@ impl Plan<'_> {
             return step;
         }
         if self.set.schedule.not_before > self.now && !self.skips_schedule(home) {
-            return self.scheduled(self.set.schedule);
+            return self.scheduled(home, self.set.schedule);
         }
         // An order under way is finished first, whatever it was made for.
         if let Some(order) = self.order(&home.url) {
@@ -188,7 +188,16 @@ impl Plan<'_> {
         })
     }
 
-    fn scheduled(&self, schedule: Schedule) -> Step {
+    fn scheduled(&self, home: &Directory, schedule: Schedule) -> Step {
+        if self.facts.nudge == Some(Nudge::LooksMended) && self.may_guess(home) {
+            // Whoever came will not come again for our sake: the guess is kept until it can be tried.
+            let free = self.identifiers_at(&home.url).filter_map(|(_, record)| record).map(|r| {
+                r.early_minute.free_at(EARLY_MINUTE, self.now).max(r.early_hour.free_at(EARLY_HOUR, self.now))
+            });
+            if let Some(until) = free.max().filter(|until| (self.now.plus(1)..schedule.not_before).contains(until)) {
+                return Step::Wait { until, why: Why::Mended };
+            }
+        }
         Step::Wait { until: schedule.not_before, why: Why::Schedule { failures: schedule.failures } }
     }
 
@@ -196,9 +205,20 @@ impl Plan<'_> {
     fn skips_schedule(&self, home: &Directory) -> bool {
         match self.facts.nudge {
             None => false,
-            Some(Nudge::LooksMended) if home.staging.is_none() => false,
+            Some(Nudge::LooksMended) if !self.may_guess(home) => false,
             Some(_) => self.early_tokens(&home.url),
         }
+    }
+
+    /// A guess from outside costs nothing at a staging. Where there is none it costs what a failure costs, so it has a
+    /// bucket of its own, and an end.
+    fn may_guess(&self, home: &Directory) -> bool {
+        let may = |r: &IdentifierRecord| {
+            r.mended.permits(MENDED, self.now)
+                && r.bucket.permits(CHALLENGES, self.now)
+                && r.consecutive_failures < MENDED_FAILURES
+        };
+        home.staging.is_some() || self.identifiers_at(&home.url).all(|(_, record)| record.is_none_or(may))
     }
 
     fn early_tokens(&self, home: &DirectoryUrl) -> bool {
@@ -282,8 +302,9 @@ impl Plan<'_> {
         let late = self.have.is_some_and(|have| self.now >= renewal::last_call(have));
         let schedule = self.schedule(&home.url);
         let mut early = schedule.not_before > self.now;
-        if early && !(self.skips_schedule(home) && (rehearsal || self.facts.nudge != Some(Nudge::LooksMended))) {
-            return self.scheduled(schedule);
+        let guess = self.facts.nudge == Some(Nudge::LooksMended);
+        if early && !(self.skips_schedule(home) && (rehearsal || !guess || home.staging.is_none())) {
+            return self.scheduled(home, schedule);
         }
         // A hold that a nudge skipped is paid for as well.
         early |= self.set.not_before.get(&home.url).is_some_and(|n| n.until > self.now);
@@ -317,16 +338,15 @@ impl Plan<'_> {
             Err(why) => return self.operator(why),
         };
         let by_hand = self.facts.nudge == Some(Nudge::Manual);
-        match &self.facts.preflight {
-            Some(p) if p.hard.is_some() && !late && !by_hand => {
-                if p.at.plus(PREFLIGHT_HARD) <= self.now {
-                    return Step::Preflight;
+        match self.preflight(home) {
+            Some(Preflight { hard: Some(why), at, .. }) if !late && !by_hand => {
+                if at.plus(PREFLIGHT_HARD) <= self.now {
+                    return Step::Preflight { directory: home.url.clone() };
                 }
-                let why = Why::Preflight { why: p.hard.clone().unwrap_or_default() };
-                return Step::Wait { until: p.at.plus(PREFLIGHT_HARD), why };
+                return Step::Wait { until: at.plus(PREFLIGHT_HARD), why: Why::Preflight { why: why.clone() } };
             }
-            Some(p) if self.now.since(p.at) < PREFLIGHT => {}
-            _ => return Step::Preflight,
+            Some(_) => {}
+            None => return Step::Preflight { directory: home.url.clone() },
         }
         for identifier in &self.wanted.identifiers {
             if let Err(why) = choice::challenge(self.wanted, self.facts, self.records, identifier, None) {
@@ -342,10 +362,17 @@ impl Plan<'_> {
             replaces,
             profile,
             rehearsal_for: rehearsal.then(|| home.url.clone()),
+            mended: early && guess && !rehearsal,
             early,
             exempt,
             forced: by_hand,
         })
+    }
+
+    /// What a look not too long ago said about asking this CA.
+    fn preflight(&self, home: &Directory) -> Option<&Preflight> {
+        let about = |p: &&Preflight| p.directory.as_ref().is_none_or(|directory| *directory == home.url);
+        self.facts.preflight.as_ref().filter(about).filter(|p| self.now.since(p.at) < PREFLIGHT)
     }
 
     fn replaces(&self, directory: &DirectoryUrl) -> Option<String> {
@@ -440,8 +467,8 @@ impl Plan<'_> {
                     url: order.url.clone(),
                     after: Duration::ZERO,
                 };
-            } else if self.facts.preflight.as_ref().is_none_or(|p| self.now.since(p.at) >= PREFLIGHT) {
-                return Step::Preflight;
+            } else if self.preflight(home).is_none() {
+                return Step::Preflight { directory: home.url.clone() };
             } else {
                 let offered = Some(authorization.offered.as_slice());
                 return match choice::challenge(self.wanted, self.facts, self.records, identifier, offered) {
@@ -464,3 +491,6 @@ enum Rehearsal {
     At(DirectoryUrl),
     Wait(Step),
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ pub struct Settings {
     pub key_type: KeyType,
     /// A renewed certificate has the key of the one before it.
     pub reuse_key: bool,
-    /// What can be answered here, in order of preference, for what is no wildcard.
+    /// What can be answered here, the likeliest to work first, for what is no wildcard.
     pub challenges: Vec<ChallengeType>,
     pub dns: Option<DnsProof>,
     /// Who is told of what happens.
@@ -102,19 +102,31 @@ fn profile(profile: &AcmeProfile) -> Option<String> {
     }
 }
 
-/// A challenge that no listener of ours could answer is none. Which ports they have is left to preflight: behind a
-/// forwarder 8080 may well be the internet's 80.
+/// In the operator's order, but for one thing: behind a forwarder 8080 may well be the internet's 80, while a listener at
+/// 80 itself needs no such guess. What no listener of ours could answer is left out.
 fn challenges(config: &Config) -> Vec<ChallengeType> {
-    let has = |kind: fn(&ListenerKind) -> bool| config.listeners.iter().any(|listener| kind(&listener.kind));
+    let ports = |kind: fn(&ListenerKind) -> bool| -> Vec<u16> {
+        let listeners = config.listeners.iter().filter(|listener| kind(&listener.kind));
+        listeners.map(|listener| listener.address.port()).collect()
+    };
+    let http = ports(|kind| matches!(kind, ListenerKind::Redirect | ListenerKind::Http));
+    let https = ports(|kind| matches!(kind, ListenerKind::Https));
     let can = |challenge: &ChallengeType| match challenge {
-        ChallengeType::Http01 => has(|kind| matches!(kind, ListenerKind::Redirect | ListenerKind::Http)),
-        ChallengeType::TlsAlpn01 => has(|kind| matches!(kind, ListenerKind::Https)),
+        ChallengeType::Http01 => !http.is_empty(),
+        ChallengeType::TlsAlpn01 => !https.is_empty(),
         ChallengeType::Dns01 => config.acme.dns.is_some(),
+    };
+    let elsewhere = |challenge: &ChallengeType| match challenge {
+        ChallengeType::Http01 => !http.contains(&80),
+        ChallengeType::TlsAlpn01 => !https.contains(&443),
+        ChallengeType::Dns01 => false,
     };
     let named = |kind: &ChallengeKind| match kind {
         ChallengeKind::Http01 => ChallengeType::Http01,
         ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
         ChallengeKind::Dns01 => ChallengeType::Dns01,
     };
-    config.acme.challenges.iter().map(named).filter(can).collect()
+    let mut challenges: Vec<_> = config.acme.challenges.iter().map(named).filter(can).collect();
+    challenges.sort_by_key(elsewhere);
+    challenges
 }

@@ -31,6 +31,9 @@ pub struct Row {
     /// Tries of each name at each CA in use.
     pub buckets: Vec<Tries>,
     pub problem: Option<Trouble>,
+    /// What may be wrong, as seen from here before the CA was asked.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +120,7 @@ fn row(picture: &Picture, shown: &Shown, chain: Option<&str>) -> Row {
     Row {
         names: shown.wanted.identifiers.iter().map(|name| name.0.clone()).collect(),
         certificate: chain.and_then(|chain| installed(chain, *now)),
+        warnings: shown.warnings.clone(),
         window,
         next: next(shown, *now, set.forced, || shown.have.as_ref().map(|have| renewal::due_at(have, set))),
         buckets,
@@ -190,6 +194,7 @@ fn next(shown: &Shown, now: CaTime, forced: bool, due: impl Fn() -> Option<CaTim
             }
             Why::Schedule { failures: 1 } => say(what, at(*until), "after a failure it waits".into()),
             Why::Schedule { failures } => say(what, at(*until), format!("after {failures} failures it waits")),
+            Why::Mended => say(what, at(*until), "somebody came from outside, so the network may be mended".into()),
             Why::Bucket { identifier } => {
                 say(what, at(*until), format!("the tries of {identifier} are spent, so that the CA's limit is kept"))
             }
@@ -278,6 +283,9 @@ fn block(row: &Row, now: CaTime) -> String {
         let of = if row.names.len() > 1 { format!("{} ", tries.name) } else { String::new() };
         line("tries", &format!("{of}at {}: {}", tries.ca, tries.text));
     }
+    for warning in &row.warnings {
+        line("warning", warning);
+    }
     if let Some(problem) = &row.problem {
         let at = problem.at.map_or(String::new(), |at| format!("{} ", clock(at, now)));
         line("problem", &format!("{at}{}: {}", problem.kind, problem.text));
@@ -314,7 +322,7 @@ pub mod offline {
             let facts =
                 Facts { directories: urls.map(|url| (url.clone(), told.clone())).collect(), ..Facts::default() };
             let step = Some(plan::next(now, wanted, have.as_ref(), &records, &facts));
-            sets.push(Shown { wanted: wanted.clone(), have, step });
+            sets.push(Shown { wanted: wanted.clone(), have, step, warnings: Vec::new() });
         }
         Ok(Picture { now, sets, records })
     }

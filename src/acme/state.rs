@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    ledger::{self, CHALLENGES, EARLY_HOUR, EARLY_MINUTE, ORDERS, REHEARSALS},
+    ledger::{self, CHALLENGES, EARLY_HOUR, EARLY_MINUTE, MENDED, ORDERS, REHEARSALS},
     model::{
         Account, Ari, AuthorizationStatus, CaTime, ChallengeMemory, ChallengeType, DirectoryUrl, Identifier,
         IdentifierRecord, Issued, KeyRef, OrderRecord, OrderStatus, OrderView, Outcome, Problem, Records, Schedule,
@@ -112,6 +112,11 @@ pub enum Event {
         retry_after: Option<Duration>,
         random: u64,
     },
+    /// Somebody came from outside, or the DNS leads here now: the network that failed may work again.
+    LooksMended {
+        /// The CAs that would be asked.
+        directories: Vec<DirectoryUrl>,
+    },
     /// Account, keys and certificates were taken over from another client: its bucket may just be spent.
     Imported {
         directory: DirectoryUrl,
@@ -190,6 +195,12 @@ pub fn apply(records: &mut Records, event: &Event) {
             let record = records.directories.entry(directory.clone()).or_default();
             record.trouble = Some(Trouble::more(record.trouble.as_ref(), *at, why, *retry_after, *random));
         }
+        Event::LooksMended { directories } => {
+            for directory in directories {
+                let record = records.directories.get_mut(directory);
+                record.and_then(|record| record.trouble.as_mut()).into_iter().for_each(Trouble::looks_over);
+            }
+        }
         Event::Imported { directory, account, identifiers } => {
             let record = records.directories.entry(directory.clone()).or_default();
             if let Some((key, url)) = account {
@@ -254,6 +265,9 @@ fn ordering(records: &mut Records, at: CaTime, set: &SetId, order: &NewOrder) {
             let record = identifier_record(records, home, identifier);
             record.early_minute.spend(EARLY_MINUTE, at);
             record.early_hour.spend(EARLY_HOUR, at);
+            if order.mended {
+                record.mended.spend(MENDED, at);
+            }
         }
     }
     records.sets.entry(set.clone()).or_default().forced |= order.forced;

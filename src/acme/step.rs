@@ -11,8 +11,8 @@ pub enum Step {
     Wait { until: CaTime, why: Why },
     /// GET the directory: its `Date`, its metadata. Ends in `DirectoryRead`.
     ReadDirectory { directory: DirectoryUrl },
-    /// Find out what can be known before the first contact; ends in `facts.preflight`.
-    Preflight,
+    /// Find out what can be known before that CA is asked; ends in `facts.preflight`.
+    Preflight { directory: DirectoryUrl },
     /// Make an account key and save it; ends in `AccountKeySaved`.
     SaveAccountKey { directory: DirectoryUrl },
     /// newAccount with that key (onlyReturnExisting not set); ends in `Registered`.
@@ -49,6 +49,8 @@ pub struct NewOrder {
     pub rehearsal_for: Option<DirectoryUrl>,
     /// It skips the schedule, and pays from the bucket for early tries.
     pub early: bool,
+    /// So does it from the bucket for guesses from outside: there is no staging to try them at.
+    pub mended: bool,
     /// The ARI exemption holds now.
     pub exempt: bool,
     /// Asked for by hand, due or not.
@@ -64,6 +66,8 @@ pub enum Why {
     RenewalChosen,
     /// After failures (rule 3).
     Schedule { failures: u32 },
+    /// Somebody came from outside: as soon as the bucket for early tries has a token again, which is soon.
+    Mended,
     /// The local bucket (rule 2), for this identifier.
     Bucket { identifier: Identifier },
     /// The CA named the time (rule 6).

@@ -11,7 +11,6 @@ mod acme_value;
 mod address;
 mod code;
 pub mod defaults;
-mod device_key;
 pub mod diff;
 mod file;
 pub mod finding;
@@ -31,6 +30,7 @@ pub use finding::{Code, Finding, Findings, Location, Severity, Source};
 pub use interpolate::{Lookup, NoSecrets, Secrets};
 pub use load::load;
 pub use model::Config;
+pub use public::is_public_address;
 
 /// A good configuration, and what is worth a look in it.
 #[derive(Debug, Clone)]

@@ -27,9 +27,16 @@ const PRIVATE_TLDS: [&str; 14] = [
 /// Whether `host` is a name below a public domain or a public address.
 pub(super) fn is_public(host: &Hostname) -> bool {
     match host.ip() {
-        Some(IpAddr::V4(ip)) => is_public_v4(ip),
-        Some(IpAddr::V6(ip)) => is_public_v6(ip),
+        Some(ip) => is_public_address(ip),
         None => is_public_name(host.wildcard_suffix().unwrap_or(host.as_str())),
+    }
+}
+
+/// Whether anybody on the internet could reach `ip`.
+pub fn is_public_address(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => is_public_v6(ip),
     }
 }
 

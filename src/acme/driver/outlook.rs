@@ -22,7 +22,7 @@ pub(super) fn of(step: &Step, now: SystemTime, wait: Duration, record: Option<&S
             }
             Why::Trouble { .. } => Cause::CaAway,
             Why::Preflight { .. } => Cause::Dns,
-            Why::NotDue | Why::RenewalChosen => Cause::Underway,
+            Why::NotDue | Why::RenewalChosen | Why::Mended => Cause::Underway,
         },
         Step::Operator { .. } => Cause::Operator,
         _ => Cause::Underway,

@@ -1,6 +1,10 @@
 //! What this process knows about one certificate.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tracing::error;
@@ -33,7 +37,22 @@ pub(super) struct Set {
     pub put_off: Option<Step>,
     /// What the operator is shown: the last step that was no request.
     pub shown: Option<Step>,
+    /// What may be wrong, as the last look around has it.
+    pub worries: Vec<String>,
+    /// Where the names led then.
+    pub dns: HashMap<Identifier, Dns>,
+    /// What is waited for may be over when somebody comes from outside.
+    pub hopes: bool,
     steps: (Instant, u32),
+}
+
+/// What the DNS had at a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Dns {
+    /// Or it did not answer.
+    NotAsked,
+    /// To nowhere, where there are no addresses.
+    Leads(BTreeSet<IpAddr>),
 }
 
 /// Alive as long as the CA may look.
@@ -59,6 +78,9 @@ impl Set {
             due: now,
             put_off: None,
             shown: None,
+            worries: Vec::new(),
+            dns: HashMap::new(),
+            hopes: false,
             steps: (now, 0),
         }
     }

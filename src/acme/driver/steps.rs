@@ -3,6 +3,7 @@
 mod account;
 mod certificate;
 mod order;
+mod preflight;
 
 use http::StatusCode;
 use tracing::{debug, info, warn};
@@ -13,7 +14,7 @@ use crate::acme::{
     certificate::CertificateError,
     challenge_dns::DnsError,
     challenge_tls::ProofCertificateError,
-    model::{DirectoryUrl, Preflight},
+    model::DirectoryUrl,
     order::StepError,
     plan::{NewOrder, Step},
     state::Event,
@@ -71,7 +72,10 @@ impl Driver {
         let done = match step {
             Step::Wait { .. } | Step::Operator { .. } => Ok(()),
             Step::ReadDirectory { directory } => self.read_directory(&directory).await,
-            Step::Preflight => self.preflight(index),
+            Step::Preflight { directory } => {
+                self.preflight(index, directory).await;
+                Ok(())
+            }
             Step::SaveAccountKey { directory } => self.save_account_key(directory),
             Step::Register { directory, key } => self.register(directory, &key).await,
             Step::NewOrder(order) => self.new_order(index, order).await,
@@ -140,19 +144,11 @@ impl Driver {
             }
         }
     }
-
-    /// What can be known here without asking anybody: which challenges we could answer at all.
-    fn preflight(&mut self, index: usize) -> Result<(), Failure> {
-        let at = self.clock.now(&self.records);
-        let passed = self.settings.challenges.clone();
-        self.sets[index].facts.preflight = Some(Preflight { passed, hard: None, at });
-        Ok(())
-    }
 }
 
 fn directory_of(step: &Step) -> Option<&DirectoryUrl> {
     match step {
-        Step::Wait { .. } | Step::Preflight | Step::Operator { .. } => None,
+        Step::Wait { .. } | Step::Preflight { .. } | Step::Operator { .. } => None,
         Step::NewOrder(NewOrder { directory, .. })
         | Step::ReadDirectory { directory }
         | Step::SaveAccountKey { directory }

@@ -108,3 +108,32 @@ async fn a_wish_that_cannot_be_granted_now_is_not_granted_later_unasked() {
     }
     assert_eq!(told.driver.sets[0].facts.nudge, None);
 }
+
+#[tokio::test]
+async fn somebody_from_outside_shortens_the_wait_for_a_ca_that_could_not_be_reached() {
+    let mut told = Told::new();
+    let mut at = CaTime(u64::from(u32::MAX));
+    for _ in 0..12 {
+        let (why, retry_after) = ("no route".into(), None);
+        told.driver.apply(&Event::Unreachable { at, directory: CA.into(), why, retry_after, random: 0 });
+        at = told.driver.records.directories[&CA.into()].trouble.as_ref().unwrap().until(at);
+    }
+    let wait = |driver: &Driver| driver.records.directories[&CA.into()].trouble.as_ref().unwrap().wait;
+    told.driver.records.last_time = at.minus(1800);
+    assert!(wait(&told.driver) > 600);
+    let knocks = &told.driver.around.challenges.clone().knocks;
+    let come = |peer: &str| knocks.heard("a.test", peer.parse().unwrap(), None, crate::challenge::knock::Door::Https);
+    // Nothing is waited for yet.
+    come("192.0.2.9");
+    let until_due = told.driver.turn().await;
+    assert!(until_due > Duration::from_secs(600), "{until_due:?}");
+    assert!(knocks.any());
+    come("127.0.0.1");
+    come("192.0.2.9");
+    let heard = knocks.next().await;
+    assert_eq!(heard.iter().map(|knock| &*knock.name).collect::<Vec<_>>(), ["a.test"]);
+    told.driver.knocked(heard);
+    assert_eq!(wait(&told.driver), 20);
+    assert_eq!(told.driver.sets[0].facts.reached, Some(crate::acme::model::ChallengeType::TlsAlpn01));
+    assert!(told.driver.sets[0].is_due());
+}

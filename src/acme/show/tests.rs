@@ -8,7 +8,7 @@ const NOON: CaTime = CaTime(20_000 * DAY + DAY / 2);
 fn shown(step: Step, have: Option<Have>) -> Shown {
     let directories = vec![Directory { url: CA.into(), staging: None, eab: false }];
     let wanted = Wanted { identifiers: vec!["a.example.com".into()], directories, profile: None, dns01: false };
-    Shown { wanted, have, step: Some(step) }
+    Shown { wanted, have, step: Some(step), warnings: Vec::new() }
 }
 
 fn picture(shown: Shown, records: Records) -> Picture {
@@ -121,7 +121,7 @@ fn what_a_ca_writes_cannot_move_the_cursor() {
 fn while_nobody_serves_the_files_say_the_same() {
     let state = tempfile::tempdir().unwrap();
     let store = crate::acme::store::FileStore::look(state.path());
-    let wanted = shown(Step::Preflight, None).wanted;
+    let wanted = shown(Step::Preflight { directory: "ca".into() }, None).wanted;
     let picture = offline::picture(&store, &[wanted], NOON).unwrap();
     let (row, text) = only(&picture, None);
     assert_eq!(row.certificate, None);

@@ -101,6 +101,14 @@ fn a_hand_that_tries_each_second_gets_no_more_than_the_bucket_has() {
 }
 
 #[test]
+fn strangers_who_knock_all_year_at_a_ca_without_staging_drive_no_name_into_the_pause() {
+    let troubles = [Trouble::BothClosed, Trouble::Knocking];
+    let sums = World::scene(2 * YEAR, &troubles, &[]).run().unwrap_or_else(|broken| panic!("{broken}"));
+    // 576 on guesses and one a day; some of them, or the guesses were not made.
+    assert!((1100..576 + 4 + 2 * 366).contains(&sums.posts), "{sums:?}");
+}
+
+#[test]
 fn a_first_certificate_takes_one_challenge_and_a_moment() {
     let sums = World::scene(60, &[], &[]).run().unwrap_or_else(|broken| panic!("{broken}"));
     assert_eq!((sums.issued, sums.posts), (1, 1), "{sums:?}");

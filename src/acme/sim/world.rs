@@ -16,7 +16,7 @@ use crate::acme::{
         CaTime, ChallengeType, Directory, DirectoryFacts, DirectoryUrl, Facts, Have, Identifier, KeyRef, Nudge,
         OrderView, Outcome, Preflight, Records, SetId, Wanted,
     },
-    plan::{self, Step},
+    plan::{self, Step, Why},
     state::{self, Event},
 };
 
@@ -262,14 +262,20 @@ impl World {
                 continue;
             }
             at = self.sleep_through(at);
+            if self.is(|t| t == Trouble::Knocking) {
+                // Strangers do not wait until there is something to do.
+                let knock = self.now + self.random.between(10, 3 * HOUR);
+                if knock < at {
+                    self.now = knock;
+                    self.looks_mended(set);
+                    continue;
+                }
+            }
             if at >= self.end {
                 break;
             }
             self.now = at;
             self.steps += 1;
-            if self.is(|t| t == Trouble::Knocking) && self.random.permille(200) {
-                self.machine.facts[set].nudge = Some(Nudge::LooksMended);
-            }
             if self.step(set).is_err() {
                 self.restart();
             }
@@ -366,12 +372,26 @@ impl World {
             }
             Moment::Renew => Nudge::Manual,
             Moment::ConfigEdited => Nudge::ConfigEdited,
-            Moment::LooksMended => Nudge::LooksMended,
+            Moment::LooksMended => return (0..self.wanted.len()).for_each(|set| self.looks_mended(set)),
         };
         for facts in &mut self.machine.facts {
             facts.nudge = Some(nudge);
         }
         self.wake_all();
+    }
+
+    /// Somebody from outside has come, through one port or the other; or the DNS has changed.
+    fn looks_mended(&mut self, set: usize) {
+        self.note(|| format!("somebody knocks at set {set}"));
+        let directories = self.wanted[set].directories.iter();
+        let directories = directories.flat_map(|d| [Some(d.url.clone()), d.staging.clone()]).flatten().collect();
+        self.apply(Event::LooksMended { directories });
+        let doors = [None, Some(ChallengeType::Http01), Some(ChallengeType::TlsAlpn01)];
+        let facts = &mut self.machine.facts[set];
+        facts.nudge = facts.nudge.or(Some(Nudge::LooksMended));
+        facts.reached = doors[self.random.below(3) as usize].or(facts.reached);
+        facts.preflight = None;
+        self.machine.wake[set] = self.now;
     }
 
     fn restart(&mut self) {
@@ -463,11 +483,13 @@ impl World {
         match step {
             Step::Wait { until, .. } | Step::Operator { until, .. } => {
                 assert!(until > now, "seed {}: a wait that does not wait: {step:?} at {now}", self.seed);
-                self.machine.facts[set].nudge = None;
+                if !matches!(step, Step::Wait { why: Why::Mended, .. }) {
+                    self.machine.facts[set].nudge = None;
+                }
                 self.machine.wake[set] = self.now + until.since(now);
                 return Ok(());
             }
-            Step::Preflight => self.preflight(set, now),
+            Step::Preflight { .. } => self.preflight(set, now),
             Step::SaveAccountKey { directory } => {
                 self.machine.keys += 1;
                 let key = KeyRef(format!("account-{}", self.machine.keys));
@@ -617,6 +639,7 @@ impl World {
             self.apply(spent.clone());
         }
         self.may_crash()?;
+        self.machine.facts[set].reached = None;
         let weather = self.weather();
         let answer = self.ask(&directory, |ca, now| ca.respond(now, &url, &identifier, challenge, weather));
         self.may_crash()?;
@@ -652,7 +675,7 @@ impl World {
         }
         let hard = (sees && weather.http_closed && weather.tls_closed && self.random.permille(300))
             .then(|| "nothing listens on port 80".to_owned());
-        self.machine.facts[set].preflight = Some(Preflight { passed, hard, at });
+        self.machine.facts[set].preflight = Some(Preflight { passed, hard, at, ..Preflight::default() });
     }
 
     fn read_directory(&mut self, now: CaTime, directory: &DirectoryUrl) -> Result<(), Crash> {

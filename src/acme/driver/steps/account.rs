@@ -23,6 +23,8 @@ impl Driver {
         let authority = Authority::open(Wire::try_new(&self.around.outside, &roots)?, &directory.0).await?;
         // RFC 9110 §6.6.1: an origin with a clock sends a Date. One without leaves us our own.
         let date = ca_time(authority.date.unwrap_or_else(|| self.around.outside.wall()));
+        let wall = ca_time(self.around.outside.wall());
+        let ahead = if wall > date { wall.since(date).cast_signed() } else { -date.since(wall).cast_signed() };
         self.clock.set(date);
         self.apply(&Event::DirectoryRead { directory: directory.clone(), date });
         let facts = DirectoryFacts {
@@ -34,7 +36,7 @@ impl Driver {
         for set in &mut self.sets {
             set.facts.directories.insert(directory.clone(), facts.clone());
         }
-        self.links.insert(directory.clone(), Link { authority, session: None });
+        self.links.insert(directory.clone(), Link { authority, session: None, ahead });
         Ok(())
     }
 

@@ -101,6 +101,8 @@ impl Driver {
         if !self.write_ahead(&spent) {
             return Err(Failure::NotWrittenAhead);
         }
+        // It is being tried; what comes of it is in the records.
+        self.sets[index].facts.reached = None;
         order.respond(identifier, challenge).await?;
         let set = &mut self.sets[index];
         if let Some(view) = set.facts.orders.get_mut(directory) {
