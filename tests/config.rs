@@ -181,8 +181,12 @@ fn every_key_is_in_the_example_and_in_the_reference() {
     }
     for key in config::schema_keys() {
         assert!(REFERENCE.contains(&format!("| `{key}` |")), "docs/CONFIG.md lacks {key}");
-        // A route's header operations are the site's.
-        let in_example = if key.contains("_headers.") { key.replace("site.route.", "site.") } else { key };
+        // A route's header operations and device keys are the site's.
+        let in_example = if key.contains("_headers.") || key.contains(".device_keys.") {
+            key.replace("site.route.", "site.")
+        } else {
+            key
+        };
         assert!(shown.contains(&in_example), "config.example.toml lacks {in_example}");
     }
 }

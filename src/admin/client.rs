@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Answer, MAX_ANSWER, PathTooLong, Verb, check_path};
+use super::{Answer, Caller, MAX_ANSWER, PathTooLong, Verb, check_path};
 
 /// Longer than the process takes to give up on its own answer.
 const DEADLINE: Duration = Duration::from_secs(75);
@@ -31,14 +31,7 @@ pub enum CallError {
 /// Asks the process behind `path` and waits for its answer, 75 s at most.
 pub fn call(path: &Path, verb: &Verb) -> Result<Answer, CallError> {
     check_path(path)?;
-    let failed = |source: io::Error| {
-        let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NotRunning { path, source },
-            io::ErrorKind::PermissionDenied => CallError::Permission { path, source },
-            _ => CallError::Io { path, source },
-        }
-    };
+    let failed = |source| failed(path, source);
     let mut stream = UnixStream::connect(path).map_err(failed)?;
     stream.set_read_timeout(Some(DEADLINE)).map_err(failed)?;
     stream.set_write_timeout(Some(DEADLINE)).map_err(failed)?;
@@ -53,6 +46,26 @@ pub fn call(path: &Path, verb: &Verb) -> Result<Answer, CallError> {
     serde_json::from_slice(&line).map_err(|source| CallError::Malformed { path: path.to_owned(), source })
 }
 
+/// Who listens on `path`, by the kernel's word. Asks nothing.
+///
+/// # Errors
+/// When nobody does, or we may not connect.
+pub fn listener(path: &Path) -> Result<Caller, CallError> {
+    check_path(path)?;
+    let credentials = UnixStream::connect(path).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
+    let credentials = credentials.map_err(|source| failed(path, source))?;
+    Ok(Caller { uid: credentials.uid.as_raw(), pid: Some(credentials.pid.as_raw_pid()) })
+}
+
+fn failed(path: &Path, source: io::Error) -> CallError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NotRunning { path, source },
+        io::ErrorKind::PermissionDenied => CallError::Permission { path, source },
+        _ => CallError::Io { path, source },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +78,15 @@ mod tests {
         assert!(matches!(error, CallError::NotRunning { .. }), "{error:?}");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(matches!(call(&path, &Verb::Reload), Err(CallError::NotRunning { .. })));
+    }
+
+    #[test]
+    fn the_kernel_says_who_listens() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        assert!(matches!(listener(&path), Err(CallError::NotRunning { .. })));
+        let _listening = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(listener(&path).unwrap().pid, Some(std::process::id().cast_signed()));
     }
 
     #[test]

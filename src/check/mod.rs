@@ -9,8 +9,10 @@
 //! said to be unknown, never green; a service that runs is not disturbed; and it ends within 10 s when nobody answers.
 
 mod code;
+mod facts;
 mod finding;
 pub mod gateway;
+mod judge;
 pub mod report;
 mod run;
 mod topic;

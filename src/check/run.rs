@@ -1,9 +1,14 @@
 //! Everything at once, and an end to it.
 
-use std::{io, time::Duration};
+use std::{cell::RefCell, io, time::Duration};
 
-use super::{Code, Finding, Options, Topic, gateway};
-use crate::config::Config;
+use super::{
+    Finding, Options, Topic,
+    facts::{self, Facts, Look, blocking, here::Here, look},
+    gateway,
+    judge::{self, unfinished},
+};
+use crate::{admin, config::Config};
 
 /// Nothing is waited for longer. Single facts have shorter deadlines of their own.
 const WHOLE: Duration = Duration::from_secs(9);
@@ -21,21 +26,69 @@ pub fn live(config: &Config, options: &Options, progress: &dyn Fn(&[Topic])) -> 
 }
 
 async fn all(config: &Config, options: &Options, progress: &dyn Fn(&[Topic])) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if options.wants(Topic::Gateway) {
-        progress(&[Topic::Gateway]);
-        let facts = gateway::gather(config, options);
-        match tokio::time::timeout(WHOLE, facts).await {
-            Ok(facts) => findings.extend(gateway::judge(config, &facts)),
-            Err(_) => findings.extend(unfinished(Topic::Gateway)),
-        }
+    let waiting = Waiting::new(options, progress);
+    let (facts, gateway) = tokio::join!(world(config, options, &waiting), openclaw(config, options, &waiting));
+    let mut findings = judge::judge(config, options, &facts);
+    match gateway {
+        Look::Skipped => {}
+        Look::Seen(facts) => findings.extend(gateway::judge(config, &facts)),
+        Look::Unfinished => findings.extend(unfinished(Topic::Gateway)),
     }
-    progress(&[]);
     findings
 }
 
-fn unfinished(topic: Topic) -> Option<Finding> {
-    let code = Code::unfinished(topic)?;
-    let seen = format!("no end within {} s", WHOLE.as_secs());
-    Some(Finding::new(code, topic.as_str(), seen, code.page(), format!("clawgate check --only {topic}")))
+async fn world(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Facts {
+    let wants = |topic| options.wants(topic);
+    let own = config.clone();
+    let here = Here::look();
+    let ca = wants(Topic::Acme) || wants(Topic::Clock) || wants(Topic::Dns);
+    let cas = waiting.until(&[Topic::Acme, Topic::Clock], look(ca, WHOLE, facts::ca::look(config)));
+    let state = waiting.until(
+        &[Topic::State],
+        look(
+            wants(Topic::State),
+            WHOLE,
+            blocking(move || {
+                let running = admin::listener(&own.admin_socket).ok().map(|caller| caller.uid);
+                facts::state::look(&own, running)
+            }),
+        ),
+    );
+    let own = config.clone();
+    let ledger = look(wants(Topic::Acme), WHOLE, blocking(move || facts::ledger::look(&own)));
+    let names = waiting.until(&[Topic::Dns], look(wants(Topic::Dns), WHOLE, facts::names::look(config)));
+    let own = config.clone();
+    let ports = waiting.until(
+        &[Topic::Ports],
+        look(wants(Topic::Ports), WHOLE, blocking(move || facts::ports::look(&own, facts::here::interfaces()))),
+    );
+    let (here, names, cas, state, ledger, ports) = tokio::join!(here, names, cas, state, ledger, ports);
+    Facts { here, names, ports, cas, state, ledger }
+}
+
+async fn openclaw(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Look<gateway::Facts> {
+    let facts = look(options.wants(Topic::Gateway), WHOLE, gateway::gather(config, options));
+    waiting.until(&[Topic::Gateway], facts).await
+}
+
+/// What has not answered yet.
+struct Waiting<'p> {
+    left: RefCell<Vec<Topic>>,
+    progress: &'p dyn Fn(&[Topic]),
+}
+
+impl<'p> Waiting<'p> {
+    fn new(options: &Options, progress: &'p dyn Fn(&[Topic])) -> Waiting<'p> {
+        let left: Vec<Topic> = Topic::LIVE.into_iter().filter(|topic| options.wants(*topic)).collect();
+        progress(&left);
+        Waiting { left: RefCell::new(left), progress }
+    }
+
+    async fn until<T>(&self, topics: &[Topic], work: impl Future<Output = T>) -> T {
+        let done = work.await;
+        let mut left = self.left.borrow_mut();
+        left.retain(|topic| !topics.contains(topic));
+        (self.progress)(&left);
+        done
+    }
 }

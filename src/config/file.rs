@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::{
     acme_value::{Base64, Base64Url, Email, WebUrl},
     address::Target,
+    device_key::{DeviceId, Scope},
     finding::At,
     model::{
         AcmeProfile, ChallengeKind, Directory, Endpoint, Hostname, IdentityRule, KeyType, ListenerKind, LogFormat,
@@ -135,6 +136,7 @@ table! {
         builtin_status: bool,
         identity: IdentityRule,
         clients: Vec<At<IpNet>>,
+        device_keys: OneOrMany<DeviceKey>,
         body_limit: Limit<Size>,
         response_timeout: Limit<Duration>,
         request_headers: HeaderOps,
@@ -153,10 +155,20 @@ table! {
         upstream: Target,
         identity: IdentityRule,
         clients: Vec<At<IpNet>>,
+        device_keys: OneOrMany<DeviceKey>,
         body_limit: Limit<Size>,
         response_timeout: Limit<Duration>,
         request_headers: HeaderOps,
         response_headers: HeaderOps,
+    }
+}
+
+table! {
+    DeviceKey "in a device key", as "{ name = \"NAME\", key = \"KEY\" }" {
+        name: String,
+        key: DeviceId,
+        scopes: Vec<At<Scope>>,
+        clients: Vec<At<IpNet>>,
     }
 }
 

@@ -198,6 +198,9 @@ impl<'s> Report<'s> {
         let begin = self.lines[place.source][line - 1];
         let end = self.lines[place.source].get(line).copied().unwrap_or(source.text.len());
         let text = source.text[begin..end].trim_end_matches(['\n', '\r']);
+        // What stands behind these words is not for a terminal or a log.
+        const PRIVATE: &str = "PRIVATE KEY";
+        let text = text.find(PRIVATE).map_or(text, |at| &text[..at + PRIVATE.len()]);
         // Spans come from the TOML parser; a caret a character off is better than a panic over one inside a character.
         let cut = |at: usize| text.floor_char_boundary(at.saturating_sub(begin));
         let before = text[..cut(place.start)].chars().count();

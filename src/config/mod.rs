@@ -11,6 +11,7 @@ mod acme_value;
 mod address;
 mod code;
 pub mod defaults;
+mod device_key;
 pub mod diff;
 mod file;
 pub mod finding;

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 pub use super::acme_model::{
     Acme, AcmeCa, AcmeProfile, ChallengeKind, Directory, DnsProof, Eab, Hooks, KeyType, Rfc2136, TsigAlgorithm,
 };
+pub use super::device_key::DeviceId;
 use super::public;
 
 /// The whole configuration after resolving.
@@ -46,6 +47,7 @@ impl Config {
         let is_open = |policy: &Policy, to: UpstreamId| {
             policy.identity != IdentityRule::Attributed
                 && policy.clients.is_empty()
+                && policy.device_keys.is_empty()
                 && self.upstreams[to.0].kind == UpstreamKind::Openclaw
         };
         let is_unfenced = move |site: &Site| {
@@ -170,12 +172,27 @@ pub struct Policy {
     pub identity: IdentityRule,
     /// The fence of D1: who is outside is attributed. Empty is no fence.
     pub clients: Vec<IpNet>,
+    /// The second fence of D1: whose device key has to sign the `connect`. Empty is no fence. Shared with the tunnels
+    /// that wait for theirs.
+    pub device_keys: Arc<[PinnedKey]>,
     /// `None` is unlimited.
     pub body_limit: Option<u64>,
     /// From the request's last byte to the response head; `None` is unlimited.
     pub response_timeout: Option<Duration>,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
+}
+
+/// A pinned device key: who may be D1, and how far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinnedKey {
+    /// What the operator sees in logs.
+    pub name: Arc<str>,
+    pub id: DeviceId,
+    /// Most it may ask for; `None` is anything.
+    pub scopes: Option<Vec<Box<str>>>,
+    /// From where; empty is anywhere.
+    pub clients: Vec<IpNet>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

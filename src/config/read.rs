@@ -153,7 +153,7 @@ impl Reader<'_, '_> {
 /// The header of a table of the schema.
 fn written(table: &str) -> String {
     match table {
-        "site" | "listen" | "site.route" => format!("[[{table}]]"),
+        "site" | "listen" | "site.route" | "site.device_keys" => format!("[[{table}]]"),
         table => format!("[{table}]"),
     }
 }
@@ -258,6 +258,10 @@ impl<T: FromNode> FromNode for OneOrMany<T> {
             NodeValue::Array(_) => Vec::from_node(node, reader).map(OneOrMany),
             _ => At::from_node(node, reader).map(|one| OneOrMany(vec![one])),
         }
+    }
+
+    fn keys(path: &str, keys: &mut Vec<String>) {
+        T::keys(path, keys);
     }
 }
 

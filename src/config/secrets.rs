@@ -60,6 +60,22 @@ const UNIT_DIRECTORIES: [&str; 5] = [
 const CREDENTIAL_STORES: [&str; 4] =
     ["/etc/credstore", "/run/credstore", "/usr/local/lib/credstore", "/usr/lib/credstore"];
 
+/// What an installed unit says of its service, beside secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Service {
+    /// `None` is root.
+    pub user: Option<String>,
+    /// Directories that systemd makes before the start.
+    pub state_directories: Vec<PathBuf>,
+}
+
+/// The installed unit of this name, if there is one.
+pub fn service(unit: &str) -> Option<Service> {
+    let unit = UnitSecrets::of_installed(unit).unit?;
+    let below = |name: &String| Path::new("/var/lib").join(name);
+    Some(Service { state_directories: unit.state_directories.iter().map(below).collect(), user: unit.user })
+}
+
 impl UnitSecrets {
     /// Reads the unit of this name (`clawgate.service`) and its drop-ins, if there is one. The files themselves are
     /// read and systemd is not asked, so that this works in a container and before a `daemon-reload`.

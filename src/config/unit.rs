@@ -18,6 +18,10 @@ pub(super) struct Unit {
     pub credentials: BTreeMap<String, Credential>,
     /// `ImportCredential=` takes what matches from the machine's stores.
     pub imports_credentials: bool,
+    /// Who the service runs as.
+    pub user: Option<String>,
+    /// Below `/var/lib`; systemd makes them and gives them to the user.
+    pub state_directories: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +77,9 @@ impl Unit {
             "PassEnvironment" => self.passed.extend(words(value)),
             "UnsetEnvironment" if value.is_empty() => self.unset.clear(),
             "UnsetEnvironment" => self.unset.extend(words(value)),
+            "User" => self.user = (!value.is_empty()).then(|| value.to_owned()),
+            "StateDirectory" if value.is_empty() => self.state_directories.clear(),
+            "StateDirectory" => self.state_directories.extend(words(value)),
             "ImportCredential" => self.imports_credentials = !value.is_empty(),
             "LoadCredential" | "LoadCredentialEncrypted" | "SetCredential" | "SetCredentialEncrypted" => {
                 let (name, rest) = value.split_once(':').unwrap_or((value, value));

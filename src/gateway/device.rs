@@ -8,18 +8,15 @@
 //! v3|... the same ...|platform|deviceFamily            both trimmed, ASCII lower case
 //! ```
 
-use std::fmt::Write as _;
-
-use aws_lc_rs::{
-    digest::{SHA256, digest},
-    signature::{ED25519, UnparsedPublicKey},
-};
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{
     Engine as _,
     alphabet::URL_SAFE,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use serde::Deserialize;
+
+use crate::config::model::DeviceId;
 
 /// How far `signedAt` may be from our clock, in milliseconds: what 2026.9.6 allows.
 pub const MOST_SKEW_MS: u64 = 120_000;
@@ -113,12 +110,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The id of a raw public key: the SHA-256 in hex.
-pub fn device_id(public_key: &[u8]) -> String {
-    digest(&SHA256, public_key).as_ref().iter().fold(String::new(), |mut id, byte| {
-        let _ = write!(id, "{byte:02x}");
-        id
-    })
+impl Device {
+    /// The raw key, if it is one.
+    pub fn key(&self) -> Option<[u8; 32]> {
+        BASE64.decode(&self.public_key).ok()?.try_into().ok()
+    }
 }
 
 /// The line a device signs.
@@ -160,8 +156,8 @@ impl Payload {
 
 /// Whether `device` signed this `connect` for this challenge, now.
 pub fn verify(connect: &Connect, device: &Device, nonce: &str, now_ms: i64) -> Result<Payload, DeviceError> {
-    let key = BASE64.decode(&device.public_key).ok().filter(|key| key.len() == 32).ok_or(DeviceError::Id)?;
-    if device_id(&key) != device.id {
+    let key = device.key().ok_or(DeviceError::Id)?;
+    if DeviceId::of(&key).to_string() != device.id {
         return Err(DeviceError::Id);
     }
     if device.signed_at.abs_diff(now_ms) > MOST_SKEW_MS {
@@ -206,10 +202,19 @@ pub(crate) mod sign {
     }
 
     pub(crate) fn device(connect: &Connect, payload: Payload, nonce: &str, signed_at: i64) -> Device {
-        let pair = Ed25519KeyPair::generate().expect("a fresh key");
+        device_of(&Ed25519KeyPair::generate().expect("a fresh key"), connect, payload, nonce, signed_at)
+    }
+
+    pub(crate) fn device_of(
+        pair: &Ed25519KeyPair,
+        connect: &Connect,
+        payload: Payload,
+        nonce: &str,
+        signed_at: i64,
+    ) -> Device {
         let key = pair.public_key().as_ref();
         let mut device = Device {
-            id: device_id(key),
+            id: DeviceId::of(key).to_string(),
             public_key: URL_SAFE_NO_PAD.encode(key),
             signed_at,
             nonce: nonce.into(),

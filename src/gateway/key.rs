@@ -12,7 +12,8 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 
-use super::device::{Connect, Device, Payload, device_id};
+use super::device::{Connect, Device, Payload};
+use crate::config::model::DeviceId;
 
 /// An Ed25519 key and the id that it has at the gateway.
 pub struct DeviceKey {
@@ -72,7 +73,7 @@ impl DeviceKey {
     }
 
     fn of(pair: Ed25519KeyPair) -> DeviceKey {
-        DeviceKey { id: device_id(pair.public_key().as_ref()), pair }
+        DeviceKey { id: DeviceId::of(pair.public_key().as_ref()).to_string(), pair }
     }
 
     /// As `openclaw devices list` shows it.

@@ -1,10 +1,11 @@
 //! What is OpenClaw's own: its handshake as bytes pass by, its refusals in plain words, its limits kept for it.
 //!
 //! Pure, and fuzzed through the same functions: [`frames`] (where WebSocket frames end), [`answer`] and [`observe`] (what a
-//! tunnel's handshake came to), [`device`] (a client's signed `connect`), [`translate`] (trouble to cause and cure),
-//! [`demote`] (who loses D1 for a while). With a shell: [`places`] (who may stand at the gateway's door), [`client`] (the
-//! proxy as one of its clients, with a [`key`] of its own), [`probe`] (is its auth on, is it ready), [`standin`] (a small
-//! gateway for the demo and for tests), [`approved`] (where its last backend came from).
+//! tunnel's handshake came to), [`device`] (a client's signed `connect`), [`pin`] (who has shown a pinned key),
+//! [`translate`] (trouble to cause and cure), [`demote`] (who loses D1 for a while). With a shell: [`places`] (who may
+//! stand at the gateway's door), [`client`] (the proxy as one of its clients, with a [`key`] of its own), [`probe`] (is its
+//! auth on, is it ready), [`standin`] (a small gateway for the demo and for tests), [`approved`] (where its last backend
+//! came from).
 //!
 //! What the room promises: no byte of a tunnel is held back or changed by being observed, nothing the gateway or a client
 //! sends panics, and everything kept of it has a bound.
@@ -20,9 +21,11 @@ pub mod frames;
 mod io;
 pub mod key;
 pub mod observe;
+pub mod pin;
 pub mod places;
 pub mod probe;
 pub mod standin;
+mod strict;
 pub mod translate;
 
 /// Whom an address stands for when clients are counted: itself for IPv4 (also where it is written IPv4-mapped), its /64 for

@@ -53,10 +53,14 @@ pub struct Facts {
     pub rule: IdentityRule,
     /// [`is_browser`], asked before anything was removed from the request.
     pub browser: bool,
-    /// `clients` is configured.
+    /// Addresses are looked at: `clients` is configured, or every device key has its own.
     pub fenced: bool,
-    /// The client address is inside `clients`. Not looked at without a fence.
+    /// The client address is inside `clients`, and some device key may come from there. Not looked at without a fence.
     pub inside_fence: bool,
+    /// `device_keys` is configured.
+    pub pinned: bool,
+    /// A WebSocket: only its first message can show a device key.
+    pub upgrade: bool,
     /// `Seen::disputed`.
     pub address_disputed: bool,
     /// The client address (not only the peer's) is a loopback one.
@@ -92,6 +96,8 @@ pub enum Rule {
     NotABrowser,
     /// D1, because the client is inside `clients`.
     InsideFence,
+    /// D1 on condition: the client's first message has to be signed by a pinned key.
+    PinnedKey,
     /// D1, because `identity = "loopback"` says so, without a fence.
     ConfiguredLoopback,
     /// Attributed, because `identity = "attributed"` says so.
@@ -108,14 +114,17 @@ pub enum Rule {
     AddressDisputed,
     /// Attributed, because the client is outside of `clients`.
     OutsideFence,
+    /// Attributed, because a request that is no WebSocket cannot show one of the pinned keys.
+    NoKeyShown,
     /// Attributed for a while, because the gateway refused the address too often.
     Demoted,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 11] = [
+    pub const ALL: [Rule; 13] = [
         Rule::NotABrowser,
         Rule::InsideFence,
+        Rule::PinnedKey,
         Rule::ConfiguredLoopback,
         Rule::ConfiguredAttributed,
         Rule::GenericUpstream,
@@ -124,6 +133,7 @@ impl Rule {
         Rule::EndpointNotLoopback,
         Rule::AddressDisputed,
         Rule::OutsideFence,
+        Rule::NoKeyShown,
         Rule::Demoted,
     ];
 
@@ -132,6 +142,7 @@ impl Rule {
         match self {
             Rule::NotABrowser => "not_a_browser",
             Rule::InsideFence => "inside_clients",
+            Rule::PinnedKey => "pinned_key",
             Rule::ConfiguredLoopback => "configured_loopback",
             Rule::ConfiguredAttributed => "configured_attributed",
             Rule::GenericUpstream => "generic_upstream",
@@ -140,6 +151,7 @@ impl Rule {
             Rule::EndpointNotLoopback => "endpoint_not_loopback",
             Rule::AddressDisputed => "client_address_disputed",
             Rule::OutsideFence => "outside_clients",
+            Rule::NoKeyShown => "no_key_shown",
             Rule::Demoted => "demoted",
         }
     }
@@ -148,7 +160,7 @@ impl Rule {
 /// Why a request is not forwarded under any identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refused {
-    /// Something on this host forwards for others, or a browser runs here, while `clients` says that addresses count.
+    /// Something on this host forwards for others, or a browser runs here, while a fence says that not everyone is local.
     #[error(
         "the client address is this host's own, which the gateway accepts from nobody; if a tunnel or proxy on this host \
          forwards for others, name it in trusted_proxies"
@@ -207,7 +219,7 @@ pub fn decide(facts: &Facts) -> Decision {
     if facts.client_loopback {
         // The gateway answers 403 to a loopback address in X-Forwarded-For. A client here could dial the gateway
         // itself, so leaving the field out gives it nothing, unless a fence says that addresses are looked at.
-        return match (facts.fenced, facts.gateway_without_auth) {
+        return match (facts.fenced || facts.pinned, facts.gateway_without_auth) {
             (true, _) => refuse(Refused::LoopbackClient),
             (false, true) => refuse(Refused::GatewayWithoutAuth),
             (false, false) => forward(Identity::AttributedHeaderless),
@@ -246,13 +258,17 @@ fn choose(facts: &Facts) -> Choice {
             return Choice::Attributed(Rule::OutsideFence);
         }
     }
+    if facts.pinned && !facts.upgrade {
+        return Choice::Attributed(Rule::NoKeyShown);
+    }
     if facts.demoted {
         return Choice::Attributed(Rule::Demoted);
     }
-    Choice::D1(match (facts.fenced, facts.rule) {
-        (true, _) => Rule::InsideFence,
-        (false, IdentityRule::Loopback) => Rule::ConfiguredLoopback,
-        (false, _) => Rule::NotABrowser,
+    Choice::D1(match (facts.pinned, facts.fenced, facts.rule) {
+        (true, _, _) => Rule::PinnedKey,
+        (false, true, _) => Rule::InsideFence,
+        (false, false, IdentityRule::Loopback) => Rule::ConfiguredLoopback,
+        (false, false, _) => Rule::NotABrowser,
     })
 }
 

@@ -15,9 +15,16 @@ fn by_the_text(f: &Facts) -> Decided {
     };
     // "clients = [networks] fences D1: who is outside is attributed", and an address in dispute is nowhere inside.
     let fence_lets_through = !f.fenced || (f.inside_fence && !f.address_disputed);
+    // "Pins apply to upgrades only": nothing else can show a key.
+    let may_show_a_key = !f.pinned || f.upgrade;
     // "five refused connects demote", "With the gateway's auth off D1 is an open shell: then we refuse to give it",
     // "loopback to another endpoint" cannot work.
-    let d1 = wants_d1 && fence_lets_through && !f.demoted && !f.gateway_without_auth && f.endpoint_loopback;
+    let d1 = wants_d1
+        && fence_lets_through
+        && may_show_a_key
+        && !f.demoted
+        && !f.gateway_without_auth
+        && f.endpoint_loopback;
     if d1 {
         return Decided::As(Identity::Loopback);
     }
@@ -25,7 +32,7 @@ fn by_the_text(f: &Facts) -> Decided {
         return Decided::As(Identity::Attributed);
     }
     // "X-Forwarded-For must not be a loopback address": no fence -> header-less; a fence -> our 403.
-    if f.client_loopback && f.fenced {
+    if f.client_loopback && (f.fenced || f.pinned) {
         return Decided::Not(Refused::LoopbackClient);
     }
     if f.client_loopback && f.gateway_without_auth {
@@ -51,7 +58,7 @@ fn every_combination() -> impl Iterator<Item = Facts> {
     let kinds = [UpstreamKind::Openclaw, UpstreamKind::Generic];
     let rules = [IdentityRule::Auto, IdentityRule::Loopback, IdentityRule::Attributed];
     kinds.into_iter().flat_map(move |kind| rules.into_iter().map(move |rule| (kind, rule))).flat_map(|(kind, rule)| {
-        (0..1u32 << 9).map(move |bits| {
+        (0..1u32 << 11).map(move |bits| {
             let bit = |at: u32| bits & (1 << at) != 0;
             Facts {
                 kind,
@@ -65,6 +72,8 @@ fn every_combination() -> impl Iterator<Item = Facts> {
                 endpoint_loopback: bit(6),
                 gateway_without_auth: bit(7),
                 attributed_source: bit(8),
+                pinned: bit(9),
+                upgrade: bit(10),
             }
         })
     })
@@ -81,7 +90,7 @@ fn every_combination_of_facts_is_decided_as_the_design_says() {
         assert_eq!(decided, by_the_text(&facts), "{facts:?}");
         count += 1;
     }
-    assert_eq!(count, 3072);
+    assert_eq!(count, 12_288);
 }
 
 #[test]
@@ -93,9 +102,10 @@ fn the_rule_that_is_named_is_true_of_the_request() {
         seen.insert(rule);
         let d1 = matches!(decision, Decision::Forward { identity: Identity::Loopback, .. });
         let (gives_d1, holds) = match rule {
-            Rule::NotABrowser => (true, !f.browser && !f.fenced && f.rule == IdentityRule::Auto),
-            Rule::InsideFence => (true, f.fenced && f.inside_fence),
-            Rule::ConfiguredLoopback => (true, f.rule == IdentityRule::Loopback && !f.fenced),
+            Rule::NotABrowser => (true, !f.browser && !f.fenced && !f.pinned && f.rule == IdentityRule::Auto),
+            Rule::InsideFence => (true, f.fenced && f.inside_fence && !f.pinned),
+            Rule::PinnedKey => (true, f.pinned && f.upgrade && (!f.fenced || f.inside_fence)),
+            Rule::ConfiguredLoopback => (true, f.rule == IdentityRule::Loopback && !f.fenced && !f.pinned),
             Rule::ConfiguredAttributed => (false, f.rule == IdentityRule::Attributed),
             Rule::GenericUpstream => (false, f.kind == UpstreamKind::Generic && f.rule == IdentityRule::Auto),
             Rule::Browser => (false, f.browser && f.rule == IdentityRule::Auto),
@@ -103,6 +113,7 @@ fn the_rule_that_is_named_is_true_of_the_request() {
             Rule::EndpointNotLoopback => (false, !f.endpoint_loopback),
             Rule::AddressDisputed => (false, f.fenced && f.address_disputed),
             Rule::OutsideFence => (false, f.fenced && !f.inside_fence),
+            Rule::NoKeyShown => (false, f.pinned && !f.upgrade),
             Rule::Demoted => (false, f.demoted),
         };
         assert_eq!((d1, true), (gives_d1, holds), "{rule:?} {f:?}");
@@ -116,6 +127,7 @@ fn nothing_that_speaks_against_d1_is_outvoted() {
         if let Decision::Forward { identity: Identity::Loopback, .. } = decide(&f) {
             assert!(f.endpoint_loopback && !f.gateway_without_auth && !f.demoted, "{f:?}");
             assert!(!f.fenced || f.inside_fence && !f.address_disputed, "{f:?}");
+            assert!(!f.pinned || f.upgrade, "{f:?}");
             assert!(f.rule != IdentityRule::Attributed && (f.rule == IdentityRule::Loopback || !f.browser), "{f:?}");
         }
     }

@@ -21,28 +21,46 @@ impl fmt::Display for Holder {
     }
 }
 
+/// Whoever listens where `address` would clash with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The processes, as far as we may look: other users' descriptors are root's to read.
+    pub holders: Vec<Holder>,
+    /// Whose sockets they are, which anyone may see.
+    pub uids: Vec<u32>,
+}
+
 /// The process that listens where `address` would clash with it.
 ///
-/// `None` where nobody does, and where we may not look: other users' descriptors are root's to read.
+/// `None` where nobody does, and where we may not look.
 pub fn holder(address: SocketAddr) -> Option<Holder> {
-    let mut inodes = Vec::new();
+    taken(address)?.holders.into_iter().next()
+}
+
+/// Everybody who listens where `address` would clash with it; `None` where nobody does.
+pub fn taken(address: SocketAddr) -> Option<Taken> {
+    let mut sockets = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         // Absent where the kernel has no IPv6.
         let Ok(text) = fs::read_to_string(table) else { continue };
-        let listening = text.lines().filter_map(listening);
-        inodes.extend(listening.filter(|(held, _)| clashes(*held, address)).map(|(_, inode)| inode));
+        sockets.extend(text.lines().filter_map(listening).filter(|socket| clashes(socket.address, address)));
     }
-    let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
-    if wanted.is_empty() {
+    if sockets.is_empty() {
         return None;
     }
-    fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+    let wanted: Vec<String> = sockets.iter().map(|socket| format!("socket:[{}]", socket.inode)).collect();
+    let mut uids: Vec<u32> = sockets.iter().map(|socket| socket.uid).collect();
+    uids.sort_unstable();
+    uids.dedup();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let holds = |process: fs::DirEntry| {
         let pid = process.file_name().to_str()?.parse().ok()?;
         let mut descriptors = fs::read_dir(process.path().join("fd")).ok()?.flatten();
         descriptors
             .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| wanted.iter().any(|socket| to == Path::new(socket))))
             .then(|| describe(pid, &process.path()))
-    })
+    };
+    Some(Taken { holders: processes.filter_map(holds).collect(), uids })
 }
 
 fn describe(pid: u32, process: &Path) -> Holder {
@@ -68,15 +86,22 @@ fn clashes(held: SocketAddr, wanted: SocketAddr) -> bool {
             || (b.is_unspecified() && a.is_ipv4() == b.is_ipv4()))
 }
 
-/// Address and inode of a line of `/proc/net/tcp` or `tcp6` whose socket listens (proc(5)).
-fn listening(line: &str) -> Option<(SocketAddr, u64)> {
+struct Listening {
+    address: SocketAddr,
+    uid: u32,
+    inode: u64,
+}
+
+/// A line of `/proc/net/tcp` or `tcp6` whose socket listens (proc(5)).
+fn listening(line: &str) -> Option<Listening> {
     const LISTEN: &str = "0A";
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (address, port) = fields.next()?.split_once(':')?;
     if fields.nth(1)? != LISTEN {
         return None;
     }
-    let inode = fields.nth(5)?.parse().ok()?;
+    let uid = fields.nth(3)?.parse().ok()?;
+    let inode = fields.nth(1)?.parse().ok()?;
     // The kernel prints each 32-bit word of the address as a number in host order.
     let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
     let ip = if address.len() == 8 {
@@ -88,7 +113,7 @@ fn listening(line: &str) -> Option<(SocketAddr, u64)> {
         }
         IpAddr::from(octets)
     };
-    Some((SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?), inode))
+    Some(Listening { address: SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?), uid, inode })
 }
 
 #[cfg(test)]
@@ -109,13 +134,14 @@ mod tests {
     #[test]
     fn only_listening_lines_of_the_kernels_table_count() {
         let header = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
-        let listens = "   0: 0100007F:01BB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0";
+        let listens = "   0: 0100007F:01BB 00000000:0000 0A 00000000:00000000 00:00000000 00000000    33        0 4711 1 0 100 0 0 10 0";
         let connected = listens.replace(" 0A ", " 01 ");
         let v6 = "   1: 00000000000000000000000001000000:01BB 00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 4712 1 0";
-        assert_eq!(listening(header), None);
-        assert_eq!(listening(&connected), None);
-        assert_eq!(listening(listens), Some(("127.0.0.1:443".parse().unwrap(), 4711)));
-        assert_eq!(listening(v6), Some(("[::1]:443".parse().unwrap(), 4712)));
+        let read = |line: &str| listening(line).map(|socket| (socket.address.to_string(), socket.uid, socket.inode));
+        assert_eq!(read(header), None);
+        assert_eq!(read(&connected), None);
+        assert_eq!(read(listens), Some(("127.0.0.1:443".to_owned(), 33, 4711)));
+        assert_eq!(read(v6), Some(("[::1]:443".to_owned(), 0, 4712)));
         for cut in 0..listens.len() {
             listening(&listens[..cut]);
         }

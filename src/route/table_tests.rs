@@ -9,6 +9,7 @@ fn policy() -> Policy {
     Policy {
         identity: IdentityRule::Auto,
         clients: Vec::new(),
+        device_keys: [].into(),
         body_limit: None,
         response_timeout: Some(Duration::from_secs(30)),
         request_headers: HeaderOps::default(),

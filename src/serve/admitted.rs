@@ -44,7 +44,7 @@ impl Admitted {
         let Some(site) = snapshot.site(&self.host) else { return false };
         let route = snapshot.find(site, &self.host, &self.path);
         let behind = snapshot.behind(route);
-        let facts = judge::facts(core, behind, snapshot.policy(route), &self.seen, self.browser);
+        let facts = judge::facts(core, behind, snapshot.policy(route), &self.seen, self.browser, true);
         let same = matches!(identity::decide(&facts), Decision::Forward { identity, .. } if identity == self.identity);
         same && behind.upstream.id == self.upstream
     }

@@ -56,7 +56,7 @@ pub fn why_attributed(plan: &Plan) -> Option<String> {
     let (_, rule) = plan.as_whom?;
     let client = plan.client;
     Some(match rule {
-        Rule::NotABrowser | Rule::InsideFence | Rule::ConfiguredLoopback => return None,
+        Rule::NotABrowser | Rule::InsideFence | Rule::PinnedKey | Rule::ConfiguredLoopback => return None,
         Rule::ConfiguredAttributed => "the site or route says identity = \"attributed\"".into(),
         Rule::GenericUpstream => "its upstream is of kind generic".into(),
         Rule::Browser => "it carries Origin or Sec-Fetch-Site, as a browser's requests do".into(),
@@ -64,6 +64,7 @@ pub fn why_attributed(plan: &Plan) -> Option<String> {
         Rule::EndpointNotLoopback => "its gateway is not on this machine's loopback".into(),
         Rule::AddressDisputed => "the trusted proxy's X-Forwarded-For and Forwarded name different clients".into(),
         Rule::OutsideFence => format!("its address {client} is in none of `clients`"),
+        Rule::NoKeyShown => "the site has device keys, and only a WebSocket can show one".into(),
         Rule::Demoted => format!("the gateway refused five connects of {client} within ten minutes"),
     })
 }

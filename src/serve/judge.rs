@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
+use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::{
@@ -259,7 +260,7 @@ pub fn judge(
     } else {
         forwarded::client_value(seen.address)
     };
-    let facts = facts(core, behind, policy, &seen, browser);
+    let facts = facts(core, behind, policy, &seen, browser, asked.is_some());
     let mut plan = Box::new(Plan {
         route,
         request: Some(Request::from_parts(head, body)),
@@ -280,14 +281,19 @@ pub fn judge(
 }
 
 /// What is known when the identity of a request is decided, but for what only the gateway can tell.
-pub fn facts(core: &Core, behind: &Behind, policy: &Policy, seen: &Seen, browser: bool) -> Facts {
+pub fn facts(core: &Core, behind: &Behind, policy: &Policy, seen: &Seen, browser: bool, _upgrade: bool) -> Facts {
     let upstream = &behind.upstream.config;
+    let keys = &policy.device_keys;
+    let inside = |networks: &[IpNet]| networks.is_empty() || client_address::is_inside(networks, seen.address);
     Facts {
         kind: upstream.kind,
         rule: policy.identity,
         browser,
-        fenced: !policy.clients.is_empty(),
-        inside_fence: client_address::is_inside(&policy.clients, seen.address),
+        fenced: !policy.clients.is_empty() || (!keys.is_empty() && keys.iter().all(|key| !key.clients.is_empty())),
+        inside_fence: inside(&policy.clients) && (keys.is_empty() || keys.iter().any(|key| inside(&key.clients))),
+        pinned: !keys.is_empty(),
+        // Until tunnels hold their first message, nobody has shown a key.
+        upgrade: false,
         address_disputed: seen.disputed,
         client_loopback: seen.address.is_loopback(),
         demoted: false,

@@ -3,7 +3,9 @@
 //! Goes on after a finding, so that all are found; what it returns then is not used.
 
 mod acme;
+mod device_keys;
 mod headers;
+mod policy;
 mod site;
 mod upstream;
 

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use super::{
     Wildcards,
-    headers::{self, Direction},
+    policy::{Inherited, Stated, check_device_keys, check_loopback},
     upstream::Upstreams,
     values,
 };
 use crate::config::{
     SitePlaces, defaults, file,
     finding::{At, Code, Place, Report, did_you_mean},
-    model::{Certificate, HeaderOps, Hostname, IdentityRule, PathMatch, Policy, Route, Site, UpstreamId, UpstreamKind},
+    model::{Certificate, Hostname, PathMatch, Route, Site, UpstreamId, UpstreamKind},
     path::{RewritePath, RoutePath},
     read::Key,
-    value::{CertificateSource, Limit, Size},
+    value::CertificateSource,
 };
 
 /// What the platform's check asks for, answered by the gateway's page.
@@ -81,6 +81,7 @@ fn site(
     let stated = Stated {
         identity: file.identity,
         clients: file.clients,
+        device_keys: file.device_keys,
         body_limit: file.body_limit,
         response_timeout: file.response_timeout,
         request_headers: file.request_headers,
@@ -88,6 +89,7 @@ fn site(
     };
     let base = stated.over(&Inherited::default(), report);
     check_loopback(base.identity, base.identity_place, target, file.upstream.place(), upstreams, report);
+    check_device_keys(&base, target, upstreams, report);
 
     let kind = target.map_or(UpstreamKind::Openclaw, |id| upstreams.get(id).kind);
     // The status path is the gateway's custom; another application may well have its own.
@@ -191,102 +193,6 @@ struct SiteContext {
     base: Inherited,
 }
 
-/// The keys that sites and routes have in common.
-struct Stated {
-    identity: Key<IdentityRule>,
-    clients: Key<Vec<At<ipnet::IpNet>>>,
-    body_limit: Key<Limit<Size>>,
-    response_timeout: Key<Limit<std::time::Duration>>,
-    request_headers: Key<file::HeaderOps>,
-    response_headers: Key<file::HeaderOps>,
-}
-
-/// A policy before it is known where it will send to.
-#[derive(Clone)]
-struct Inherited {
-    identity: IdentityRule,
-    identity_place: Option<Place>,
-    clients: Vec<ipnet::IpNet>,
-    body_limit: Option<u64>,
-    response_timeout: Option<std::time::Duration>,
-    request_headers: HeaderOps,
-    response_headers: HeaderOps,
-}
-
-impl Default for Inherited {
-    fn default() -> Inherited {
-        Inherited {
-            identity: IdentityRule::Auto,
-            identity_place: None,
-            clients: Vec::new(),
-            body_limit: None,
-            response_timeout: None,
-            request_headers: HeaderOps::default(),
-            response_headers: HeaderOps::default(),
-        }
-    }
-}
-
-impl Stated {
-    fn over(self, base: &Inherited, report: &mut Report<'_>) -> Inherited {
-        let identity_place = self.identity.place().or(base.identity_place);
-        Inherited {
-            identity: self.identity.value().unwrap_or(base.identity),
-            identity_place,
-            clients: self.clients.value().map_or_else(|| base.clients.clone(), values),
-            body_limit: self.body_limit.value().map_or(base.body_limit, |limit| limit.0.map(|size| size.0)),
-            response_timeout: self.response_timeout.value().map_or(base.response_timeout, |limit| limit.0),
-            request_headers: headers::resolve(&base.request_headers, self.request_headers, Direction::Request, report),
-            response_headers: headers::resolve(
-                &base.response_headers,
-                self.response_headers,
-                Direction::Response,
-                report,
-            ),
-        }
-    }
-}
-
-impl Inherited {
-    /// `auto` towards anything but a loopback endpoint is `attributed`: a gateway elsewhere never takes us for a
-    /// local client, so there is nothing to decide per request.
-    fn policy(&self, target: Option<UpstreamId>, upstreams: &Upstreams) -> Policy {
-        let is_loopback = target.is_none_or(|id| upstreams.get(id).endpoint.is_ipv4_loopback());
-        let identity = match (self.identity, is_loopback) {
-            (IdentityRule::Auto, false) => IdentityRule::Attributed,
-            (identity, _) => identity,
-        };
-        Policy {
-            identity,
-            clients: self.clients.clone(),
-            body_limit: self.body_limit,
-            response_timeout: self.response_timeout,
-            request_headers: self.request_headers.clone(),
-            response_headers: self.response_headers.clone(),
-        }
-    }
-}
-
-/// Reported at the upstream where that is written there, else at the identity.
-fn check_loopback(
-    identity: IdentityRule,
-    identity_place: Option<Place>,
-    target: Option<UpstreamId>,
-    upstream_place: Option<Place>,
-    upstreams: &Upstreams,
-    report: &mut Report<'_>,
-) {
-    let endpoint = target.and_then(|id| upstreams.endpoint(id));
-    let (Some(endpoint), Some(identity_place)) = (endpoint, identity_place) else { return };
-    if identity != IdentityRule::Loopback || endpoint.is_ipv4_loopback() {
-        return;
-    }
-    let message = format!("{endpoint} is not an IPv4 loopback address");
-    let also: Vec<(Place, &str)> = upstream_place.map(|place| (place, "the upstream is this")).into_iter().collect();
-    let way_out = "use \"attributed\" here, or an upstream at 127.0.0.1";
-    report.add_also(Code::IdentityLoopback, identity_place, message, way_out, &also);
-}
-
 /// A route, and where it was written.
 struct Placed {
     route: Route,
@@ -312,6 +218,7 @@ fn route(
     let stated = Stated {
         identity: file.identity,
         clients: file.clients,
+        device_keys: file.device_keys,
         body_limit: file.body_limit,
         response_timeout: file.response_timeout,
         request_headers: file.request_headers,
@@ -322,6 +229,7 @@ fn route(
     if own_identity || upstream_place.is_some() {
         check_loopback(policy.identity, policy.identity_place, target, upstream_place, upstreams, report);
     }
+    check_device_keys(&policy, target, upstreams, report);
     let (matches, place) = path_match(file.path, file.prefix, place, report)?;
     let (PathMatch::Exact(path) | PathMatch::Prefix(path)) = &matches;
     let route = Route {

@@ -140,7 +140,11 @@ async fn a_device_that_does_not_prove_itself_is_refused_with_the_gateways_codes(
         ("nonce of another connection", |device| device.nonce = "other".into(), "DEVICE_AUTH_NONCE_MISMATCH"),
         ("no nonce", |device| device.nonce.clear(), "DEVICE_AUTH_NONCE_REQUIRED"),
         ("signed an hour ago", |device| device.signed_at -= 3_600_000, "DEVICE_AUTH_SIGNATURE_EXPIRED"),
-        ("another key's id", |device| device.id = device::device_id(&[7; 32]), "DEVICE_AUTH_DEVICE_ID_MISMATCH"),
+        (
+            "another key's id",
+            |device| device.id = crate::config::model::DeviceId::of(&[7; 32]).to_string(),
+            "DEVICE_AUTH_DEVICE_ID_MISMATCH",
+        ),
         ("no key at all", |device| device.public_key = "?".into(), "DEVICE_AUTH_DEVICE_ID_MISMATCH"),
     ];
     for (name, change, code) in cases {

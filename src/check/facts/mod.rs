@@ -1,0 +1,71 @@
+//! Looks at the world, all at once, each look with a deadline of its own. Nothing here decides what is good.
+
+pub mod ca;
+pub mod cloud;
+pub mod here;
+pub mod ledger;
+pub mod names;
+pub mod ports;
+pub mod state;
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+/// What became of a look.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Look<T> {
+    /// Not asked for.
+    #[default]
+    Skipped,
+    /// No end in time.
+    Unfinished,
+    Seen(T),
+}
+
+impl<T> Look<T> {
+    pub fn seen(&self) -> Option<&T> {
+        match self {
+            Look::Seen(seen) => Some(seen),
+            Look::Skipped | Look::Unfinished => None,
+        }
+    }
+}
+
+/// Everything that was seen.
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub here: here::Here,
+    pub names: Look<Result<Vec<names::Name>, String>>,
+    pub ports: Look<ports::Ports>,
+    pub cas: Look<Vec<ca::Ca>>,
+    pub state: Look<state::State>,
+    pub ledger: Look<Result<ledger::Ledger, String>>,
+}
+
+/// `look`, unless it is not wanted; not for longer than `within`.
+pub(super) async fn look<T>(wanted: bool, within: Duration, look: impl Future<Output = T>) -> Look<T> {
+    match wanted {
+        false => Look::Skipped,
+        true => timeout(within, look).await.map_or(Look::Unfinished, Look::Seen),
+    }
+}
+
+/// For what the standard library or a file system makes wait. A panic in there is ours and goes on here.
+pub(super) async fn blocking<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(look).await {
+        Ok(seen) => seen,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// An error and its causes on one line.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,372 @@
+//! Do the names lead here, and may the CA issue for them?
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use super::super::{
+    Code, Finding,
+    facts::{
+        ca::Ca,
+        here::{self, Here},
+        names::Name,
+    },
+};
+use crate::{
+    acme::{model::ChallengeType, settings::Settings},
+    config::{
+        Config,
+        model::{Directory, Hostname},
+    },
+    dns::{
+        Unanswered,
+        caa::{self, Asking, InForce, Verdict},
+        zone::{Own, Zone},
+    },
+};
+
+pub fn judge(config: &Config, here: &Here, cas: &[Ca], names: &Result<Vec<Name>, String>) -> Vec<Finding> {
+    let names = match names {
+        Ok(names) => names,
+        Err(why) => {
+            let cure = "write a line `nameserver ADDRESS` into /etc/resolv.conf";
+            return vec![Finding::new(Code::DnsUnanswered, "/etc/resolv.conf", why, "no name can be looked up", cure)];
+        }
+    };
+    let mut findings = Vec::new();
+    for name in names {
+        findings.extend(addresses(config, here, name));
+        findings.extend(own_servers(name));
+        if name.acme {
+            findings.extend(issuers(config, cas, name));
+        }
+    }
+    findings
+}
+
+/// `NAME. A 203.0.113.9`, one for each address.
+fn records<'a>(host: &Hostname, addresses: impl IntoIterator<Item = &'a IpAddr>) -> String {
+    let line = |ip: &IpAddr| format!("{host}. {} {ip}", if ip.is_ipv4() { "A" } else { "AAAA" });
+    let lines: Vec<String> = addresses.into_iter().map(|ip| format!("`{}`", line(ip))).collect();
+    lines.join(" and ")
+}
+
+fn list<'a>(addresses: impl IntoIterator<Item = &'a IpAddr>) -> String {
+    let all: Vec<String> = addresses.into_iter().map(ToString::to_string).collect();
+    all.join(", ")
+}
+
+/// The record that would be right, as far as we know our own address.
+fn wanted(host: &Hostname, here: &Here) -> String {
+    match here.public().as_slice() {
+        [] => format!("at the domain's DNS provider: `{host}. A ADDRESS`, with this machine's public address"),
+        public => format!("at the domain's DNS provider: {}", records(host, public)),
+    }
+}
+
+fn unanswered(host: &Hostname, why: &Unanswered) -> Finding {
+    Finding::new(
+        Code::DnsUnanswered,
+        host.as_str(),
+        format!("{host}: {why}"),
+        "whether the name leads here is not known",
+        format!("`dig {host}` shows whether it is the resolver or the zone; `resolvectl status` names the resolver"),
+    )
+}
+
+fn addresses(config: &Config, here: &Here, name: &Name) -> Vec<Finding> {
+    let host = &name.host;
+    let found = &name.addresses;
+    let mut findings: Vec<Finding> = found.unanswered().map(|why| unanswered(host, why)).into_iter().collect();
+    let all = found.all();
+    if all.is_empty() {
+        if !findings.is_empty() {
+            return findings;
+        }
+        let why = "the CA looks the name up, and so does every client";
+        let (code, seen) = match found.no_such_name() {
+            true => (Code::DnsNoSuchName, format!("{host} does not exist in the DNS (NXDOMAIN)")),
+            false => (Code::DnsNoAddress, format!("{host} has no address")),
+        };
+        return vec![Finding::new(code, host.as_str(), seen, why, wanted(host, here))];
+    }
+    let not_public: Vec<&IpAddr> = all.iter().filter(|ip| !here::is_public(**ip) && !here.has(**ip)).collect();
+    if !not_public.is_empty() && name.acme && config.acme.dns.is_none() {
+        findings.push(Finding::new(
+            Code::DnsNotPublic,
+            host.as_str(),
+            format!("{host} points to {}, which is no public address", list(not_public.iter().copied())),
+            "the internet cannot reach it, and a public CA does not try",
+            wanted(host, here),
+        ));
+        return findings;
+    }
+    findings.extend(places(config, here, host, &all));
+    findings.extend(listened(config, here, host, &all));
+    findings
+}
+
+/// Ours, or certainly not ours, or hidden behind address translation.
+fn places(config: &Config, here: &Here, host: &Hostname, all: &BTreeSet<IpAddr>) -> Vec<Finding> {
+    let (ours, others): (Vec<&IpAddr>, Vec<&IpAddr>) = all.iter().partition(|ip| here.has(**ip));
+    if others.is_empty() {
+        let by = match &here.cloud {
+            Some(cloud) if !here.interfaces.iter().any(|i| ours.contains(&&i.address)) => {
+                format!("which is this machine's at {}", cloud.name)
+            }
+            _ => "which is this machine's".to_owned(),
+        };
+        return vec![Finding::good(Code::DnsHere, host.as_str(), format!("{host} points to {}, {by}", list(ours)))];
+    }
+    if config.listeners.iter().any(|l| !l.proxy_protocol_from.is_empty()) || !config.trusted_proxies.is_empty() {
+        return vec![Finding::new(
+            Code::DnsBehindForwarder,
+            host.as_str(),
+            format!("{host} points to {}, which is not this machine's", list(others)),
+            "trusted proxies are configured, and the address may be theirs",
+            format!("`clawgate check --staging` proves it from outside; else, {}", wanted(host, here)),
+        )];
+    }
+    // An address of a kind that we have only private ones of may be translated to ours.
+    let public = here.public();
+    let translated = |ip: &IpAddr| {
+        let kind = |other: &IpAddr| other.is_ipv4() == ip.is_ipv4();
+        !public.iter().any(kind) && here.interfaces.iter().any(|interface| kind(&interface.address))
+    };
+    let (hidden, elsewhere): (Vec<&IpAddr>, Vec<&IpAddr>) = others.into_iter().partition(|ip| translated(ip));
+    let mut findings = Vec::new();
+    if !hidden.is_empty() {
+        let own: Vec<IpAddr> = here.interfaces.iter().map(|interface| interface.address).collect();
+        findings.push(Finding::new(
+            Code::DnsBehindNat,
+            host.as_str(),
+            format!("{host} points to {}, and this machine has {} only", list(hidden.iter().copied()), list(&own)),
+            "whether that address is translated to this machine is known outside only",
+            "`clawgate check --staging` proves it from outside",
+        ));
+    }
+    if elsewhere.is_empty() {
+        return findings;
+    }
+    if ours.is_empty() && hidden.is_empty() {
+        let own = match (&here.cloud, public.as_slice()) {
+            (_, []) => "this machine has no such address".to_owned(),
+            (Some(cloud), own) => format!("this machine has {} ({})", list(own), cloud.name),
+            (None, own) => format!("this machine has {}", list(own)),
+        };
+        findings.push(Finding::new(
+            Code::DnsElsewhere,
+            host.as_str(),
+            format!("{host} points to {}, and {own}", list(elsewhere)),
+            "the CA would look for clawgate there, fail, and count the failure; clients go there too",
+            format!(
+                "{}; where a load balancer or CDN stands before this machine: trusted_proxies = [...]",
+                wanted(host, here)
+            ),
+        ));
+    } else {
+        findings.push(Finding::new(
+            Code::DnsSomeElsewhere,
+            host.as_str(),
+            format!("{host} also points to {}, which is not this machine's", list(elsewhere.iter().copied())),
+            "a CA and clients choose one of the addresses, IPv6 first, and some end there",
+            format!("at the domain's DNS provider, take away {}", records(host, elsewhere)),
+        ));
+    }
+    findings
+}
+
+/// An address of ours at which nobody would listen.
+fn listened(config: &Config, here: &Here, host: &Hostname, all: &BTreeSet<IpAddr>) -> Option<Finding> {
+    let on_an_interface = |ip: &&IpAddr| here.interfaces.iter().any(|interface| interface.address == **ip);
+    let takes = |ip: &IpAddr| {
+        config
+            .listeners
+            .iter()
+            .map(|listener| listener.address.ip())
+            .any(|at| at == *ip || (at.is_unspecified() && at.is_ipv4() == ip.is_ipv4()))
+    };
+    let ip = all.iter().filter(on_an_interface).find(|ip| !takes(ip))?;
+    let any = if ip.is_ipv4() { "0.0.0.0" } else { "[::]" };
+    Some(Finding::new(
+        Code::DnsNoListener,
+        host.as_str(),
+        format!("{host} points to {ip}, and no listener of the configuration takes connections there"),
+        "connections to it are refused, and a CA that tries it first does not try another",
+        format!(
+            "[[listen]] with address = \"{any}:443\", and one with \"{any}:80\"; or take away {}",
+            records(host, [ip])
+        ),
+    ))
+}
+
+fn own_servers(name: &Name) -> Vec<Finding> {
+    let host = &name.host;
+    let unknown = |seen: String| {
+        Finding::new(
+            Code::DnsZoneUnknown,
+            host.as_str(),
+            seen,
+            "whether a change has reached every server is not known",
+            format!("`dig +trace {host}` from another machine"),
+        )
+    };
+    let zone = match &name.zone {
+        Ok(zone) => zone,
+        // It was said already that nobody answers.
+        Err(_) if name.addresses.unanswered().is_some() => return Vec::new(),
+        Err(why) => return vec![unknown(format!("the servers of {host} cannot be found: {why}"))],
+    };
+    if zone.servers.is_empty() {
+        return vec![unknown(format!("the servers of {host} cannot be found"))];
+    }
+    if zone.servers.iter().all(|told| told.said.is_err()) {
+        return vec![unknown(format!(
+            "none of the {} servers of {} can be asked from here",
+            zone.servers.len(),
+            zone.origin
+        ))];
+    }
+    let mut findings = lame(host, zone);
+    let differences = zone.differences(&name.addresses);
+    let said: Vec<String> = differences
+        .iter()
+        .filter(|difference| difference.said != Own::NotServed)
+        .map(|difference| format!("{} says {}", difference.by.join(" and "), words(&difference.said)))
+        .collect();
+    if !said.is_empty() {
+        let resolved = name.addresses.all();
+        let resolver = match resolved.is_empty() {
+            true => "no address".to_owned(),
+            false => list(&resolved),
+        };
+        findings.push(Finding::new(
+            Code::DnsDiffers,
+            host.as_str(),
+            format!("{}, and the resolver says {resolver}", said.join("; ")),
+            "a CA may see either",
+            format!("after a change, wait until its TTL is over; else make the servers of {} agree", zone.origin),
+        ));
+    }
+    findings
+}
+
+fn lame(host: &Hostname, zone: &Zone) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for told in &zone.servers {
+        let why = match &told.said {
+            Ok(Own::NotServed) => "does not serve it".to_owned(),
+            Ok(_) => continue,
+            Err(why) => format!("gives no answer: {why}"),
+        };
+        findings.push(Finding::new(
+            Code::DnsLame,
+            host.as_str(),
+            format!("{} ({}), a server of {}, {why}", told.server, told.address, zone.origin),
+            "a CA that asks this server may give up",
+            format!("at the domain's registrar, take {} out of the name servers of {}", told.server, zone.origin),
+        ));
+    }
+    findings
+}
+
+fn words(own: &Own) -> String {
+    match own {
+        Own::Addresses(addresses) => list(addresses),
+        Own::Alias(target) => format!("CNAME {target}"),
+        Own::NoAddress => "no address".to_owned(),
+        Own::NoSuchName => "no such name".to_owned(),
+        Own::NotServed => "nothing".to_owned(),
+    }
+}
+
+/// CAA: one CA that may issue by one method is enough.
+fn issuers(config: &Config, cas: &[Ca], name: &Name) -> Option<Finding> {
+    let host = &name.host;
+    let force = match &name.caa {
+        Ok(force) => force,
+        Err(_) if name.addresses.unanswered().is_some() => return None,
+        Err(why) => return Some(caa_unanswered(host, format!("{host}: {why}"))),
+    };
+    let at = force.at.as_ref()?;
+    let settings = Settings::of(config);
+    let wildcard = host.wildcard_suffix().is_some();
+    let methods: Vec<&str> = match wildcard {
+        true => vec!["dns-01"],
+        false => settings.challenges.iter().copied().map(method).collect(),
+    };
+    let mut refusals = Vec::new();
+    for ca in &config.acme.cas {
+        let url = ca.directory.url();
+        let told = cas.iter().find(|told| told.url.0 == url).and_then(|told| told.answer.as_ref().ok());
+        let identities = match told.map(|told| told.meta.caa_identities.clone()) {
+            Some(identities) if !identities.is_empty() => identities,
+            _ => known(&ca.directory),
+        };
+        let account = name.accounts.as_ref().and_then(|accounts| {
+            accounts.iter().find(|(directory, _)| directory.0 == url).map(|(_, account)| account.as_str())
+        });
+        let of =
+            |method: &&str| caa::judge(&force.records, &Asking { identities: &identities, account, method, wildcard });
+        for verdict in methods.iter().map(of) {
+            match verdict {
+                Verdict::Allowed => {
+                    let who = identities.first().map_or(url, String::as_str);
+                    let seen = format!("{host}: the CAA records of {at} allow {who}");
+                    return Some(Finding::good(Code::DnsCaaAllows, host.as_str(), seen));
+                }
+                Verdict::Forbidden(_) if names_an_account(force) && name.accounts.is_none() => {
+                    let seen = format!(
+                        "{host}: the CAA records of {at} name an account, and ours is not for this user to see"
+                    );
+                    return Some(caa_unanswered(host, seen));
+                }
+                Verdict::Forbidden(why) => refusals.push(why),
+                Verdict::Unknown => {
+                    let seen = format!("{host}: {url} does not say which CAA records mean it");
+                    return Some(caa_unanswered(host, seen));
+                }
+            }
+        }
+    }
+    let why = refusals.into_iter().next()?;
+    let (seen, cure) = match why.rsplit_once(": ") {
+        Some((seen, cure)) if cure.starts_with("add ") || cure.starts_with("take ") => (seen, cure.to_owned()),
+        _ => (why.as_str(), format!("change the CAA records of {at}")),
+    };
+    Some(Finding::new(
+        Code::DnsCaaForbids,
+        host.as_str(),
+        format!("{host}: {seen} (at {at})"),
+        "the CA refuses, and the refusal counts as a failure",
+        format!("at the DNS provider of {at}: {cure}"),
+    ))
+}
+
+fn caa_unanswered(host: &Hostname, seen: String) -> Finding {
+    Finding::new(
+        Code::DnsCaaUnanswered,
+        host.as_str(),
+        seen,
+        "a CA that is forbidden, or gets no answer, does not issue",
+        format!("run the check as root; `dig {host} CAA` shows what the resolver says"),
+    )
+}
+
+fn names_an_account(force: &InForce) -> bool {
+    force.records.iter().any(|record| record.value.contains("accounturi"))
+}
+
+fn method(challenge: ChallengeType) -> &'static str {
+    match challenge {
+        ChallengeType::Http01 => "http-01",
+        ChallengeType::TlsAlpn01 => "tls-alpn-01",
+        ChallengeType::Dns01 => "dns-01",
+    }
+}
+
+/// What a CA that did not answer says when it does.
+fn known(directory: &Directory) -> Vec<String> {
+    match directory {
+        Directory::LetsEncrypt | Directory::LetsEncryptStaging => vec!["letsencrypt.org".to_owned()],
+        Directory::Url(_) => Vec::new(),
+    }
+}

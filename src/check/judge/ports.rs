@@ -1,0 +1,163 @@
+//! Are the ports ours to bind, and if not, whose are they?
+
+use super::super::{Code, Finding, facts::ports::Ports};
+use crate::{
+    acme::{model::ChallengeType, settings::Settings},
+    admin::Caller,
+    config::{
+        Config,
+        model::{Listener, ListenerKind},
+    },
+    listen::holder::{Holder, Taken},
+};
+
+pub fn judge(config: &Config, ports: &Ports) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let here = |listener: &Listener| {
+        let ip = listener.address.ip();
+        ip.is_unspecified() || ip.is_loopback() || ports.interfaces.iter().any(|interface| interface.address == ip)
+    };
+    let (mut free, mut ours) = (Vec::new(), Vec::new());
+    // Listeners of one holder are one finding.
+    let mut held: Vec<(&Taken, Vec<&Listener>)> = Vec::new();
+    for (listener, taken) in &ports.listeners {
+        match taken {
+            _ if !here(listener) => findings.push(not_here(listener)),
+            // Port 0 is any port.
+            _ if listener.address.port() == 0 => {}
+            None => free.push(listener),
+            Some(taken) if is_ours(taken, ports) => ours.push(listener),
+            Some(taken) => {
+                let same = |(other, listeners): &&mut (&Taken, Vec<&Listener>)| {
+                    *other == taken && listeners[0].address.port() == listener.address.port()
+                };
+                match held.iter_mut().find(same) {
+                    Some((_, listeners)) => listeners.push(listener),
+                    None => held.push((taken, vec![listener])),
+                }
+            }
+        }
+    }
+    if !free.is_empty() {
+        let addresses = addresses(&free);
+        findings.push(Finding::good(Code::PortsFree, &addresses, format!("nobody else listens on {addresses}")));
+    }
+    if !ours.is_empty() {
+        let addresses = addresses(&ours);
+        let by = match ports.running {
+            Some(Caller { pid: Some(pid), .. }) => format!("the running clawgate (pid {pid})"),
+            _ if ports.socket_unit => "systemd for clawgate.socket".to_owned(),
+            _ => "the running clawgate".to_owned(),
+        };
+        findings.push(Finding::good(Code::PortsOurs, &addresses, format!("{addresses} held by {by}")));
+    }
+    findings.extend(held.iter().map(|(taken, listeners)| by_others(taken, listeners)));
+    findings.extend(for_the_ca(config));
+    findings
+}
+
+fn addresses(listeners: &[&Listener]) -> String {
+    let addresses: Vec<String> = listeners.iter().map(|listener| listener.address.to_string()).collect();
+    addresses.join(", ")
+}
+
+fn is_ours(taken: &Taken, ports: &Ports) -> bool {
+    let ours = |holder: &Holder| {
+        holder.unit.as_deref() == Some("clawgate.service")
+            || ports.running.and_then(|caller| caller.pid) == Some(holder.pid.cast_signed())
+            || (holder.pid == 1 && ports.socket_unit)
+    };
+    match taken.holders.as_slice() {
+        // Not for us to see; but whose sockets they are is.
+        [] => {
+            ports.running.is_some_and(|running| taken.uids == [running.uid]) || (taken.uids == [0] && ports.socket_unit)
+        }
+        holders => holders.iter().any(ours),
+    }
+}
+
+fn not_here(listener: &Listener) -> Finding {
+    let address = listener.address;
+    Finding::new(
+        Code::PortsNotHere,
+        address.to_string(),
+        format!("no interface of this machine has {}", address.ip()),
+        "clawgate cannot listen there and would not start",
+        format!(
+            "address = \"{}:{}\" in its [[listen]], or the address that `ip address` shows",
+            if address.is_ipv4() { "0.0.0.0" } else { "[::]" },
+            address.port()
+        ),
+    )
+}
+
+fn by_others(taken: &Taken, listeners: &[&Listener]) -> Finding {
+    let addresses = addresses(listeners);
+    let port = listeners[0].address.port();
+    let (by, cure) = match taken.holders.first() {
+        Some(holder) => (holder.to_string(), cure(holder, port)),
+        None => {
+            let uids: Vec<String> = taken.uids.iter().map(|uid| format!("uid {uid}")).collect();
+            let by = format!("a process of {}", uids.join(" and "));
+            (by, format!("run the check as root, which names it, or `sudo ss -ltnp 'sport = :{port}'`"))
+        }
+    };
+    Finding::new(
+        Code::PortsHeld,
+        &addresses,
+        format!("{addresses} held by {by}"),
+        "a port has one listener, and clawgate would not start",
+        cure,
+    )
+}
+
+fn cure(holder: &Holder, port: u16) -> String {
+    let known = [
+        ("caddy", "Caddy"),
+        ("nginx", "nginx"),
+        ("apache2", "Apache"),
+        ("httpd", "Apache"),
+        ("haproxy", "HAProxy"),
+        ("traefik", "Traefik"),
+        ("lighttpd", "lighttpd"),
+    ];
+    let called = known.iter().find(|(name, _)| *name == holder.name).map(|(_, called)| *called);
+    let this = called.map_or(String::new(), |called| format!("this is {called}: "));
+    match (&holder.unit, holder.name.as_str()) {
+        (_, "docker-proxy") => format!(
+            "this is Docker: `docker ps --filter publish={port}` names the container; let it publish another port"
+        ),
+        (Some(unit), _) => {
+            let unit = unit.strip_suffix(".service").unwrap_or(unit);
+            format!("{this}`systemctl disable --now {unit}`")
+        }
+        (None, _) if holder.pid == 1 => {
+            format!("`systemctl list-sockets` names the unit with port {port}; `systemctl disable --now UNIT.socket`")
+        }
+        (None, _) => format!("{this}`kill {}`, and keep it from starting again", holder.pid),
+    }
+}
+
+/// What a CA connects to is not for us to choose.
+fn for_the_ca(config: &Config) -> Option<Finding> {
+    let settings = Settings::of(config);
+    let of = |kind: ChallengeType| settings.challenges.contains(&kind);
+    if settings.wanted.is_empty() || of(ChallengeType::Dns01) {
+        return None;
+    }
+    let at = |port, https| {
+        config.listeners.iter().any(|l| l.address.port() == port && (l.kind == ListenerKind::Https) == https)
+    };
+    let reached = (of(ChallengeType::Http01) && at(80, false)) || (of(ChallengeType::TlsAlpn01) && at(443, true));
+    let all: Vec<&Listener> = config.listeners.iter().collect();
+    (!reached && all.iter().all(|listener| listener.address.port() != 0)).then(|| {
+        Finding::new(
+            Code::PortsCa,
+            addresses(&all),
+            "no listener is on port 80 or 443",
+            "a CA connects to these two only, so something in front has to send one of them here",
+            "send port 80 to the listener with serve = \"redirect\" and 443 to the one with \"https\"; or use dns-01 \
+             ([acme.dns])",
+        )
+    })
+}

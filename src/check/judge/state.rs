@@ -1,0 +1,155 @@
+//! Could the service keep what it must not forget?
+
+use super::super::{
+    Code, Finding,
+    facts::state::{Account, Directory, Entry, FileSystem, Service, State},
+};
+use crate::config::Config;
+
+/// Less is a full disk: a certificate and the ledger need some kilobytes, more than once.
+const ROOM: u64 = 1 << 20;
+
+pub fn judge(_config: &Config, state: &State) -> Vec<Finding> {
+    let path = state.path.display().to_string();
+    let account = match &state.service {
+        Service::Account(account) => account,
+        Service::NoAccount(name) => {
+            return vec![Finding::new(
+                Code::StateNoUser,
+                &path,
+                format!("the unit runs as {name}, and there is no such user"),
+                "systemd does not start a service whose user is missing",
+                "systemd-sysusers",
+            )];
+        }
+    };
+    match &state.directory {
+        Directory::Missing { made_by_systemd: true, .. } => {
+            let seen = format!("{path} is not there yet; systemd makes it at the first start");
+            vec![Finding::good(Code::StateMadeAtStart, &path, seen)]
+        }
+        Directory::Missing { above, .. } if account.may_write(above) => {
+            let seen = format!("{path} is not there yet; {} makes it at the first start", account.name);
+            vec![Finding::good(Code::StateMadeAtStart, &path, seen)]
+        }
+        Directory::Missing { above, .. } => vec![Finding::new(
+            Code::StateNotCreatable,
+            &path,
+            format!("{path} is not there, and {} may not write in {}", account.name, above.path.display()),
+            "keys, certificates and the ledger are kept there",
+            format!("install -d -m 700 -o {owner} {path}", owner = owner(account)),
+        )],
+        Directory::SomethingElse => vec![Finding::new(
+            Code::StateNotADirectory,
+            &path,
+            format!("{path} is no directory"),
+            "keys, certificates and the ledger are kept there",
+            format!("mv {path} {path}.old"),
+        )],
+        Directory::Hidden => vec![hidden(&path, account)],
+        Directory::There { entry, made_by_systemd, on, foreign } => {
+            let mut findings = there(&path, account, entry, *made_by_systemd, on.as_ref(), foreign);
+            findings.extend(records(&path, state, account));
+            if findings.is_empty() {
+                let seen = format!("{path} is {}'s and can be written", account.name);
+                findings.push(Finding::good(Code::StateGood, &path, seen));
+            }
+            findings.extend(on.as_ref().and_then(|on| not_durable(&path, on)));
+            findings
+        }
+    }
+}
+
+/// What stands after `-o` and before `chown`'s path.
+fn owner(account: &Account) -> String {
+    match account.name.strip_prefix("uid ") {
+        Some(uid) => uid.to_owned(),
+        None => account.name.clone(),
+    }
+}
+
+fn there(
+    path: &str,
+    account: &Account,
+    entry: &Entry,
+    made_by_systemd: bool,
+    on: Option<&FileSystem>,
+    foreign: &[Entry],
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    // Where the directory itself is another's, systemd gives all of it to the service's user at the start.
+    let given = made_by_systemd && entry.uid != account.uid;
+    if let Some(first) = foreign.first().filter(|_| !given) {
+        findings.push(Finding::new(
+            Code::StateForeign,
+            first.path.display().to_string(),
+            format!("{} belongs to uid {}, and the service runs as {}", first.path.display(), first.uid, account.name),
+            "the service refuses what another user could have put there",
+            format!("chown -R {owner}: {path}", owner = owner(account)),
+        ));
+    } else if !given && !account.may_write(entry) {
+        findings.push(Finding::new(
+            Code::StateNotWritable,
+            path,
+            format!(
+                "{path} is uid {}'s (mode {:03o}), and {} may not write there",
+                entry.uid, entry.mode, account.name
+            ),
+            "a try that cannot be written down is not made, so no certificate is asked for",
+            format!("chown -R {owner}: {path} && chmod 700 {path}", owner = owner(account)),
+        ));
+    }
+    if on.is_some_and(|on| on.read_only) {
+        findings.push(Finding::new(
+            Code::StateReadOnly,
+            path,
+            format!("{path} is on a file system that is mounted read-only"),
+            "a try that cannot be written down is not made, so no certificate is asked for",
+            format!(
+                "`dmesg` says why, if it was not on purpose; `mount -o remount,rw $(findmnt -no TARGET -T {path})`"
+            ),
+        ));
+    } else if let Some(on) = on.filter(|on| on.free < ROOM) {
+        findings.push(Finding::new(
+            Code::StateFull,
+            path,
+            format!("{} KiB are free where {path} is", on.free / 1024),
+            "no certificate is asked for while it could not be kept",
+            "`du -xh / | sort -h | tail` shows what is big",
+        ));
+    }
+    findings
+}
+
+fn not_durable(path: &str, on: &FileSystem) -> Option<Finding> {
+    let kind = on.passing?;
+    Some(Finding::new(
+        Code::StateNotDurable,
+        path,
+        format!("{path} is on {kind}"),
+        "after a restart its certificates, its account and its ledger are gone, and the CA gives 5 certificates a week \
+         for the same names",
+        "state_dir = \"/var/lib/clawgate\" on a disk, or a volume of the container",
+    ))
+}
+
+fn records(path: &str, state: &State, account: &Account) -> Option<Finding> {
+    let (code, text) = state.records.as_ref().err()?;
+    // What we may not read says nothing about the service.
+    if state.looker != 0 && state.looker != account.uid {
+        return Some(hidden(path, account));
+    }
+    let code = Code::find(code).unwrap_or(Code::StateUnreadable);
+    let (seen, cure) = text.split_once("; ").unwrap_or((text, "`clawgate certs` says more"));
+    Some(Finding::new(code, path, seen, code.page(), cure))
+}
+
+fn hidden(path: &str, account: &Account) -> Finding {
+    Finding::new(
+        Code::StateHidden,
+        path,
+        format!("{path} is not for this user to see"),
+        "keys, certificates and the ledger are kept there",
+        format!("run the check as root or as {}", account.name),
+    )
+}
