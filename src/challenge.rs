@@ -41,8 +41,9 @@ impl Challenges {
     /// Answers http-01 for `token` until the offer is dropped.
     #[must_use = "the answer is withdrawn when the offer is dropped"]
     pub fn offer_http(self: &Arc<Self>, token: &str, key_authorization: &str) -> Offer {
-        write(&self.http).insert(token.into(), key_authorization.into());
-        Offer { challenges: self.clone(), kind: Kind::Http, name: token.into() }
+        let answer: Arc<str> = key_authorization.into();
+        write(&self.http).insert(token.into(), answer.clone());
+        Offer { challenges: self.clone(), answer: Answer::Http(answer), name: token.into() }
     }
 
     /// Answers tls-alpn-01 for `sni` until the offer is dropped.
@@ -51,30 +52,30 @@ impl Challenges {
     #[must_use = "the answer is withdrawn when the offer is dropped"]
     pub fn offer_tls(self: &Arc<Self>, sni: &str, certificate: Arc<CertifiedKey>) -> Offer {
         let name: Box<str> = sni.to_ascii_lowercase().into();
-        write(&self.tls).insert(name.clone(), certificate);
-        Offer { challenges: self.clone(), kind: Kind::Tls, name }
+        write(&self.tls).insert(name.clone(), certificate.clone());
+        Offer { challenges: self.clone(), answer: Answer::Tls(certificate), name }
     }
 }
 
-/// A pending answer; dropping it withdraws the answer.
+/// A pending answer; dropping it withdraws the answer, unless a newer one has taken its place.
 #[derive(Debug)]
 pub struct Offer {
     challenges: Arc<Challenges>,
-    kind: Kind,
+    answer: Answer,
     name: Box<str>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Http,
-    Tls,
+#[derive(Debug)]
+enum Answer {
+    Http(Arc<str>),
+    Tls(Arc<CertifiedKey>),
 }
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        match self.kind {
-            Kind::Http => drop(write(&self.challenges.http).remove(&self.name)),
-            Kind::Tls => drop(write(&self.challenges.tls).remove(&self.name)),
+        match &self.answer {
+            Answer::Http(answer) => withdraw(&self.challenges.http, &self.name, answer),
+            Answer::Tls(answer) => withdraw(&self.challenges.tls, &self.name, answer),
         }
     }
 }
@@ -84,6 +85,13 @@ type Pending<V> = RwLock<HashMap<Box<str>, V>>;
 // A map whose writer panicked between two whole operations is still a whole map.
 fn read<V: Clone>(pending: &Pending<V>, name: &str) -> Option<V> {
     pending.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+}
+
+fn withdraw<V: ?Sized>(pending: &Pending<Arc<V>>, name: &str, own: &Arc<V>) {
+    let mut pending = write(pending);
+    if pending.get(name).is_some_and(|there| Arc::ptr_eq(there, own)) {
+        pending.remove(name);
+    }
 }
 
 fn write<V>(pending: &Pending<V>) -> std::sync::RwLockWriteGuard<'_, HashMap<Box<str>, V>> {
@@ -102,5 +110,16 @@ mod tests {
         assert_eq!(challenges.http("token-2"), None);
         drop(offer);
         assert_eq!(challenges.http("token-1"), None);
+    }
+
+    #[test]
+    fn the_end_of_an_older_offer_does_not_withdraw_the_newer_answer() {
+        let challenges = Arc::new(Challenges::default());
+        let older = challenges.offer_http("token", "token.thumbprint");
+        let newer = challenges.offer_http("token", "token.thumbprint");
+        drop(older);
+        assert!(challenges.http("token").is_some());
+        drop(newer);
+        assert!(challenges.http("token").is_none());
     }
 }
