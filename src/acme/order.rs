@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{
     account::{AccountKey, NONCES},
     model::{AuthorizationStatus, AuthorizationView, CaTime, ChallengeType, Identifier, OrderStatus, OrderView},
-    problem::Problem,
+    problem::{BAD_NONCE, Problem},
     wire::{Refused, Wire, WireError},
 };
 
@@ -29,6 +29,12 @@ pub enum StepError {
     Unsupported(&'static str),
     #[error("the CA offers no {challenge} for {identifier}")]
     NoSuchChallenge { identifier: Identifier, challenge: ChallengeType },
+    /// RFC 9773 §5 has the CA say what an order replaces.
+    #[error("the CA says nothing of the certificate that its order replaces")]
+    ReplacesIgnored,
+    /// Inside an answer that was no refusal.
+    #[error("the CA says {0}")]
+    Said(Problem),
     #[error("cannot sign with the account key")]
     Sign,
     #[error("{0}")]
@@ -52,8 +58,9 @@ impl From<instant_acme::Error> for StepError {
                 Ok(wire) => StepError::Wire(*wire),
                 Err(other) => StepError::Library(instant_acme::Error::Other(other)),
             },
-            // Every other problem has been made a `WireError` by the wire.
-            instant_acme::Error::Api(_) => StepError::Nonces,
+            // What was refused has been made a `WireError` by the wire, bad nonces apart.
+            instant_acme::Error::Api(problem) if is_bad_nonce(&problem) => StepError::Nonces,
+            instant_acme::Error::Api(problem) => StepError::Said(Problem::from(&problem)),
             instant_acme::Error::Json(error) => StepError::Unreadable(error),
             instant_acme::Error::Str(what) => StepError::Incomplete { what },
             instant_acme::Error::Unsupported(what) => StepError::Unsupported(what),
@@ -62,13 +69,17 @@ impl From<instant_acme::Error> for StepError {
     }
 }
 
+fn is_bad_nonce(problem: &instant_acme::Problem) -> bool {
+    problem.r#type.as_deref() == Some(BAD_NONCE)
+}
+
 /// Does a step again while the library gives up over nonces, which it does after three.
 macro_rules! with_nonces {
     ($step:expr) => {{
         let mut left = NONCES;
         loop {
             match $step.await {
-                Err(instant_acme::Error::Api(_)) if left > 0 => left -= 1,
+                Err(instant_acme::Error::Api(problem)) if left > 0 && is_bad_nonce(&problem) => left -= 1,
                 done => break done.map_err(StepError::from),
             }
         }
@@ -232,7 +243,12 @@ impl Session {
         if let Some(profile) = wanted.profile {
             order = order.profile(profile);
         }
-        let order = with_nonces!(self.account.new_order(&order))?;
+        let order = with_nonces!(self.account.new_order(&order)).map_err(|error| match error {
+            StepError::Library(instant_acme::Error::Other(_)) if wanted.replaces.is_some() => {
+                StepError::ReplacesIgnored
+            }
+            error => error,
+        })?;
         Ok(Order { order, wire: self.wire.clone() })
     }
 
@@ -363,7 +379,7 @@ impl Order {
     /// # Errors
     /// What the CA says; whether it has looked is then unknown.
     pub async fn respond(&mut self, identifier: &Identifier, challenge: ChallengeType) -> Result<(), StepError> {
-        let found = with_nonces!(async {
+        let done = with_nonces!(async {
             let mut authorizations = self.order.authorizations();
             while let Some(authorization) = authorizations.next().await {
                 let mut authorization = authorization?;
@@ -376,7 +392,12 @@ impl Order {
                 };
             }
             Ok(false)
-        })?;
+        });
+        let found = match done {
+            // It has looked already, as some CAs do, and found something wrong: what, the order will say.
+            Err(StepError::Said(_)) => true,
+            done => done?,
+        };
         if found { Ok(()) } else { Err(StepError::NoSuchChallenge { identifier: identifier.clone(), challenge }) }
     }
 

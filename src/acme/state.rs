@@ -72,6 +72,11 @@ pub enum Event {
         directory: DirectoryUrl,
         key: KeyRef,
     },
+    /// A key that the records name is not there any more: an account is made anew, an order gets another key or is
+    /// given up.
+    KeyLost {
+        key: KeyRef,
+    },
     /// The certificate and its key are on the disk.
     Issued {
         at: CaTime,
@@ -159,6 +164,15 @@ pub fn apply(records: &mut Records, event: &Event) {
         Event::CertificateKeySaved { set, directory, key } => {
             if let Some(order) = records.sets.get_mut(set).and_then(|s| s.orders.get_mut(directory)) {
                 order.key = Some(key.clone());
+            }
+        }
+        Event::KeyLost { key } => {
+            for directory in records.directories.values_mut().filter(|d| d.account.key.as_ref() == Some(key)) {
+                directory.account = Account::default();
+            }
+            let orders = records.sets.values_mut().flat_map(|set| set.orders.values_mut());
+            for order in orders.filter(|order| order.key.as_ref() == Some(key)) {
+                order.key = None;
             }
         }
         Event::Issued { at, set, directory } => issued(records, *at, set, directory),

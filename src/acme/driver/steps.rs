@@ -14,7 +14,7 @@ use crate::acme::{
     certificate::CertificateError,
     challenge_dns::DnsError,
     challenge_tls::ProofCertificateError,
-    model::DirectoryUrl,
+    model::{DirectoryUrl, Problem},
     order::StepError,
     plan::{NewOrder, Step},
     state::Event,
@@ -110,6 +110,15 @@ impl Driver {
         let set = (about != Subject::Account).then(|| set.id.clone());
         let refused = match failure {
             Failure::NotWrittenAhead => return self.sets[index].put_off(super::UNSAVED),
+            Failure::Store(StoreError::NoKey(key)) => {
+                warn!(names, ca = directory.0, key = key.0, "a key is lost; it is done without");
+                return self.apply(&Event::KeyLost { key: key.clone() });
+            }
+            // Our own trouble is none of the CA's, whose place another would take.
+            Failure::Store(error) => {
+                super::complain(error);
+                return self.sets[index].put_off(super::UNSAVED);
+            }
             Failure::Step(error) => error.refused(),
             _ => None,
         };
@@ -118,6 +127,13 @@ impl Driver {
             let problem = refused.problem.as_ref()?;
             Some(problem.recorded(refused.status.as_u16()))
         });
+        let problem = match failure {
+            // As good as a refusal: the next order comes without.
+            Failure::Step(StepError::ReplacesIgnored) => {
+                Some(Problem { kind: "alreadyReplaced".into(), detail: chain(failure), status: 0 })
+            }
+            _ => problem,
+        };
         let ca = &directory.0;
         // RFC 8555 §7.1.3: an order may be forgotten once it has expired, with or without a word about it. And one that
         // was made as an account that is lost is nobody's.

@@ -1,6 +1,6 @@
 //! A CA, and the account with it.
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{
     super::{Driver, Link},
@@ -9,10 +9,10 @@ use super::{
 use crate::acme::{
     account::AccountKey,
     certificate::ca_time,
-    model::{Account, DirectoryFacts, DirectoryUrl, KeyRef},
+    model::{DirectoryFacts, DirectoryUrl, KeyRef},
     order::{Authority, Session},
     state::Event,
-    store::{KeyPurpose, StoreError},
+    store::KeyPurpose,
     wire::{Roots, Wire},
 };
 
@@ -48,7 +48,7 @@ impl Driver {
     }
 
     pub(super) async fn register(&mut self, directory: DirectoryUrl, key: &KeyRef) -> Result<(), Failure> {
-        let key = self.account_key(&directory, key)?;
+        let key = self.account_key(key)?;
         let external = self.settings.access.get(&directory).and_then(|access| access.external.clone());
         let email = self.settings.email.clone();
         let authority = &self.link(&directory).await?.authority;
@@ -58,21 +58,9 @@ impl Driver {
         Ok(())
     }
 
-    /// The key of an account; one that is lost is the end of that account for us, and the plan makes another.
-    pub(super) fn account_key(&mut self, directory: &DirectoryUrl, key: &KeyRef) -> Result<AccountKey, Failure> {
-        match self.store.key(key) {
-            Ok(pem) => Ok(AccountKey::from_pem(&pem)?),
-            Err(error) => {
-                if matches!(error, StoreError::NoKey(_)) {
-                    warn!(ca = directory.0, "the key of the account with this CA is lost; a new account is made");
-                    if let Some(record) = self.records.directories.get_mut(directory) {
-                        record.account = Account::default();
-                        self.unsaved = true;
-                    }
-                }
-                Err(error.into())
-            }
-        }
+    /// One that is lost is the end of that account for us, and the plan makes another ([`Event::KeyLost`]).
+    fn account_key(&self, key: &KeyRef) -> Result<AccountKey, Failure> {
+        Ok(AccountKey::from_pem(&self.store.key(key)?)?)
     }
 
     pub(super) async fn session(&mut self, directory: &DirectoryUrl) -> Result<&Session, Failure> {
@@ -80,7 +68,7 @@ impl Driver {
         let (Some(key), Some(url)) = (account.key, account.url) else {
             return Err(Failure::NoAccount(directory.clone()));
         };
-        let key = self.account_key(directory, &key)?;
+        let key = self.account_key(&key)?;
         let link = self.link(directory).await?;
         if link.session.as_ref().is_none_or(|(of, _)| *of != url) {
             let session = link.authority.account(&key, &url).await?;

@@ -72,9 +72,11 @@ impl Driver {
         set.forget_order(directory);
         set.answers.clear();
         self.install_issued(index, held, directory);
-        if !self.records_use(key) {
-            // Its certificate has a copy of its own.
-            self.store.remove_key(key)?;
+        // Its certificate has a copy of its own.
+        if !self.records_use(key)
+            && let Err(error) = self.store.remove_key(key)
+        {
+            warn!(error = chain(&error), "the key of a finished order is left over");
         }
         Ok(())
     }
