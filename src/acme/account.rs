@@ -90,7 +90,7 @@ impl AccountKey {
     }
 
     /// RFC 7517 §4, with the members that RFC 7638 §3.2 has and no others.
-    fn jwk(&self) -> Value {
+    pub(super) fn jwk(&self) -> Value {
         // An uncompressed point: 0x04, x, y.
         let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
         json!({ "crv": "P-256", "kty": "EC", "x": BASE64.encode(x), "y": BASE64.encode(y) })

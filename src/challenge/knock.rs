@@ -11,10 +11,10 @@ use std::{
         Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// Strangers wake the control thread no more often for one name.
 pub const EACH: Duration = Duration::from_secs(10);
