@@ -3,8 +3,15 @@
 //! Threads: one per connection core (accept, TLS, HTTP, tunnels), and one for control (watching upstreams, renewing and
 //! reloading certificates). Cores hear from here through channels and share nothing they would have to lock per request.
 
+mod busiest;
 mod control;
 mod core;
+mod history;
+mod numbers;
+mod report;
+mod scrape;
+
+pub(crate) use numbers::Numbers;
 
 use std::{
     io,
@@ -29,26 +36,27 @@ use crate::{
     },
     gateway::approved,
     listen::{self, Admission, BindError, Bound},
+    metrics::{Page, table},
+    problems::Problems,
     serve::{
         access,
         behind::Behind,
-        core::{Counts, Shared},
+        core::{Samples, Shared},
+        counters::Counters,
         snapshot::Snapshot,
     },
+    status::{Report, top::Moment},
     tls,
     upstream::hold::Seen,
 };
 
 /// A running proxy.
 pub struct App {
-    shared: Arc<Shared>,
-    admission: Arc<Admission>,
-    store: Arc<tls::CertStore>,
     access: access::Sink,
     state: Mutex<State>,
     cores: Vec<Thread<core::Command>>,
     control: Thread<control::Command>,
-    certificates: acme::board::Board,
+    numbers: Arc<Numbers>,
 }
 
 /// What a reload replaces.
@@ -135,36 +143,41 @@ impl App {
         recall(&config.state_dir, &behind);
         let attributed_source = TcpListener::bind((ATTRIBUTED_SOURCE, 0)).is_ok();
         let shared = Arc::new(Shared {
-            counts: Counts::default(),
             challenges,
             tls,
             attributed_source,
             forwarder_on_host: AtomicBool::new(false),
+            problems: Problems::default(),
+            samples: Samples::default(),
         });
+
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
         let admission = Admission::new(limit, config.limits.connections_per_client);
         access.set_enabled(config.log.access);
         let snapshot = Arc::new(Snapshot::new(with_ports(config, &bound), behind));
 
         let certificates = acme::board::Board::default();
+        let numbers = Numbers::new(shared.clone(), workers, admission.clone(), store.clone(), certificates.clone());
+        let numbers = Arc::new(numbers);
         let acme = control::Acme {
             state_dir: snapshot.config.state_dir.clone(),
             around: acme::driver::Surroundings {
                 certs: store.clone(),
                 challenges: shared.challenges.clone(),
-                board: certificates.clone(),
+                board: certificates,
                 outside: Arc::new(acme::outside::Machine),
             },
             settings: acme::settings::Settings::of(&snapshot.config),
         };
-        let control = control::spawn(prepared.keeper, acme).map_err(StartError::Thread)?;
+        let control = control::spawn(prepared.keeper, acme, numbers.clone()).map_err(StartError::Thread)?;
         let mut cores = Vec::with_capacity(workers);
-        for index in 0..workers {
-            let spawned = core::spawn(index, shared.clone(), snapshot.clone(), admission.clone(), &access);
+        for (index, own) in numbers.counters.iter().enumerate() {
+            let parts = core::Parts { shared: shared.clone(), counters: own.clone(), snapshot: snapshot.clone() };
+            let spawned = core::spawn(index, parts, admission.clone(), &access);
             cores.push(spawned.map_err(StartError::Thread)?);
         }
         let state = Mutex::new(State { snapshot, bound, draining: false });
-        let app = App { shared, admission, store, access, state, cores, control, certificates };
+        let app = App { access, state, cores, control, numbers };
         let state = app.state();
         app.watch(&state.snapshot);
         app.listen(&state.bound).map_err(StartError::Thread)?;
@@ -192,10 +205,10 @@ impl App {
         let behind: Vec<_> = behind.collect();
         recall(&config.state_dir, &behind);
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
-        self.admission.set_limits(limit, config.limits.connections_per_client);
+        self.numbers.admission.set_limits(limit, config.limits.connections_per_client);
         self.access.set_enabled(config.log.access);
         log_all(&prepared.warnings);
-        self.store.replace(prepared.names);
+        self.numbers.store.replace(prepared.names);
         let _ = self.control.commands.send(control::Command::Certificates(Box::new(prepared.keeper)));
         let settings = acme::settings::Settings::of(&config);
         let configure = acme::driver::Command::Configure(Box::new(settings));
@@ -230,11 +243,8 @@ impl App {
 
     /// Whether everything that `drain` waits for has ended.
     pub fn is_drained(&self) -> bool {
-        let counts = &self.shared.counts;
-        self.state().draining
-            && counts.connections.load(Ordering::Relaxed) == 0
-            && counts.tunnels.load(Ordering::Relaxed) == 0
-            && counts.requests.load(Ordering::Relaxed) == 0
+        let open = |c: &Counters| c.connections.get() + c.open_tunnels() + c.requests.get();
+        self.state().draining && self.numbers.sum(open) == 0
     }
 
     /// How long ago the slowest core or the control thread last turned: the watchdog's question.
@@ -245,13 +255,41 @@ impl App {
 
     /// Open connections, open tunnels: for STATUS= and the log.
     pub fn counts(&self) -> (usize, usize) {
-        let counts = &self.shared.counts;
-        (counts.connections.load(Ordering::Relaxed), counts.tunnels.load(Ordering::Relaxed))
+        let sum = |of: fn(&Counters) -> u64| self.numbers.sum(of) as usize;
+        (sum(|c| c.connections.get()), sum(Counters::open_tunnels))
     }
 
     /// Requests that were sent to an upstream again because nothing had been answered.
     pub fn resent(&self) -> u64 {
-        self.shared.counts.resent.load(Ordering::Relaxed)
+        self.numbers.sum(|c| c.resent.get())
+    }
+
+    /// Writes every number of the proxy itself.
+    pub fn metrics(&self, page: &mut Page) {
+        let snapshot = self.state().snapshot.clone();
+        scrape::write(page, &self.numbers, &snapshot, SystemTime::now());
+        page.sample(&table::WARNINGS, &[], self.warnings().len());
+        page.sample(&table::SLOWEST_TURN, &[], self.slowest_turn().as_secs_f64());
+        page.sample(&table::START_TIME, &[], scrape::seconds(self.numbers.started));
+    }
+
+    /// How everything stands, but for what only the process knows.
+    pub fn report(&self) -> Report {
+        let snapshot = self.state().snapshot.clone();
+        let mut report = report::report(&self.numbers, &snapshot, self.warnings(), SystemTime::now());
+        let listener = |(kind, address): (ListenerKind, SocketAddr)| match kind {
+            ListenerKind::Https => format!("https {address}"),
+            ListenerKind::Redirect => format!("http {address} (redirects)"),
+            ListenerKind::Http => format!("http {address}"),
+        };
+        report.process.listeners = self.addresses().into_iter().map(listener).collect();
+        report
+    }
+
+    /// What `top` shows; from now on, for a while, single requests are sampled.
+    pub fn moment(&self) -> Moment {
+        let snapshot = self.state().snapshot.clone();
+        report::moment(&self.numbers, &snapshot, SystemTime::now())
     }
 
     /// What the start and `status` warn about now, each with its cure.
@@ -268,14 +306,14 @@ impl App {
                 approved::fence(gateway.and_then(|g| g.last_approved()))
             ));
         }
-        if !self.shared.attributed_source {
+        if !self.numbers.shared.attributed_source {
             warnings.push(
                 "identity/no-attributed-source: 127.0.0.2 cannot be used on this machine, so browsers get 503; bring it \
                  up with `ip address add 127.0.0.2/8 dev lo`"
                     .to_string(),
             );
         }
-        if self.shared.forwarder_on_host.load(Ordering::Relaxed) {
+        if self.numbers.shared.forwarder_on_host.load(Ordering::Relaxed) {
             warnings.push(
                 "identity/forwarder-on-host: something on this machine (cloudflared, ssh -R, a container's port \
                  forwarding) forwards requests to us and names other clients; if you trust it to do so: \
@@ -293,7 +331,7 @@ impl App {
 
     /// How the certificates from public CAs stand; empty where none is wanted, and before the first look.
     pub fn certificates(&self) -> Option<acme::board::Picture> {
-        self.certificates.picture()
+        self.numbers.certificates.picture()
     }
 
     /// What is served now.

@@ -6,6 +6,7 @@ mod certs;
 mod check;
 mod import;
 mod reload;
+mod status;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf};
 
@@ -51,6 +52,10 @@ enum Command {
     /// Say everything that is wrong, in the configuration and around it (also --check and -t)
     #[command(long_flag = "check", short_flag = 't')]
     Check(check::Args),
+    /// How everything stands, on one screen
+    Status(status::Args),
+    /// Print every number, for Prometheus
+    Metrics,
     /// Make the running process take over a changed configuration
     Reload,
     /// Print the root certificate of the internal CA (PEM)
@@ -88,6 +93,8 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => Ok(run::run(&cli.config).map(done)?),
         Command::Check(args) => check::run(&cli.config, args),
+        Command::Status(args) => status::run(&cli.config, args),
+        Command::Metrics => status::metrics(&cli.config),
         Command::Reload => reload::run(&cli.config),
         Command::Ca => ca::run(&cli.config),
         Command::Certs(args) => certs::run(&cli.config, args),
@@ -203,6 +210,9 @@ mod tests {
             ("clawgate --config /c.toml --check", check(check::Args::default()), "/c.toml"),
             ("clawgate --check --only dns,gateway --json --config /c.toml", check(only), "/c.toml"),
             ("clawgate --config /c.toml reload", Some(Command::Reload), "/c.toml"),
+            ("clawgate status", Some(Command::Status(status::Args::default())), CONFIG),
+            ("clawgate status --json", Some(Command::Status(status::Args { json: true, watch: false })), CONFIG),
+            ("clawgate metrics", Some(Command::Metrics), CONFIG),
             ("clawgate ca", Some(Command::Ca), CONFIG),
             ("clawgate certs --json", Some(Command::Certs(certs::Args { json: true, command: None })), CONFIG),
             ("clawgate certs renew a.test", Some(renew("a.test")), CONFIG),

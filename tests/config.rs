@@ -451,9 +451,11 @@ fn a_reload_names_what_waits_for_a_restart() {
     assert!(
         config::diff::needs_restart(&old, &config("drain = \"1s\"\n[[listen]]\naddress = \"127.0.0.1:1\"")).is_empty()
     );
-    let new =
-        config("workers = 3\nstate_dir = \"/x\"\nadmin_socket = \"/y\"\n[log]\nlevel = \"debug\"\nformat = \"json\"");
-    assert_eq!(config::diff::needs_restart(&old, &new), ["state_dir", "admin_socket", "workers", "log.format"]);
+    let new = config(
+        "workers = 3\nstate_dir = \"/x\"\nadmin_socket = \"/y\"\nmetrics = \"[::1]:9180\"\n[log]\nlevel = \"debug\"\nformat = \"json\"",
+    );
+    let waits = ["state_dir", "admin_socket", "metrics", "workers", "log.format"];
+    assert_eq!(config::diff::needs_restart(&old, &new), waits);
 }
 
 mod files {

@@ -10,11 +10,11 @@ use std::{
 const STOREYS: [&[&str]; 7] = [
     &["main", "cli"],
     &["app", "check", "process", "demo"],
-    &["admin", "serve"],
+    &["admin", "serve", "status"],
     &["acme", "upstream", "gateway", "listen", "tls", "route", "headers"],
     &["hooks"],
     &["config"],
-    &["clock", "drain", "challenge", "dns", "metrics", "exit", "socket"],
+    &["clock", "drain", "challenge", "dns", "metrics", "problems", "exit", "socket"],
 ];
 
 /// Neighbours on one storey that may be used, in this direction, and why.

@@ -404,3 +404,41 @@ fn the_demo_serves_a_page_and_ends_with_ctrl_c() {
     service.signal(libc::SIGINT);
     assert_eq!(service.ends().code(), Some(0));
 }
+
+#[test]
+fn status_and_metrics_are_asked_of_the_running_process() {
+    let mut scraped = setup(dead());
+    scraped.config = site(dead(), "metrics = \"127.0.0.1:0\"");
+    let mut service = scraped.start();
+    let config = service.home.path().join("config.toml");
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clawgate"));
+        let output = command.arg("--config").arg(&config).args(words).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, report, _) = ask(&["status", "--json"]);
+    assert_eq!(code, Some(0));
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["process"]["config"], config.display().to_string());
+    assert_eq!(report["process"]["pid"], service.child.id());
+    assert_eq!(report["hosts"][0]["name"], "chat.test");
+
+    let (code, page, _) = ask(&["status"]);
+    assert!(code == Some(0) && page.contains("chat.test") && !page.contains('\u{1b}'), "{page}");
+
+    let (code, metrics, _) = ask(&["metrics"]);
+    assert!(code == Some(0) && metrics.contains("clawgate_build_info{version="), "{metrics}");
+    let port: SocketAddr = service.logs("metrics at")["address"].as_str().unwrap().parse().unwrap();
+    let mut stream = TcpStream::connect(port).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut scraped = String::new();
+    stream.read_to_string(&mut scraped).unwrap();
+    assert!(scraped.starts_with("HTTP/1.1 200 ") && scraped.contains("process_resident_memory_bytes "), "{scraped}");
+
+    service.signal(libc::SIGTERM);
+    assert_eq!(service.ends().code(), Some(0));
+    let (code, _, error) = ask(&["status"]);
+    assert_eq!(code, Some(69));
+    assert!(error.contains("systemctl status clawgate") && error.contains("journalctl -u clawgate -n 50"), "{error}");
+}

@@ -1,8 +1,12 @@
 //! What the operator may see of the certificates: written by the driver, read by `status` and `certs`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{
+    events::Kind,
     model::{CaTime, Have, Records, Wanted},
     plan::Step,
 };
@@ -26,17 +30,34 @@ pub struct Picture {
     pub records: Records,
 }
 
-/// Shared between the control thread and the admin socket. `None` inside until the driver has come round once.
+/// Shared between the control thread and the admin socket.
 #[derive(Debug, Clone, Default)]
-pub struct Board(Arc<Mutex<Option<Picture>>>);
+pub struct Board(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// `None` until the driver has come round once.
+    picture: Mutex<Option<Picture>>,
+    /// By [`Kind`].
+    events: [AtomicU64; Kind::NAMES.len()],
+}
 
 impl Board {
     pub(super) fn put(&self, now: CaTime, sets: Vec<Shown>, records: &Records) {
         let picture = Picture { now, sets, records: records.clone() };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(picture);
+        *self.0.picture.lock().unwrap_or_else(PoisonError::into_inner) = Some(picture);
+    }
+
+    pub(super) fn happened(&self, kind: Kind) {
+        self.0.events[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn picture(&self) -> Option<Picture> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.picture.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often each kind of event has happened.
+    pub fn events(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Kind::NAMES.into_iter().zip(self.0.events.iter().map(|n| n.load(Ordering::Relaxed)))
     }
 }

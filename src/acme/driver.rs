@@ -289,6 +289,7 @@ impl Driver {
         let wanted = &self.sets[index].wanted;
         let Some((kind, problem)) = news::of(event, &wanted.set(), &before, &self.records) else { return false };
         let at = self.clock.now(&self.records);
+        self.around.board.happened(kind);
         self.teller.tell(&news::problem(kind, &wanted.identifiers, at, &directory.0, &problem));
         true
     }
@@ -301,6 +302,7 @@ impl Driver {
             let record = self.records.sets.get(&set.id);
             if let Some(event) = news::about_to_expire(&set.wanted.identifiers, now, have, record) {
                 set.warned = Some(have.not_after);
+                self.around.board.happened(event.event);
                 self.teller.tell(&event);
             }
         }

@@ -15,6 +15,11 @@ pub enum Kind {
     Paused,
 }
 
+impl Kind {
+    /// As they are written in JSON, in the order of the enum.
+    pub const NAMES: [&str; 5] = ["issued", "renewed", "failed", "about-to-expire", "paused"];
+}
+
 /// Something that happened, as it is written in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Event {
@@ -43,6 +48,13 @@ impl hooks::Event for Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_the_words_of_the_json() {
+        for kind in [Kind::Issued, Kind::Renewed, Kind::Failed, Kind::AboutToExpire, Kind::Paused] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), Kind::NAMES[kind as usize]);
+        }
+    }
 
     #[test]
     fn an_event_is_written_as_the_reference_has_it() {

@@ -147,19 +147,26 @@ fn row(picture: &Picture, shown: &Shown, chain: Option<&str>) -> Row {
 fn installed(chain: &str, now: CaTime) -> Option<Installed> {
     let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).ok()?;
     let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).ok()?;
-    let text = |name: &x509_parser::x509::X509Name<'_>| {
-        let parts = name.iter_organization().chain(name.iter_common_name());
-        let parts: Vec<&str> = parts.filter_map(|part| part.as_str().ok()).collect();
-        if parts.is_empty() { name.to_string() } else { parts.join(" ") }
-    };
     let not_after = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
     Some(Installed {
-        issuer: text(leaf.issuer()),
+        issuer: name(leaf.issuer()),
         serial: leaf.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"),
         not_after,
         days_left: not_after.saturating_sub(now.0) / DAY,
         expired: now.0 > not_after,
     })
+}
+
+/// Who issued a certificate, as people call it.
+pub fn issuer(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(name(certificate.issuer()))
+}
+
+fn name(name: &x509_parser::x509::X509Name<'_>) -> String {
+    let parts = name.iter_organization().chain(name.iter_common_name());
+    let parts: Vec<&str> = parts.filter_map(|part| part.as_str().ok()).collect();
+    if parts.is_empty() { name.to_string() } else { parts.join(" ") }
 }
 
 fn tries(name: &str, directory: &DirectoryUrl, record: &IdentifierRecord, now: CaTime) -> Tries {
@@ -218,7 +225,8 @@ fn page(text: &str) -> Option<String> {
     Some(link.trim_end_matches(['.', ',', ';', ':']).to_owned())
 }
 
-fn ca(directory: &DirectoryUrl) -> String {
+/// How a CA is called where there is little room.
+pub fn ca(directory: &DirectoryUrl) -> String {
     let url = directory.0.strip_prefix("https://").unwrap_or(&directory.0);
     url.split('/').next().unwrap_or(url).to_owned()
 }

@@ -4,8 +4,8 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Answer, Call, Caller, MAX_ANSWER, MAX_REQUEST, PathTooLong, Refused, Verb, check_path, permits};
+use super::{Access, Answer, Call, Caller, MAX_ANSWER, MAX_REQUEST, PathTooLong, Refused, Verb, check_path, permits};
 
 /// Callers at once. One operator and a monitoring agent need two.
 const MAX_CALLERS: usize = 8;
@@ -75,6 +75,7 @@ impl Listener {
     /// Answers until it is dropped. Permitted calls go to `calls`.
     pub async fn serve(self, calls: mpsc::Sender<Call>) {
         let places = Arc::new(Semaphore::new(MAX_CALLERS));
+        let heard = Arc::new(Heard::default());
         loop {
             let stream = match self.socket.accept().await {
                 Ok((stream, _)) => stream,
@@ -85,11 +86,11 @@ impl Listener {
                 }
             };
             let place = places.clone().try_acquire_owned();
-            let (calls, service_uid) = (calls.clone(), self.service_uid);
+            let (calls, service_uid, heard) = (calls.clone(), self.service_uid, heard.clone());
             match place {
                 Ok(place) => {
                     tokio::spawn(async move {
-                        converse(stream, &calls, service_uid).await;
+                        converse(stream, &calls, service_uid, &heard).await;
                         drop(place);
                     });
                 }
@@ -131,7 +132,7 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     }
 }
 
-async fn converse(mut stream: UnixStream, calls: &mpsc::Sender<Call>, service_uid: u32) {
+async fn converse(mut stream: UnixStream, calls: &mpsc::Sender<Call>, service_uid: u32, heard: &Heard) {
     let caller = match stream.peer_cred() {
         Ok(credentials) => Caller { uid: credentials.uid(), pid: credentials.pid() },
         Err(error) => {
@@ -140,7 +141,7 @@ async fn converse(mut stream: UnixStream, calls: &mpsc::Sender<Call>, service_ui
         }
     };
     let answer = match timeout(IO_DEADLINE, read_line(&mut stream)).await {
-        Ok(Ok(line)) => answer(&line, caller, calls, service_uid).await,
+        Ok(Ok(line)) => answer(&line, caller, calls, service_uid, heard).await,
         Ok(Err(text)) => Answer::refused(Refused::BadRequest, text),
         Err(_) => Answer::refused(Refused::BadRequest, format!("no request within {} s", IO_DEADLINE.as_secs())),
     };
@@ -150,7 +151,30 @@ async fn converse(mut stream: UnixStream, calls: &mpsc::Sender<Call>, service_ui
     }
 }
 
-async fn answer(line: &[u8], caller: Caller, calls: &mpsc::Sender<Call>, service_uid: u32) -> Answer {
+/// Which calls were logged. One that only shows is asked again and again by `--watch`, by `top`, by an agent.
+#[derive(Debug, Default)]
+struct Heard(Mutex<Vec<(&'static str, u32, Instant)>>);
+
+/// Such a call is logged again after this time.
+const HEARD: Duration = Duration::from_secs(600);
+
+impl Heard {
+    fn is_new(&self, verb: &Verb, caller: Caller, now: Instant) -> bool {
+        if verb.access() == Access::Change {
+            return true;
+        }
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Bounded by verbs and callers within the time, and callers have accounts on this machine.
+        heard.retain(|(_, _, at)| now.duration_since(*at) < HEARD);
+        let known = heard.iter().any(|(name, uid, _)| (*name, *uid) == (verb.name(), caller.uid));
+        if !known {
+            heard.push((verb.name(), caller.uid, now));
+        }
+        !known
+    }
+}
+
+async fn answer(line: &[u8], caller: Caller, calls: &mpsc::Sender<Call>, service_uid: u32, heard: &Heard) -> Answer {
     let verb: Verb = match serde_json::from_slice(line) {
         Ok(verb) => verb,
         Err(error) => return Answer::refused(Refused::BadRequest, format!("not a request: {error}")),
@@ -166,7 +190,9 @@ async fn answer(line: &[u8], caller: Caller, calls: &mpsc::Sender<Call>, service
             ),
         );
     }
-    info!(verb = name, uid = caller.uid, pid = caller.pid, "admin request");
+    if heard.is_new(&verb, caller, Instant::now()) {
+        info!(verb = name, uid = caller.uid, pid = caller.pid, "admin request");
+    }
     let (sender, receiver) = oneshot::channel();
     if calls.send(Call { verb, caller, answer: sender }).await.is_err() {
         return Answer::refused(Refused::Busy, "the process is ending");
@@ -209,12 +235,14 @@ async fn read_line(stream: &mut UnixStream) -> Result<Vec<u8>, String> {
 }
 
 fn encode(mut answer: Answer) -> Vec<u8> {
-    // JSON writes a byte as at most six: `\u001b`.
-    if answer.text.len() > MAX_ANSWER / 8 {
+    let json = |answer: &Answer| serde_json::to_vec(answer).expect("a bool, a word and a string are always JSON");
+    let mut line = json(&answer);
+    if line.len() >= MAX_ANSWER {
+        // JSON writes a byte as at most six: `\u001b`.
         answer.text.truncate(answer.text.floor_char_boundary(MAX_ANSWER / 8));
         answer.text.push('…');
+        line = json(&answer);
     }
-    let mut line = serde_json::to_vec(&answer).expect("a bool, a word and a string are always JSON");
     line.push(b'\n');
     line
 }
@@ -286,7 +314,7 @@ mod tests {
             (b"reload\n", "expected value"),
             (
                 b"{\"verb\":\"destroy\"}\n",
-                "unknown variant `destroy`, expected one of `reload`, `certs`, `renew`, `revoke`",
+                "unknown variant `destroy`, expected one of `reload`, `certs`, `status`, `metrics`, `top`, `renew`, `revoke`",
             ),
             (b"{}\n", "missing field `verb`"),
             (&[b' '; MAX_REQUEST * 3], "at most 4096 bytes"),
@@ -302,7 +330,7 @@ mod tests {
     async fn somebody_elses_uid_is_refused_and_told_why() {
         let (sender, mut calls) = mpsc::channel(1);
         let caller = Caller { uid: 1000, pid: Some(7) };
-        let answer = answer(br#"{"verb":"reload"}"#, caller, &sender, 990).await;
+        let answer = answer(br#"{"verb":"reload"}"#, caller, &sender, 990, &Heard::default()).await;
         assert_eq!(answer.error, Some(Refused::Forbidden));
         assert!(answer.text.contains("uid 990") && answer.text.contains("you are uid 1000"), "{}", answer.text);
         assert!(calls.try_recv().is_err());
@@ -378,6 +406,18 @@ mod tests {
         let path = PathBuf::from(format!("/tmp/{}", "x".repeat(103)));
         let error = Listener::bind(&path).unwrap_err();
         assert!(error.to_string().contains("108 bytes long"), "{error}");
+    }
+
+    #[test]
+    fn what_only_shows_is_logged_once_in_a_while_and_what_changes_always() {
+        let heard = Heard::default();
+        let (caller, other) = (Caller { uid: 1000, pid: Some(7) }, Caller { uid: 1001, pid: Some(8) });
+        let now = Instant::now();
+        assert!(heard.is_new(&Verb::Status, caller, now));
+        assert!(!heard.is_new(&Verb::Status, Caller { pid: Some(9), ..caller }, now + HEARD / 2));
+        assert!(heard.is_new(&Verb::Status, other, now) && heard.is_new(&Verb::Top, caller, now));
+        assert!(heard.is_new(&Verb::Status, caller, now + HEARD));
+        assert!(heard.is_new(&Verb::Reload, caller, now) && heard.is_new(&Verb::Reload, caller, now));
     }
 
     #[test]

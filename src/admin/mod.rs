@@ -18,7 +18,7 @@ pub use listen::{BindError, Listener};
 /// A request line is at most this long.
 pub const MAX_REQUEST: usize = 4096;
 /// An answer line is at most this long; longer texts are cut.
-pub const MAX_ANSWER: usize = 1024 * 1024;
+pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// What can be asked. On the wire `{"verb":"reload"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,12 @@ pub enum Verb {
     Reload,
     /// How the certificates from public CAs stand.
     Certs,
+    /// How everything stands.
+    Status,
+    /// Every number, for a monitoring system.
+    Metrics,
+    /// What `top` shows of this moment.
+    Top,
     /// Ask for a new certificate for this host now, whatever the schedule says; the tries that the CA's limit allows
     /// are kept.
     Renew { name: String },
@@ -49,6 +55,9 @@ impl Verb {
         match self {
             Verb::Reload => "reload",
             Verb::Certs => "certs",
+            Verb::Status => "status",
+            Verb::Metrics => "metrics",
+            Verb::Top => "top",
             Verb::Renew { .. } => "renew",
             Verb::Revoke { .. } => "revoke",
         }
@@ -57,7 +66,7 @@ impl Verb {
     pub fn access(&self) -> Access {
         match self {
             Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } => Access::Change,
-            Verb::Certs => Access::Look,
+            Verb::Certs | Verb::Status | Verb::Metrics | Verb::Top => Access::Look,
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
     task::{JoinHandle, LocalSet},
 };
 
-use super::{Thread, Turned};
+use super::{Numbers, Thread, Turned};
 use crate::{
     acme::{
         driver::{self, Surroundings},
@@ -59,7 +59,7 @@ pub(super) struct Acme {
     pub settings: Settings,
 }
 
-pub(super) fn spawn(keeper: tls::CertKeeper, acme: Acme) -> io::Result<Thread<Command>> {
+pub(super) fn spawn(keeper: tls::CertKeeper, acme: Acme, numbers: Arc<Numbers>) -> io::Result<Thread<Command>> {
     let (commands, inbox) = mpsc::unbounded_channel();
     let turned = Arc::new(Turned::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -68,7 +68,7 @@ pub(super) fn spawn(keeper: tls::CertKeeper, acme: Acme) -> io::Result<Thread<Co
         move || {
             let _guard = crate::exit::OnPanic::new("control");
             let memory = Memory::of(acme.state_dir.clone());
-            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, acme, memory));
+            LocalSet::new().block_on(&runtime, run(inbox, turned, keeper, acme, memory, numbers));
         }
     })?;
     Ok(Thread { commands, turned, join: Some(join) })
@@ -80,6 +80,7 @@ async fn run(
     mut keeper: tls::CertKeeper,
     acme: Acme,
     mut memory: Memory,
+    numbers: Arc<Numbers>,
 ) {
     let Acme { state_dir, around, settings } = acme;
     let store = around.certs.clone();
@@ -110,6 +111,7 @@ async fn run(
             _ = turn.tick() => {
                 turned.now();
                 memory.turn(Instant::now());
+                numbers.turn();
             }
             _ = look.tick() => {
                 for event in keeper.turn(&store, SystemTime::now()) {

@@ -14,6 +14,7 @@ use crate::{
     serve::{
         access,
         core::{Core, Shared, Stage},
+        counters::Counters,
         entry,
         snapshot::Snapshot,
     },
@@ -30,10 +31,16 @@ pub(super) enum Command {
 const TURN: Duration = Duration::from_secs(1);
 const FLUSH: Duration = Duration::from_millis(100);
 
+/// What a core is made of.
+pub(super) struct Parts {
+    pub shared: Arc<Shared>,
+    pub counters: Arc<Counters>,
+    pub snapshot: Arc<Snapshot>,
+}
+
 pub(super) fn spawn(
     index: usize,
-    shared: Arc<Shared>,
-    snapshot: Arc<Snapshot>,
+    parts: Parts,
     admission: Arc<Admission>,
     access: &access::Sink,
 ) -> io::Result<Thread<Command>> {
@@ -46,7 +53,7 @@ pub(super) fn spawn(
         move || {
             let _guard = crate::exit::OnPanic::new("core");
             let local = LocalSet::new();
-            let core = Core::new(shared, snapshot, Some(access.writer()));
+            let core = Core::new(parts.shared, parts.counters, parts.snapshot, Some(access.writer()));
             local.block_on(&runtime, run(core.clone(), inbox, turned, admission));
             // Connections end here, and their records are written.
             drop(local);

@@ -185,6 +185,8 @@ codes! {
         "Two listeners cannot have the same address and port."
     ListenRedirectWithoutHttps Warning "listen/redirect-without-https"
         "A listener redirects to https, but none serves it."
+    MetricsNotLoopback Error "metrics/not-loopback"
+        "Everybody who reaches the metrics page may read it, so it is served on 127.0.0.0/8 and ::1 only. For elsewhere, let an agent on this machine read it, or clawgate metrics."
     HeadersBadName Error "headers/bad-name"
         "A header name is letters, digits and hyphens (RFC 9110 §5.1)."
     HeadersBadValue Error "headers/bad-value"

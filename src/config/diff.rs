@@ -9,6 +9,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Config {
         state_dir,
         admin_socket,
+        metrics,
         workers,
         log,
         drain: _,
@@ -24,6 +25,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         // Opened once, with the rights of the start.
         ("state_dir", *state_dir != new.state_dir),
         ("admin_socket", *admin_socket != new.admin_socket),
+        ("metrics", *metrics != new.metrics),
         // A core is a thread with its own listeners and pools.
         ("workers", *workers != new.workers),
         // The subscriber is global to the process.

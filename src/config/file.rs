@@ -26,6 +26,7 @@ table! {
     File "at the top level", as "a file" {
         state_dir: PathBuf,
         admin_socket: PathBuf,
+        metrics: SocketAddr,
         workers: Auto,
         drain: Duration,
         trusted_proxies: Vec<At<IpNet>>,

@@ -25,6 +25,8 @@ use super::public;
 pub struct Config {
     pub state_dir: PathBuf,
     pub admin_socket: PathBuf,
+    /// Where the metrics page is served, always a loopback address; `None` is nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Connection cores; `None` is one for each available CPU.
     pub workers: Option<usize>,
     pub drain: Duration,

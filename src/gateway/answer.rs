@@ -32,6 +32,8 @@ pub enum Answer {
 pub struct Approval {
     pub role: Option<Box<str>>,
     pub scopes: Vec<Box<str>>,
+    /// The gateway's own version.
+    pub version: Option<Box<str>>,
 }
 
 /// `ok: false`, in the gateway's words, each at most 256 bytes.
@@ -156,11 +158,19 @@ struct Hello<'a> {
 
 #[derive(Deserialize)]
 struct Payload<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     auth: Auth<'a>,
+    #[serde(borrow, default)]
+    server: Server<'a>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+struct Server<'a> {
+    #[serde(borrow)]
+    version: Option<Text<'a>>,
+}
+
+#[derive(Deserialize, Default)]
 struct Auth<'a> {
     #[serde(borrow)]
     role: Option<Text<'a>>,
@@ -170,8 +180,9 @@ struct Auth<'a> {
 
 impl Hello<'_> {
     fn approval(self) -> Approval {
-        let Auth { role, scopes } = self.payload.auth;
-        Approval { role: role.map(Text::keep), scopes: scopes.into_iter().take(MOST_SCOPES).map(Text::keep).collect() }
+        let Payload { auth: Auth { role, scopes }, server } = self.payload;
+        let scopes = scopes.into_iter().take(MOST_SCOPES).map(Text::keep).collect();
+        Approval { role: role.map(Text::keep), scopes, version: server.version.map(Text::keep) }
     }
 }
 
@@ -262,8 +273,11 @@ mod tests {
     fn an_approval_tells_role_and_scopes() {
         let text = r#"{"type":"res","id":"1","ok":true,"payload":{"type":"hello-ok","protocol":4,"server":{"version":"2026.9.6"},
             "snapshot":{"presence":[]},"auth":{"role":"operator","scopes":["operator.read","operator.admin"],"issuedAtMs":1}}}"#;
-        let expected =
-            Approval { role: Some("operator".into()), scopes: vec!["operator.read".into(), "operator.admin".into()] };
+        let expected = Approval {
+            role: Some("operator".into()),
+            scopes: vec!["operator.read".into(), "operator.admin".into()],
+            version: Some("2026.9.6".into()),
+        };
         assert_eq!(read(text.as_bytes(), false), Message::Answer(Answer::Approved(expected)));
     }
 

@@ -249,7 +249,7 @@ mod tests {
 
     fn approved() -> Observed {
         let scopes = vec!["operator.read".into()];
-        Observed::Answered(Answer::Approved(Approval { role: Some("operator".into()), scopes }))
+        Observed::Answered(Answer::Approved(Approval { role: Some("operator".into()), scopes, version: None }))
     }
 
     fn refused() -> Observed {

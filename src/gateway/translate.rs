@@ -33,6 +33,7 @@ pub struct Situation<'a> {
 /// What is wrong, and the way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
+    pub trouble: Trouble,
     /// Stable, such as `gateway/pairing-required`.
     pub code: &'static str,
     pub what: &'static str,
@@ -47,7 +48,7 @@ pub fn translate(seen: Seen<'_>, at: &Situation<'_>) -> Option<Cause> {
         Seen::Refused(refusal) => refusal.request_id.as_deref(),
         Seen::Http { .. } | Seen::Closed { .. } => None,
     };
-    Some(Cause { code: trouble.code(), what: trouble.what(), cure: trouble.cure(at, request_id) })
+    Some(Cause { trouble, code: trouble.code(), what: trouble.what(), cure: trouble.cure(at, request_id) })
 }
 
 /// What makes the gateway believe who attributed requests are from; to be copied as it is.

@@ -26,6 +26,8 @@ pub enum Identity {
 }
 
 impl Identity {
+    pub const ALL: [Identity; 3] = [Identity::Loopback, Identity::Attributed, Identity::AttributedHeaderless];
+
     /// A stable name for logs and labels.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,7 +3,10 @@
 //! It decides *when* something happens to the proxy and who is told; [`App`] does it. Everything it touches is handed
 //! in, so its promises are tested with a stand-in proxy under paused time.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -16,11 +19,14 @@ use super::{
     load::{self, Loaded, settle},
     logs::LogsError,
     notify::Manager,
+    standing::{self, Standing},
 };
 use crate::{
     admin::{Answer, Call, Refused, Verb},
     app::{App, ReloadError},
     config::{Config, model::Log},
+    metrics::Page,
+    status::{Report, top::Moment},
 };
 
 /// The watchdog is fed only while every core turned within this time.
@@ -47,6 +53,9 @@ pub(super) trait Proxy {
     fn renew(&self, name: &str) -> Answer;
     /// The CA is asked, so the answer comes later.
     fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>);
+    fn report(&self) -> Report;
+    fn metrics(&self, page: &mut Page);
+    fn moment(&self) -> Moment;
 }
 
 impl Proxy for App {
@@ -92,6 +101,18 @@ impl Proxy for App {
     fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>) {
         super::certs::revoke(self, name, answer);
     }
+
+    fn report(&self) -> Report {
+        App::report(self)
+    }
+
+    fn metrics(&self, page: &mut Page) {
+        App::metrics(self, page);
+    }
+
+    fn moment(&self) -> Moment {
+        App::moment(self)
+    }
 }
 
 /// What the world asks of the loop.
@@ -102,6 +123,8 @@ pub(super) enum Event {
     /// SIGTERM or SIGINT.
     Terminate,
     Call(Call),
+    /// Somebody reads the metrics page.
+    Scrape(oneshot::Sender<Answer>),
 }
 
 /// Why the loop ended.
@@ -125,6 +148,7 @@ pub(super) struct Control<P> {
     pub(super) load: Load,
     /// Takes over the log settings; on an error it changed nothing.
     pub(super) apply_log: ApplyLog,
+    pub(super) standing: Standing,
     pub(super) manager: Manager,
     /// How long the service manager waits for a sign of life.
     pub(super) watchdog: Option<Duration>,
@@ -135,39 +159,49 @@ impl<P: Proxy> Control<P> {
     pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) -> (P, End) {
         let mut look = interval(self.watchdog.map_or(LOOK, |limit| LOOK.min(limit / 2)));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut refused = None;
         let mut said = BTreeSet::new();
-        self.manager.ready(&self.status(None));
+        self.manager.ready(&self.status());
         loop {
             tokio::select! {
                 event = events.recv() => match event {
                     Some(Event::Hangup) => {
-                        self.reload(&mut refused);
+                        self.reload();
                     }
                     Some(Event::Call(Call { verb: Verb::Reload, answer, .. })) => {
                         // A caller that went away does not undo the reload.
-                        let _ = answer.send(self.reload(&mut refused));
+                        let _ = answer.send(self.reload());
                     }
-                    Some(Event::Call(Call { verb: Verb::Certs, answer, .. })) => drop(answer.send(self.proxy.certs())),
                     Some(Event::Call(Call { verb: Verb::Renew { name }, answer, .. })) => {
                         drop(answer.send(self.proxy.renew(&name)));
                     }
                     Some(Event::Call(Call { verb: Verb::Revoke { name }, answer, .. })) => {
                         self.proxy.revoke(&name, answer);
                     }
+                    Some(Event::Call(Call { verb, answer, .. })) => drop(self.look(&verb).map(|a| answer.send(a))),
+                    Some(Event::Scrape(answer)) => drop(self.look(&Verb::Metrics).map(|a| answer.send(a))),
                     // Without its senders the loop could not even be asked to end.
                     Some(Event::Terminate) | None => break,
                 },
                 _ = look.tick() => {
                     self.feed_watchdog();
                     self.log_new_warnings(&mut said);
-                    let status = self.status(refused.as_deref());
-                    self.manager.status(&status);
+                    self.manager.status(&self.status());
                 }
             }
         }
         let end = self.drain(events, look).await;
         (self.proxy, end)
+    }
+
+    /// Of the verbs that change nothing; they are answered to the end.
+    fn look(&self, verb: &Verb) -> Option<Answer> {
+        Some(match verb {
+            Verb::Certs => self.proxy.certs(),
+            Verb::Status => self.standing.status(self.proxy.report()),
+            Verb::Metrics => self.standing.metrics(|page| self.proxy.metrics(page)),
+            Verb::Top => standing::json(&self.proxy.moment()),
+            Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } => return None,
+        })
     }
 
     fn feed_watchdog(&self) {
@@ -188,36 +222,30 @@ impl<P: Proxy> Control<P> {
         *said = now;
     }
 
-    fn status(&self, refused: Option<&str>) -> String {
+    fn status(&self) -> String {
         let (connections, tunnels) = self.proxy.counts();
         let warnings = self.proxy.warnings().len();
         let mut status = format!("serving; connections: {connections}, WebSockets: {tunnels}");
         if warnings > 0 {
             status.push_str(&format!(", warnings: {warnings}"));
         }
-        if let Some(refused) = refused {
+        if let Some(refused) = self.standing.refusal() {
             status.push_str("; last reload refused, the configuration before it stays: ");
             status.push_str(refused);
         }
         status
     }
 
-    fn reload(&mut self, refused: &mut Option<String>) -> Answer {
+    fn reload(&mut self) -> Answer {
         self.manager.reloading();
         let answer = self.try_reload();
-        *refused = match &answer {
-            Answer { ok: true, text, .. } => {
-                info!(outcome = text, "reloaded");
-                None
-            }
-            Answer { text, .. } => {
-                error!(findings = text, "reload refused, the configuration before it stays");
-                text.lines().next().map(str::to_owned)
-            }
-        };
+        match &answer {
+            Answer { ok: true, text, .. } => info!(outcome = text, "reloaded"),
+            Answer { text, .. } => error!(findings = text, "reload refused, the configuration before it stays"),
+        }
+        self.standing.reloaded(&answer, SystemTime::now());
         // Also after a refusal: what runs is ready (sd_notify(3): RELOADING has to be followed by READY).
-        let status = self.status(refused.as_deref());
-        self.manager.ready(&status);
+        self.manager.ready(&self.status());
         answer
     }
 
@@ -263,8 +291,10 @@ impl<P: Proxy> Control<P> {
                     }
                     Some(Event::Hangup) => {}
                     Some(Event::Call(call)) => {
-                        let _ = call.answer.send(Answer::refused(Refused::Busy, "the process is draining, it will end"));
+                        let busy = || Answer::refused(Refused::Busy, "the process is draining, it will end");
+                        let _ = call.answer.send(self.look(&call.verb).unwrap_or_else(busy));
                     }
+                    Some(Event::Scrape(answer)) => drop(self.look(&Verb::Metrics).map(|a| answer.send(a))),
                     None => return End::AtOnce,
                 },
                 _ = poll.tick() => {

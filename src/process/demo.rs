@@ -81,7 +81,9 @@ pub fn run(options: &Options) -> Result<(), DemoError> {
     let loaded = parse().map_err(RunError::Config)?;
     let reload = Box::new(parse);
     let root = load::root_path(&state_dir);
-    run::serve(loaded, reload, |_| print!("{}", announcement(&root, &ports, upstream, standin)))?;
+    run::serve(loaded, "(clawgate demo)".into(), reload, |_| {
+        print!("{}", announcement(&root, &ports, upstream, standin))
+    })?;
     Ok(())
 }
 

@@ -189,6 +189,7 @@ pub(super) fn settle(old: &Config, mut new: Config) -> (Config, Vec<String>) {
         .collect();
     new.state_dir.clone_from(&old.state_dir);
     new.admin_socket.clone_from(&old.admin_socket);
+    new.metrics = old.metrics;
     new.workers = old.workers;
     new.log.format = old.log.format;
     (new, notes)

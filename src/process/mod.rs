@@ -7,6 +7,8 @@ pub mod load;
 pub mod logs;
 mod notify;
 pub mod run;
+mod scrape;
+mod standing;
 
 /// An error and its causes on one line, for a log field or an answer.
 fn chain(error: &dyn std::error::Error) -> String {

@@ -7,9 +7,9 @@
 
 use std::{
     io::{self, IsTerminal as _},
-    path::Path,
+    path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -25,6 +25,8 @@ use super::{
     load::{self, Loaded},
     logs::{Logs, LogsError},
     notify::Manager,
+    scrape,
+    standing::Standing,
 };
 use crate::{
     admin,
@@ -54,7 +56,7 @@ pub enum RunError {
 pub fn run(path: &Path) -> Result<(), RunError> {
     let loaded = load::load(path)?;
     let path = path.to_owned();
-    serve(loaded, Box::new(move || load::load(&path)), |app| {
+    serve(loaded, path.clone(), Box::new(move || load::load(&path)), |app| {
         if io::stdout().is_terminal() {
             let addresses: Vec<String> = app.addresses().into_iter().map(|(kind, at)| url(kind, at)).collect();
             eprintln!("clawgate {} listens on {}; Ctrl-C ends it", env!("CARGO_PKG_VERSION"), addresses.join(", "));
@@ -62,9 +64,9 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     })
 }
 
-/// Serves `loaded` until a signal ends the process; `reload` reads the next configuration, `announce` runs once
+/// Serves `loaded`, which was read from `path`, until a signal ends the process; `reload` reads the next configuration, `announce` runs once
 /// connections are accepted.
-pub(super) fn serve(loaded: Loaded, reload: Load, announce: impl FnOnce(&App)) -> Result<(), RunError> {
+pub(super) fn serve(loaded: Loaded, path: PathBuf, reload: Load, announce: impl FnOnce(&App)) -> Result<(), RunError> {
     let Loaded { config, warnings, .. } = loaded;
     let logs = Logs::install(&config.log)?;
     let _guard = exit::OnPanic::new("control");
@@ -80,17 +82,19 @@ pub(super) fn serve(loaded: Loaded, reload: Load, announce: impl FnOnce(&App)) -
         info!(%address, kind = ?kind, "listening");
     }
     open_admin_socket(&runtime, &config, &sender);
+    open_metrics(&runtime, &config, &sender);
     // The signal tasks keep the channel open; the loop ends by its events.
     drop(sender);
     announce(&app);
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
     let logs = std::rc::Rc::new(logs);
-    let log = logs.clone();
+    let (log, dropped) = (logs.clone(), logs.clone());
     let control = Control {
         proxy: app,
         config,
         load: reload,
         apply_log: Box::new(move |settings| log.apply(settings)),
+        standing: Standing::new(path, SystemTime::now(), Box::new(move || dropped.dropped())),
         manager: Manager::systemd(),
         watchdog: sd_notify::watchdog_enabled(),
     };
@@ -148,6 +152,19 @@ fn open_admin_socket(runtime: &Runtime, config: &Config, events: &mpsc::Sender<E
             }
         }
     });
+}
+
+/// Without it everything but the scrape works.
+fn open_metrics(runtime: &Runtime, config: &Config, events: &mpsc::Sender<Event>) {
+    let Some(address) = config.metrics else { return };
+    match runtime.block_on(scrape::bind(address)) {
+        Ok(listener) => {
+            let address = listener.local_addr().unwrap_or(address);
+            info!(%address, "metrics at /metrics");
+            drop(runtime.spawn(scrape::serve(listener, events.clone())));
+        }
+        Err(error) => warn!(%error, %address, "no metrics port; choose another `metrics`, or use `clawgate metrics`"),
+    }
 }
 
 fn url(kind: ListenerKind, address: std::net::SocketAddr) -> String {

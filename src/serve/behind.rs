@@ -36,6 +36,7 @@ pub struct Gateway {
     /// Whether any connect was refused yet: spares all other requests the lock.
     any_refused: AtomicBool,
     last_approved: Mutex<Option<IpAddr>>,
+    version: Mutex<Option<Box<str>>>,
 }
 
 impl Behind {
@@ -60,6 +61,7 @@ impl Gateway {
             demotions: Mutex::new(Demotions::new()),
             any_refused: AtomicBool::new(false),
             last_approved: Mutex::new(None),
+            version: Mutex::new(None),
         }
     }
 
@@ -76,6 +78,19 @@ impl Gateway {
     /// A D1 connect was approved from here: the address that a fence should name.
     pub fn approved(&self, client: IpAddr) {
         *lock(&self.last_approved) = Some(client);
+    }
+
+    /// What a hello said of the gateway.
+    pub fn says_version(&self, version: Option<&str>) {
+        let mut known = lock(&self.version);
+        if version.is_some() && known.as_deref() != version {
+            *known = version.map(Into::into);
+        }
+    }
+
+    /// The gateway's version, since somebody was approved.
+    pub fn version(&self) -> Option<Box<str>> {
+        lock(&self.version).clone()
     }
 
     pub fn last_approved(&self) -> Option<IpAddr> {

@@ -210,7 +210,13 @@ impl Body for ResponseBody {
                 if let Some(finish) = &this.finish {
                     ready!(finish.poll_room(cx));
                 }
-                ready!(Pin::new(incoming).poll_frame(cx))
+                let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+                    if let Some(finish) = &mut this.finish {
+                        finish.waits();
+                    }
+                    return Poll::Pending;
+                };
+                frame
             }
         };
         let Some(finish) = &mut this.finish else { return Poll::Ready(frame) };

@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::{
     body::ResponseBody,
-    core::{Core, Counted, Stage},
+    core::{Core, Stage},
     exchange,
     io::{ClientIo, Deadlines, Phase, Transport},
     redirect,
@@ -159,8 +159,9 @@ pub struct Incoming {
 
 /// Serves the connection until it ends.
 pub async fn serve(core: Rc<Core>, incoming: Incoming) {
-    let shared = core.shared.clone();
-    let _counted = Counted::new(&shared.counts.connections);
+    let counters = core.counters.clone();
+    let _counted = counters.connections.enter();
+    counters.connections_opened.add(1);
     let snapshot = core.snapshot();
     let limits = &snapshot.config.limits;
     let phase = Arc::new(Phase::new(Instant::now()));

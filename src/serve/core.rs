@@ -4,73 +4,96 @@ use std::{
     cell::{Cell, RefCell},
     rc::Rc,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Waker},
 };
 
 use slab::Slab;
 
-use super::{access, body::RequestBody, snapshot::Snapshot};
-use crate::{tls, upstream::pool::Pool};
+use super::{
+    access,
+    body::RequestBody,
+    counters::{Counters, OfSite, Sample},
+    snapshot::Snapshot,
+};
+use crate::{
+    gateway::translate::Cause,
+    problems::{Problem, Problems},
+    tls,
+    upstream::pool::Pool,
+};
 
 /// The configuration as one core holds it. All cores share the inner count, so a request counts on an outer one that
 /// is this core's alone.
-pub struct Present(Arc<Snapshot>);
+pub struct Present {
+    snapshot: Arc<Snapshot>,
+    /// This core's counters of each site.
+    pub sites: Box<[Arc<OfSite>]>,
+}
 
 impl std::ops::Deref for Present {
     type Target = Snapshot;
 
     fn deref(&self) -> &Snapshot {
-        &self.0
+        &self.snapshot
     }
 }
 
 /// What all cores share.
 pub struct Shared {
-    pub counts: Counts,
     pub challenges: Arc<crate::challenge::Challenges>,
     pub tls: Arc<tls::Terminator>,
     /// Whether 127.0.0.2 can be dialled from.
     pub attributed_source: bool,
     /// A loopback peer that is not trusted brought claims about a client: something on this host forwards to us.
     pub forwarder_on_host: AtomicBool,
+    pub problems: Problems,
+    pub samples: Samples,
 }
 
-/// Process-wide numbers, written by cores and read by the control thread.
-#[derive(Default)]
-pub struct Counts {
-    pub connections: AtomicUsize,
-    pub requests: AtomicUsize,
-    pub tunnels: AtomicUsize,
-    pub served: AtomicU64,
-    pub panics: AtomicU64,
-    pub resent: AtomicU64,
+/// Single requests, for `clawgate top`: collected while somebody looks, and no more than are wanted at once.
+#[derive(Debug, Default)]
+pub struct Samples {
+    wanted: AtomicBool,
+    taken: Mutex<Vec<Sample>>,
 }
 
-/// Adds one for as long as it lives.
-pub struct Counted<'a>(&'a AtomicUsize);
+/// Between two looks of the control thread.
+const MOST_SAMPLES: usize = 4096;
+/// Between two flushes of a core.
+const MOST_SAMPLES_OF_CORE: usize = 512;
 
-impl<'a> Counted<'a> {
-    pub fn new(counter: &'a AtomicUsize) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Counted(counter)
+impl Samples {
+    pub fn want(&self, wanted: bool) {
+        self.wanted.store(wanted, Ordering::Relaxed);
     }
-}
 
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    #[inline]
+    pub fn are_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    pub fn take(&self) -> Vec<Sample> {
+        std::mem::take(&mut *self.taken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn hand_over(&self, samples: &mut Vec<Sample>) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MOST_SAMPLES.saturating_sub(taken.len());
+        taken.extend(samples.drain(..).take(room));
     }
 }
 
 pub struct Core {
     pub shared: Arc<Shared>,
+    pub counters: Arc<Counters>,
     pub pool: Pool<RequestBody>,
     access: Option<RefCell<access::Writer>>,
     /// Where tunnels read into; nothing stays in it between two polls.
     pub scratch: RefCell<Box<[u8]>>,
+    samples: RefCell<Vec<Sample>>,
     snapshot: RefCell<Rc<Present>>,
     stage: Cell<Stage>,
     generation: Cell<u64>,
@@ -88,13 +111,21 @@ pub enum Stage {
 }
 
 impl Core {
-    pub fn new(shared: Arc<Shared>, snapshot: Arc<Snapshot>, access: Option<access::Writer>) -> Rc<Core> {
+    pub fn new(
+        shared: Arc<Shared>,
+        counters: Arc<Counters>,
+        snapshot: Arc<Snapshot>,
+        access: Option<access::Writer>,
+    ) -> Rc<Core> {
+        let sites = counters.of_sites(&snapshot.config);
         Rc::new(Core {
             shared,
+            counters,
             pool: Pool::default(),
             access: access.map(RefCell::new),
             scratch: RefCell::new(vec![0; 64 * 1024].into_boxed_slice()),
-            snapshot: RefCell::new(Rc::new(Present(snapshot))),
+            samples: RefCell::default(),
+            snapshot: RefCell::new(Rc::new(Present { snapshot, sites })),
             stage: Cell::new(Stage::Serving),
             generation: Cell::new(0),
             listeners: RefCell::default(),
@@ -107,7 +138,8 @@ impl Core {
     }
 
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
-        *self.snapshot.borrow_mut() = Rc::new(Present(snapshot));
+        let sites = self.counters.of_sites(&snapshot.config);
+        *self.snapshot.borrow_mut() = Rc::new(Present { snapshot, sites });
         self.generation.set(self.generation.get() + 1);
         self.wake_all();
     }
@@ -122,8 +154,27 @@ impl Core {
         }
     }
 
+    /// The gateway refused something, and this is what it means: counted, remembered for `status`, logged.
+    pub fn gateway_says(&self, cause: Cause, about: String) {
+        let Cause { trouble, code, what, cure } = cause;
+        self.counters.troubles[trouble as usize].add(1);
+        self.shared.problems.note(Problem { code, what: what.into(), cure: cure.into(), about });
+    }
+
+    /// For whoever looks at single requests; what is too much is left out.
+    pub fn sample(&self, sample: Sample) {
+        let mut samples = self.samples.borrow_mut();
+        if samples.len() < MOST_SAMPLES_OF_CORE {
+            samples.push(sample);
+        }
+    }
+
     /// Hands the log what this core has written: called about ten times a second, and at the end.
     pub fn flush(&self) {
+        let mut samples = self.samples.borrow_mut();
+        if !samples.is_empty() {
+            self.shared.samples.hand_over(&mut samples);
+        }
         if let Some(writer) = &self.access {
             writer.borrow_mut().flush();
         }
@@ -133,6 +184,7 @@ impl Core {
     pub fn sweep(&self) {
         let longest = self.snapshot().config.upstreams.iter().map(|u| u.idle_timeout).max().unwrap_or_default();
         self.pool.sweep(std::time::Instant::now(), longest);
+        self.counters.idle.set(self.pool.len() as u64);
     }
 
     pub fn stage(&self) -> Stage {

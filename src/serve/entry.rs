@@ -1,30 +1,27 @@
 //! From an accepted socket to a connection that can be served: PROXY protocol, TLS.
 
-use std::{
-    net::SocketAddr,
-    rc::Rc,
-    sync::{Arc, atomic::Ordering},
-    time::SystemTime,
-};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
 
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     access::{self, Record},
     connection::{self, Incoming},
-    core::{Core, Shared},
+    core::Core,
+    counters::Counters,
     io::Transport,
 };
 use crate::{
     config::model::{Listener, ListenerKind},
     listen::{Accepted, OverLimit, proxy_protocol},
+    problems::Problem,
     socket::Tcp,
     tls::{Alpn, HandshakeError},
 };
 
 /// Serves one accepted socket to its end. A panic ends this connection only, and is counted.
 pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accepted: Accepted) {
-    let _counted = PanicsCounted(core.shared.clone());
+    let _counted = PanicsCounted(core.counters.clone());
     let Accepted { mut stream, mut peer, mut permit, over } = accepted;
     let snapshot = core.snapshot();
     let limits = &snapshot.config.limits;
@@ -66,16 +63,22 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
         ListenerKind::Https => {
             let deadline = Instant::now() + limits.handshake_timeout;
             match core.shared.tls.accept(stream, peer, deadline).await {
-                Ok(tls) => Incoming {
-                    transport: Transport::Tls(Box::new(tls.stream)),
-                    peer,
-                    local,
-                    kind: listener.kind,
-                    sni: tls.sni,
-                    h2: tls.alpn == Alpn::H2,
-                    provisional: tls.provisional,
-                    permit,
-                },
+                Ok(tls) => {
+                    let counters = &core.counters;
+                    counters.handshakes.add(1);
+                    counters.handshakes_resumed.add(tls.resumed.into());
+                    counters.handshakes_post_quantum.add(tls.post_quantum.into());
+                    Incoming {
+                        transport: Transport::Tls(Box::new(tls.stream)),
+                        peer,
+                        local,
+                        kind: listener.kind,
+                        sni: tls.sni,
+                        h2: tls.alpn == Alpn::H2,
+                        provisional: tls.provisional,
+                        permit,
+                    }
+                }
                 Err(error) => {
                     failed(&core, peer, &error);
                     return;
@@ -87,12 +90,12 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
     connection::serve(core, incoming).await;
 }
 
-struct PanicsCounted(Arc<Shared>);
+struct PanicsCounted(Arc<Counters>);
 
 impl Drop for PanicsCounted {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.counts.panics.fetch_add(1, Ordering::Relaxed);
+            self.0.panics.add(1);
         }
     }
 }
@@ -102,6 +105,29 @@ fn failed(core: &Core, peer: SocketAddr, error: &HandshakeError) {
     let mut record = Record::new(access::Kind::Handshake, SystemTime::now(), peer.ip());
     record.refusal = Some(error.name());
     core.log(&record);
+    core.counters.handshakes_failed.at(error.index());
+    if let Some((code, cure)) = trouble(error) {
+        let (what, cure) = (error.to_string().into(), cure.into());
+        core.shared.problems.note(Problem { code, what, cure, about: peer.ip().to_string() });
+    }
+}
+
+/// What the operator can do about it. The rest is what the internet sends to every address, or the client's own.
+fn trouble(error: &HandshakeError) -> Option<(&'static str, &'static str)> {
+    use rustls::AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, UnknownCA};
+    match error {
+        HandshakeError::ClientAlert(UnknownCA | CertificateUnknown | BadCertificate | CertificateExpired) => Some((
+            "tls/certificate-not-trusted",
+            "see what clients are shown: clawgate certs; a certificate of the internal CA is trusted where its root is \
+             installed: clawgate ca",
+        )),
+        HandshakeError::UnexpectedProxyHeader => Some((
+            "tls/unexpected-proxy-header",
+            "if that is your load balancer: proxy_protocol_from in its [[listen]]",
+        )),
+        HandshakeError::NoCertificate => Some(("tls/no-certificate", "clawgate certs says what is there")),
+        _ => None,
+    }
 }
 
 /// Says 429 or 503 to a connection that is one too many, and closes it.

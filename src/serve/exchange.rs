@@ -4,7 +4,7 @@
 //! `Connection` lines worked off, claims removed -> identity. Then here: the upstream's answer, by the pool or a fresh
 //! connection -> hop headers off -> streamed.
 
-use std::{convert::Infallible, future::Future, rc::Rc, sync::atomic::Ordering};
+use std::{convert::Infallible, future::Future, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -42,7 +42,7 @@ pub fn serve(
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
     let mut finish = Box::new(Finish::new(core.clone(), client.clone(), &request));
     let html = wants_html(request.headers());
-    let mut judged = judge::judge(&core, &client, request, &mut finish);
+    let mut judged = judge::judge(&core, &client, request, &mut finish, html);
     async move {
         let result = match &mut judged {
             Ok(Judged::Forward(plan)) => forward(&core, &client, plan, &mut finish).await,
@@ -114,7 +114,7 @@ async fn forward(
         return Box::pin(upgrade::upgrade(core, client, plan, finish)).await;
     }
     match send(core, plan, finish).await {
-        Ok(response) => receive(response, plan, finish).await,
+        Ok(response) => receive(core, response, plan, finish).await,
         // What we refused of the body counts before what the upstream made of its half.
         Err(refusal) => Err(plan.upload.as_ref().and_then(|u| u.refused.get()).map_or(refusal, Refusal::from)),
     }
@@ -166,10 +166,11 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
                 if broke_fresh && !Box::pin(come_back(plan)).await {
                     return Err(refusal_of(error.error()));
                 }
-                core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
+                core.counters.resent.add(1);
             }
         }
     };
+    core.counters.reused.add(connection.reused.into());
     finish.identity(plan.identity());
     finish.lease(key(plan), connection);
     Ok(response)
@@ -219,7 +220,12 @@ fn source_of(identity: Identity) -> Source {
 }
 
 /// Takes what the upstream answered: hop headers off, the gateway's own refusals translated.
-pub async fn receive(mut response: Response<Incoming>, plan: &Plan, finish: &mut Finish) -> Result<Answer, Refusal> {
+pub async fn receive(
+    core: &Core,
+    mut response: Response<Incoming>,
+    plan: &Plan,
+    finish: &mut Finish,
+) -> Result<Answer, Refusal> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // Nobody asked for it.
         finish.drop_lease();
@@ -232,8 +238,8 @@ pub async fn receive(mut response: Response<Incoming>, plan: &Plan, finish: &mut
     }
     policy::apply(response.headers_mut(), &plan.policy().response_headers);
     *response.version_mut() = Version::HTTP_11;
-    if plan.behind().gateway.is_some() && response.status() == StatusCode::FORBIDDEN {
-        return Box::pin(gateway_answer::forbidden(response, plan)).await;
+    if gateway_answer::may_say_why(status) && plan.behind().gateway.is_some() {
+        return Box::pin(gateway_answer::refused(response, plan, core)).await;
     }
     Ok(Answer::Upstream(response))
 }

@@ -3,7 +3,7 @@
 use std::{
     net::IpAddr,
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
@@ -16,9 +16,11 @@ use super::{
     access::{self, ClosedBy, Record, Redacted},
     body::{RequestBody, Upload},
     connection::Client,
-    core::{Core, Stage},
+    core::{Core, Present, Stage},
+    counters::{NO_SITE, Sample},
     exchange,
     refusal::{Reason, Refusal, Side},
+    snapshot::RouteRef,
     tunnel::Ended,
 };
 use crate::{gateway::frames, headers::identity::Identity, upstream::pool};
@@ -28,8 +30,18 @@ pub struct Finish {
     core: Rc<Core>,
     client: Rc<Client>,
     started: Instant,
+    /// Where it went, as far as it got: a site of this configuration, and one of its routes.
+    present: Option<Rc<Present>>,
+    site: usize,
+    route: Option<RouteRef>,
+    identity: Option<Identity>,
+    /// The client address.
+    from: IpAddr,
     /// `None` until there is an answer.
     status: Option<StatusCode>,
+    /// When the answer's body was asked for its first bytes and had none yet. An answer that comes whole has its first
+    /// byte where it has its last, which spares it a look at the clock.
+    waited: Option<Instant>,
     sent: u64,
     upload: Option<Rc<Upload>>,
     lease: Option<(pool::Key, pool::Connection<RequestBody>)>,
@@ -46,10 +58,6 @@ struct Noted {
     uri: Uri,
     version: Version,
     host: Option<HeaderValue>,
-    client: IpAddr,
-    identity: Option<Identity>,
-    route: Option<Arc<str>>,
-    upstream: Option<Arc<str>>,
     user_agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
 }
@@ -57,24 +65,26 @@ struct Noted {
 impl Finish {
     pub fn new(core: Rc<Core>, client: Rc<Client>, request: &Request<Incoming>) -> Finish {
         client.begin();
-        core.shared.counts.requests.fetch_add(1, Ordering::Relaxed);
+        core.counters.requests.up();
         let noted = core.logs_access().then(|| Noted {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
             host: None,
-            client: client.peer.ip(),
-            identity: None,
-            route: None,
-            upstream: None,
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
             referer: request.headers().get(header::REFERER).cloned(),
         });
         Finish {
+            from: client.peer.ip(),
             core,
             client,
             started: Instant::now(),
+            present: None,
+            site: 0,
+            route: None,
+            identity: None,
             status: None,
+            waited: None,
             sent: 0,
             upload: None,
             lease: None,
@@ -94,23 +104,21 @@ impl Finish {
         }
     }
 
-    pub fn route(&mut self, route: &Arc<str>, upstream: &Arc<str>) {
-        if let Some(noted) = &mut self.noted {
-            noted.route = Some(route.clone());
-            noted.upstream = Some(upstream.clone());
-        }
+    pub fn site(&mut self, present: &Rc<Present>, site: usize) {
+        self.present = Some(present.clone());
+        self.site = site;
+    }
+
+    pub fn route(&mut self, route: RouteRef) {
+        self.route = Some(route);
     }
 
     pub fn client(&mut self, address: IpAddr) {
-        if let Some(noted) = &mut self.noted {
-            noted.client = address;
-        }
+        self.from = address;
     }
 
     pub fn identity(&mut self, identity: Identity) {
-        if let Some(noted) = &mut self.noted {
-            noted.identity = Some(identity);
-        }
+        self.identity = Some(identity);
     }
 
     pub fn upload(&mut self, upload: Option<Rc<Upload>>) {
@@ -142,16 +150,26 @@ impl Finish {
     }
 
     pub fn refused(&mut self, refusal: &Refusal) {
-        let row = &refusal.row;
-        self.failure = Some(row.name);
-        if row.side == Side::Us {
-            tracing::warn!(reason = row.name, detail = refusal.detail.as_deref(), "refused");
+        self.failure = Some(refusal.row.name);
+        let about = self.present.as_ref().map_or(NO_SITE, |present| match self.route {
+            Some(route) if refusal.row.side == Side::Upstream => &present.behind(route).upstream.config.name,
+            _ => &present.sites[self.site].name,
+        });
+        if let Some(problem) = refusal.problem(about) {
+            self.core.shared.problems.note(problem);
         }
     }
 
     /// Ready while the client takes what it is sent. HTTP/1.1 has one answer at a time, which hyper itself holds back.
     pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         if self.client.h2 { self.client.phase.poll_room(cx) } else { Poll::Ready(()) }
+    }
+
+    /// The body has nothing yet.
+    pub fn waits(&mut self) {
+        if self.waited.is_none() {
+            self.waited = Some(Instant::now());
+        }
     }
 
     pub fn sent(&mut self, bytes: usize) {
@@ -179,26 +197,64 @@ impl Finish {
 
     /// The exchange becomes a tunnel: the record is written at the tunnel's end.
     pub fn for_tunnel(&mut self) -> TunnelRecord {
-        TunnelRecord { core: self.core.clone(), client: self.client.clone(), noted: self.noted.take() }
+        let noted = self.noted.take();
+        // Names and not the configuration itself, which a tunnel may outlive.
+        let (route, upstream) = self.names().filter(|_| noted.is_some()).map(|(r, u)| (r.clone(), u.clone())).unzip();
+        let (core, client) = (self.core.clone(), self.client.clone());
+        TunnelRecord { core, client, noted, from: self.from, identity: self.identity, route, upstream }
+    }
+
+    /// Of the route and the upstream.
+    fn names(&self) -> Option<(&Arc<str>, &Arc<str>)> {
+        let (present, route) = (self.present.as_ref()?, self.route?);
+        Some((present.route_name(route), &present.behind(route).upstream.config.name))
+    }
+
+    fn count(&self, duration: Duration, ended: Instant, aborted: bool) {
+        let counters = &self.core.counters;
+        let site = self.present.as_ref().map_or(counters.elsewhere(), |present| &present.sites[self.site]);
+        site.ended(self.status, self.client.h2, self.identity);
+        site.duration.record(duration);
+        if self.status.is_some() {
+            site.first_byte.record(self.waited.unwrap_or(ended).duration_since(self.started));
+        }
+        site.request_bytes.add(exchange::uploaded(self.upload.as_ref()));
+        site.response_bytes.add(self.sent);
+        match self.failure {
+            Some(CLIENT_ABORTED) => counters.aborted.add(1),
+            Some(reason) => counters.refusals.add(reason),
+            None => {}
+        }
+        debug_assert!(self.failure.is_some() || !aborted, "an aborted request has a failure");
+        counters.requests.down();
+        if self.core.shared.samples.are_wanted() {
+            let route = self.present.as_ref().map(|present| {
+                let route = self.route.map_or("-".into(), |route| present.route_name(route).clone());
+                (present.sites[self.site].name.clone(), route)
+            });
+            let status = self.status.map(|s| s.as_u16());
+            self.core.sample(Sample { client: self.from, route, status, duration, bytes: self.sent });
+        }
     }
 }
+
+/// What the access log says of a request whose client went away.
+const CLIENT_ABORTED: &str = "client_aborted";
 
 /// The record of a tunnel that is still open.
 pub struct TunnelRecord {
     core: Rc<Core>,
     client: Rc<Client>,
     noted: Option<Noted>,
+    from: IpAddr,
+    identity: Option<Identity>,
+    route: Option<Arc<str>>,
+    upstream: Option<Arc<str>>,
 }
 
 impl TunnelRecord {
     pub fn end(self, ended: &Ended, duration: Duration) {
-        let Some(noted) = &self.noted else { return };
-        let mut record = noted.record(access::Kind::WebSocket, &self.client);
-        record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
-        record.request_bytes = ended.from_client;
-        record.response_bytes = ended.from_upstream;
-        record.duration = duration;
-        record.close = match (ended.goodbye, &ended.close) {
+        let close = match (ended.goodbye, &ended.close) {
             (Some(goodbye), _) => Some(access::Close {
                 code: Some(goodbye.code()),
                 by: ClosedBy::Proxy,
@@ -214,22 +270,30 @@ impl TunnelRecord {
             }),
             (None, None) => None,
         };
+        self.core.counters.tunnel_closed(close.map(|c| c.by), close.and_then(|c| c.code));
+        let Some(noted) = &self.noted else { return };
+        let mut record = noted.record(access::Kind::WebSocket, &self.client, self.from, self.identity);
+        record.route = self.route.as_deref();
+        record.upstream = self.upstream.as_deref();
+        record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        record.request_bytes = ended.from_client;
+        record.response_bytes = ended.from_upstream;
+        record.duration = duration;
+        record.close = close;
         self.core.log(&record);
     }
 }
 
 impl Noted {
-    fn record(&self, kind: access::Kind, client: &Client) -> Record<'_> {
-        let mut record = Record::new(kind, SystemTime::now(), self.client);
-        record.peer = (client.peer.ip() != self.client).then(|| client.peer.ip());
-        record.identity = self.identity.map(Identity::name);
+    fn record(&self, kind: access::Kind, client: &Client, from: IpAddr, identity: Option<Identity>) -> Record<'_> {
+        let mut record = Record::new(kind, SystemTime::now(), from);
+        record.peer = (client.peer.ip() != from).then(|| client.peer.ip());
+        record.identity = identity.map(Identity::name);
         record.method = self.method.as_str();
         record.scheme = if client.https() { "https" } else { "http" };
         record.version = Some(if client.h2 { Version::HTTP_2 } else { self.version });
         record.host = self.host.as_ref().map_or(b"", HeaderValue::as_bytes);
         record.path = Redacted::new(self.uri.path_and_query().map_or("*", PathAndQuery::as_str));
-        record.route = self.route.as_deref();
-        record.upstream = self.upstream.as_deref();
         record.user_agent = self.user_agent.as_ref().map(HeaderValue::as_bytes);
         record.referer = self.referer.as_ref().map(|r| Redacted::from_bytes(r.as_bytes()));
         record
@@ -246,19 +310,23 @@ impl Drop for Finish {
         if self.failure.is_none() && aborted {
             // After `drain` it was us who ended it.
             let by_us = self.core.stage() == Stage::Closing;
-            self.failure = Some(if by_us { Reason::Draining.row().name } else { "client_aborted" });
+            self.failure = Some(if by_us { Reason::Draining.row().name } else { CLIENT_ABORTED });
         }
+        let duration = ended.duration_since(self.started);
         if let Some(noted) = &self.noted {
-            let mut record = noted.record(access::Kind::Request, &self.client);
+            let mut record = noted.record(access::Kind::Request, &self.client, self.from, self.identity);
+            if let Some((route, upstream)) = self.names() {
+                record.route = Some(route);
+                record.upstream = Some(upstream);
+            }
             record.status = self.status.map(|s| s.as_u16());
             record.refusal = self.failure;
             record.request_bytes = exchange::uploaded(self.upload.as_ref());
             record.response_bytes = self.sent;
-            record.duration = ended.duration_since(self.started);
+            record.duration = duration;
             self.core.log(&record);
         }
-        self.core.shared.counts.requests.fetch_sub(1, Ordering::Relaxed);
-        self.core.shared.counts.served.fetch_add(1, Ordering::Relaxed);
+        self.count(duration, ended, aborted);
         self.client.end(ended);
     }
 }

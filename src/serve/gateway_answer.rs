@@ -1,11 +1,14 @@
 //! The gateway's own refusals, translated for who runs it.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
-use http::{Response, header};
+use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::{
+    core::Core,
     exchange::Answer,
     judge::Plan,
     refusal::{Reason, Refusal},
@@ -18,12 +21,19 @@ use crate::{
 /// Bodies up to here are looked into; the gateway's refusals are a few hundred bytes.
 const LOOK: u64 = 4096;
 
-/// A 403 from the gateway: either its demand for `trustedProxies`, which becomes our page, or passed on as it is.
-pub async fn forbidden(response: Response<Incoming>, plan: &Plan) -> Result<Answer, Refusal> {
+/// Whether the gateway says with this status what is worth translating.
+pub fn may_say_why(status: StatusCode) -> bool {
+    matches!(status, StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// A refusal of the gateway. Its demand for `trustedProxies` becomes our page for everybody, because nobody but the
+/// operator can do anything about it; the others become a page where a person looks at them in a browser, and stay the
+/// gateway's own answer to its own clients.
+pub async fn refused(response: Response<Incoming>, plan: &Plan, core: &Core) -> Result<Answer, Refusal> {
     let short = http_body::Body::size_hint(response.body()).upper().is_some_and(|n| n <= LOOK);
-    let json =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
-    if !short || !json {
+    let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    // What the gateway says as a page of its own is left alone.
+    if !short || kind.starts_with(b"text/html") {
         return Ok(Answer::Upstream(response));
     }
     let (head, mut body) = response.into_parts();
@@ -39,13 +49,14 @@ pub async fn forbidden(response: Response<Incoming>, plan: &Plan) -> Result<Answ
     let attributed = why_attributed(plan);
     let host = plan.host.to_str().unwrap_or_default();
     let at = Situation { host, attributed: attributed.as_deref() };
-    if let (Some(trouble), Some(cause)) = (Trouble::of(seen), translate::translate(seen, &at)) {
-        tracing::warn!(
-            upstream = %plan.behind().upstream.config.name, code = cause.code, cure = %cause.cure, "{}", cause.what
-        );
-        // Whatever else it refuses is its own answer to its own client.
-        if trouble == Trouble::ProxyAttributionRequired {
+    if let Some(cause) = translate::translate(seen, &at) {
+        core.gateway_says(cause.clone(), plan.client.to_string());
+        if cause.trouble == Trouble::ProxyAttributionRequired {
             return Err(Refusal::because(Reason::AttributionRequired, translate::attribution_command()));
+        }
+        if plan.html {
+            let after = head.headers.get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok());
+            return Err(Refusal::of_gateway(head.status, &cause, after.map(Duration::from_secs)));
         }
     }
     Ok(Answer::Whole(Response::from_parts(head, Bytes::from(gathered))))

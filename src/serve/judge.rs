@@ -71,6 +71,8 @@ pub struct Plan {
     /// Until when it may wait for an upstream that is away.
     pub until: Instant,
     pub h2: bool,
+    /// A person looks at the answer in a browser.
+    pub html: bool,
     https: bool,
     client_value: HeaderValue,
 }
@@ -152,6 +154,7 @@ pub fn judge(
     client: &Client,
     mut request: Request<Incoming>,
     finish: &mut Finish,
+    html: bool,
 ) -> Result<Judged, Refusal> {
     let snapshot = core.snapshot();
     let limits = &snapshot.config.limits;
@@ -188,6 +191,7 @@ pub fn judge(
     let host = named.host;
     finish.host(&host_value);
     let site = client.site(&snapshot, &host)?;
+    finish.site(&snapshot, site);
     // `*` of OPTIONS is no path: it belongs to the site itself.
     let path = if head.uri.path() == "*" { "*".into() } else { route::path::normalise(head.uri.path())? };
     // Never forwarded, however it is spelled: the CA's questions are for us.
@@ -202,7 +206,7 @@ pub fn judge(
     }
     let route = snapshot.find(site, &host, &path);
     let behind = snapshot.behind(route);
-    finish.route(snapshot.route_name(route), &behind.upstream.config.name);
+    finish.route(route);
     let hold = behind.upstream.config.hold;
     let until = finish.started() + if HEALTH_PATHS.contains(&&*path) { hold.min(HEALTH_HOLD) } else { hold };
 
@@ -272,6 +276,7 @@ pub fn judge(
         as_whom: None,
         until,
         h2: client.h2,
+        html,
         https: client.https(),
         client_value,
         snapshot,

@@ -6,6 +6,7 @@ pub mod behind;
 pub mod body;
 pub mod connection;
 pub mod core;
+pub mod counters;
 pub mod entry;
 pub mod exchange;
 pub mod finish;
@@ -28,6 +29,7 @@ fn log_unserved(core: &core::Core, client: &connection::Client, status: u16, ref
     record.refusal = Some(refusal);
     record.version = Some(if client.h2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 });
     core.log(&record);
+    core.counters.refusals.add(refusal);
 }
 
 /// What is said, at the start and in `status`, of a gateway that lets anyone in.

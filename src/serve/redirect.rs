@@ -64,7 +64,8 @@ fn answer(
     }
     client.knocks(core, &host);
     // A redirect leads only to hosts we serve: anything else would make us a redirector for anyone.
-    snapshot.site(&host).ok_or(Reason::Misdirected)?;
+    let site = snapshot.site(&host).ok_or(Reason::Misdirected)?;
+    finish.site(&snapshot, site);
     let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
     let target = if target.starts_with('/') { target } else { "/" };
     let host: &str = if host.contains(':') { &format!("[{host}]") } else { &host };

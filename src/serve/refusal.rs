@@ -11,7 +11,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use time::{OffsetDateTime, macros::format_description};
 
 use crate::{
+    gateway::translate,
     headers::{authority::HostError, hop::FramingError, identity, method},
+    problems::Problem,
     route::path::PathError,
     tls::{Cause, Outlook},
     upstream::{Away, ConnectError},
@@ -51,6 +53,7 @@ pub enum Reason {
     ResponseTimeout,
     UpgradeFailed,
     AttributionRequired,
+    GatewayRefused,
     CertificatePending,
     Overloaded,
     Draining,
@@ -70,6 +73,41 @@ pub struct Row {
 }
 
 impl Reason {
+    pub const ALL: [Reason; 29] = {
+        use Reason::*;
+        [
+            HostInvalid,
+            Misdirected,
+            RequestLineTooLong,
+            HeaderTooLarge,
+            BodyTooLarge,
+            BodyTooSlow,
+            BodyInvalid,
+            ForeignOrigin,
+            ChallengeUnknown,
+            UpgradeInvalid,
+            TooManyHeld,
+            HoldOver,
+            PlacesFull,
+            ConnectionRefused,
+            ConnectionTimeout,
+            DnsError,
+            Unreachable,
+            SourceAddress,
+            Exhausted,
+            ResponseIncomplete,
+            ResponseInvalid,
+            ResponseTimeout,
+            UpgradeFailed,
+            AttributionRequired,
+            GatewayRefused,
+            CertificatePending,
+            Overloaded,
+            Draining,
+            Internal,
+        ]
+    };
+
     pub const fn row(self) -> Row {
         use Reason::*;
         use Side::*;
@@ -186,6 +224,14 @@ impl Reason {
                 "destination_unavailable",
                 "The gateway does not yet trust this proxy to say who is asking. On the server, run:",
             ),
+            // The status is the gateway's own.
+            GatewayRefused => (
+                503,
+                Upstream,
+                "gateway_refused",
+                "http_request_denied",
+                "The gateway refused this request. What it means, and what helps:",
+            ),
             CertificatePending => (
                 503,
                 Us,
@@ -234,7 +280,68 @@ impl From<Reason> for Refusal {
     }
 }
 
+impl Row {
+    /// What the operator should know and do, where it is not the client's own fault: code, what, cure.
+    fn trouble(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        const GATEWAY: &str = "is it running? as its user: systemctl --user status openclaw-gateway, and \
+                               journalctl --user -u openclaw-gateway -n 50";
+        Some(match self.name {
+            "connection_refused" | "destination_unavailable" | "too_many_held" | "destination_ip_unroutable" => {
+                ("upstream/away", "it does not answer", GATEWAY)
+            }
+            "connection_timeout" | "http_response_timeout" => ("upstream/slow", "it does not answer in time", GATEWAY),
+            "dns_error" => (
+                "upstream/dns",
+                "its name cannot be looked up",
+                "mend the upstream's name in the configuration, or this machine's DNS",
+            ),
+            "http_response_incomplete" | "http_protocol_error" | "http_upgrade_failed" => {
+                ("upstream/broken-answer", "it closed the connection, or what it answered was not HTTP", GATEWAY)
+            }
+            "places_full" => (
+                "gateway/places-full",
+                "all places for WebSockets that have not logged in are taken",
+                "someone holds connections open without logging in; a place is free again within 15 s",
+            ),
+            "source_address" | "attributed_source" => (
+                "identity/no-attributed-source",
+                "127.0.0.2 cannot be used on this machine, so browsers get 503",
+                "bring it up: ip address add 127.0.0.2/8 dev lo",
+            ),
+            "gateway_without_auth" => (
+                "gateway/no-auth",
+                "the gateway accepts a connect without any token, so nobody gets D1",
+                "set its authentication: openclaw config set gateway.auth.mode token",
+            ),
+            "loopback_client" => (
+                "identity/loopback-client",
+                "a client on this machine is outside of clients, and the gateway would refuse its address",
+                "if what forwards from this machine is yours: trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]",
+            ),
+            "certificate_pending" => (
+                "certificate/pending",
+                "its certificate is not here yet, and nothing is forwarded until it is",
+                "clawgate certs says what it waits for",
+            ),
+            "exhausted" => {
+                ("proxy/exhausted", "no descriptor or port is left", "raise LimitNOFILE: systemctl edit clawgate")
+            }
+            "overloaded" => ("proxy/overloaded", "there are too many connections", "raise [limits] connections"),
+            "proxy_internal_error" => {
+                ("proxy/internal", "something went wrong in the proxy", "journalctl -u clawgate -p err says what")
+            }
+            _ => return None,
+        })
+    }
+}
+
 impl Refusal {
+    /// For `status` and the log; `None` where only the client can do something about it.
+    pub fn problem(&self, about: &str) -> Option<Problem> {
+        let (code, what, cure) = self.row.trouble()?;
+        Some(Problem { code, what: what.into(), cure: cure.into(), about: about.into() })
+    }
+
     pub fn because(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal { detail: Some(detail.into()), ..reason.into() }
     }
@@ -341,6 +448,15 @@ impl Refusal {
         let row = Row { status, side: Side::Client, name, error: "http_request_error", text };
         let ends_connection = status == StatusCode::BAD_REQUEST;
         Refusal { row, detail: Some(detail.into()), retry_after: None, ends_connection }
+    }
+}
+
+impl Refusal {
+    /// The gateway's own refusal, in words that help whoever reads them.
+    pub fn of_gateway(status: StatusCode, cause: &translate::Cause, retry_after: Option<Duration>) -> Refusal {
+        let detail = format!("{}: {}", cause.what, cause.cure);
+        let row = Row { status, ..Reason::GatewayRefused.row() };
+        Refusal { row, retry_after, ..Refusal::because(Reason::GatewayRefused, detail) }
     }
 }
 

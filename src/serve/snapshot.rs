@@ -39,6 +39,13 @@ pub struct RouteRef {
     route: Option<usize>,
 }
 
+impl RouteRef {
+    /// The site's place in the configuration.
+    pub fn site(self) -> usize {
+        self.site
+    }
+}
+
 impl Snapshot {
     pub fn new(config: Arc<Config>, behind: Vec<Arc<Behind>>) -> Snapshot {
         let mut exact = HashMap::new();

@@ -30,6 +30,7 @@ use crate::gateway::{
     places::Place,
     translate::{Seen, Situation, translate},
 };
+use crate::headers::identity::Identity;
 
 /// How long the peers have to answer our close frame, or to reach the end of a frame under way.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
@@ -78,12 +79,14 @@ pub struct Watching {
     pub client: IpAddr,
     pub place: Option<Place>,
     pub gateway: Option<std::sync::Arc<Gateway>>,
-    /// Whether it went there as D1.
-    pub loopback: bool,
+    /// As whom it went there.
+    pub identity: Identity,
     /// Why it did not.
     pub attributed: Option<String>,
     /// The host as the client wrote it.
     pub host: Box<str>,
+    /// The operator was told what the gateway did not like.
+    pub told: bool,
 }
 
 /// Carries bytes until both sides have ended. `admitted` says whether the rule that let this tunnel in still holds; it
@@ -111,7 +114,7 @@ where
         stopping: None,
         timer: None,
     };
-    tunnel.seed(&client.1, &upstream.1, &mut watching);
+    tunnel.seed(&core, &client.1, &upstream.1, &mut watching);
     poll_fn(|cx| tunnel.poll(cx, &core, &listening, &mut watching, &admitted)).await;
     tunnel.ended
 }
@@ -172,13 +175,13 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     /// What came right behind the two heads (pipelined first bytes) goes first.
-    fn seed(&mut self, from_client: &[u8], from_upstream: &[u8], watching: &mut Watching) {
+    fn seed(&mut self, core: &Core, from_client: &[u8], from_upstream: &[u8], watching: &mut Watching) {
         if !from_client.is_empty() {
-            observe(&mut self.observer, Side::Client, from_client, watching, &mut self.ended);
+            observe(core, &mut self.observer, Side::Client, from_client, watching, &mut self.ended);
             self.up.pending.extend_from_slice(from_client);
         }
         if !from_upstream.is_empty() {
-            observe(&mut self.observer, Side::Gateway, from_upstream, watching, &mut self.ended);
+            observe(core, &mut self.observer, Side::Gateway, from_upstream, watching, &mut self.ended);
             self.down.pending.extend_from_slice(from_upstream);
         }
     }
@@ -210,7 +213,7 @@ where
                 for side in [Side::Client, Side::Gateway] {
                     let Tunnel { client, upstream, up, down, observer, ended, .. } = self;
                     // Seen before it is passed on: who acts on an answer at once finds it counted.
-                    let mut seen = |bytes: &[u8]| observe(observer, side, bytes, watching, ended);
+                    let mut seen = |bytes: &[u8]| observe(core, observer, side, bytes, watching, ended);
                     let result = match side {
                         Side::Client => pump(cx, client, upstream, up, &mut scratch, &mut seen),
                         Side::Gateway => pump(cx, upstream, client, down, &mut scratch, &mut seen),
@@ -367,17 +370,27 @@ where
     Ok(read)
 }
 
-fn observe(observer: &mut Observer, side: Side, bytes: &[u8], watching: &mut Watching, ended: &mut Ended) {
+fn observe(core: &Core, observer: &mut Observer, side: Side, bytes: &[u8], watching: &mut Watching, ended: &mut Ended) {
+    let n = bytes.len() as u64;
     match side {
-        Side::Client => ended.from_client += bytes.len() as u64,
-        Side::Gateway => ended.from_upstream += bytes.len() as u64,
+        Side::Client => {
+            ended.from_client += n;
+            core.counters.tunnel_bytes_up.add(n);
+        }
+        Side::Gateway => {
+            ended.from_upstream += n;
+            core.counters.tunnel_bytes_down.add(n);
+        }
     }
     let on = |event| match event {
         Observed::Challenged => {}
         // Whatever the gateway says first instead, it is not waiting for a login: no place is held for it.
         Observed::NotChallenged => watching.place = None,
-        Observed::Answered(answer) => watching.answered(&answer),
-        Observed::Closed { by, close } => ended.close = Some((by, close)),
+        Observed::Answered(answer) => watching.answered(core, &answer),
+        Observed::Closed { by, close } => {
+            watching.trouble(core, Seen::Closed { by, close: &close });
+            ended.close = Some((by, close));
+        }
     };
     match side {
         Side::Client => observer.client_sent(bytes, on),
@@ -386,30 +399,45 @@ fn observe(observer: &mut Observer, side: Side, bytes: &[u8], watching: &mut Wat
 }
 
 impl Watching {
-    fn answered(&mut self, answer: &Answer) {
+    fn answered(&mut self, core: &Core, answer: &Answer) {
         if let Some(place) = self.place.take() {
             place.answered(matches!(answer, Answer::Approved(_)));
         }
-        let Some(gateway) = &self.gateway else { return };
+        let Some(gateway) = self.gateway.clone() else { return };
+        let loopback = self.identity == Identity::Loopback;
+        let answers = &core.counters.connects[self.identity as usize];
         match answer {
-            Answer::Approved(_) => {
-                if self.loopback {
+            Answer::Approved(approval) => {
+                answers[0].add(1);
+                gateway.says_version(approval.version.as_deref());
+                if loopback {
                     gateway.approved(self.client);
                 }
             }
             Answer::Refused(refusal) => {
-                if self.loopback && refusal.counts_against_client() && gateway.refused(self.client) {
+                answers[1].add(1);
+                if loopback && refusal.counts_against_client() && gateway.refused(self.client) {
                     tracing::warn!(
                         client = %self.client,
                         "the gateway refused five connects of this client: it is attributed for the next ten minutes"
                     );
                 }
-                let at = Situation { host: &self.host, attributed: self.attributed.as_deref() };
-                if let Some(cause) = translate(Seen::Refused(refusal), &at) {
-                    tracing::warn!(client = %self.client, code = cause.code, cure = %cause.cure, "{}", cause.what);
-                }
+                self.trouble(core, Seen::Refused(refusal));
             }
-            Answer::Unknown => {}
+            Answer::Unknown => answers[2].add(1),
+        }
+    }
+
+    /// Tells the operator what the gateway means, once for each tunnel: a close frame after a refusal says the same
+    /// again.
+    fn trouble(&mut self, core: &Core, seen: Seen<'_>) {
+        if self.gateway.is_none() || self.told {
+            return;
+        }
+        let at = Situation { host: &self.host, attributed: self.attributed.as_deref() };
+        if let Some(cause) = translate(seen, &at) {
+            self.told = true;
+            core.gateway_says(cause, self.client.to_string());
         }
     }
 }

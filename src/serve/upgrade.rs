@@ -1,6 +1,6 @@
 //! From a request for a WebSocket to a tunnel: h1 Upgrade and h2 extended CONNECT (RFC 8441) both become an h1 Upgrade.
 
-use std::{rc::Rc, sync::atomic::Ordering};
+use std::rc::Rc;
 
 use base64::Engine;
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use super::{
     admitted::Admitted,
     body::RequestBody,
     connection::Client,
-    core::{Core, Counted},
+    core::Core,
     exchange::{self, Answer},
     finish::Finish,
     gateway_answer,
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     gateway::places::Place,
-    headers::{hop, identity::Identity, policy},
+    headers::{hop, policy},
     upstream::pool::UpstreamIo,
 };
 
@@ -45,14 +45,14 @@ pub async fn upgrade(
         Ok(response) => response,
         // The gateway went away under it: nothing was answered, and a GET may be asked again (RFC 9110 §9.2.2).
         Err(error) if !error.is_parse() && exchange::come_back(plan).await => {
-            core.shared.counts.resent.fetch_add(1, Ordering::Relaxed);
+            core.counters.resent.add(1);
             ask(plan, finish).await?.map_err(|error| exchange::refusal_of(&error))?
         }
         Err(error) => return Err(exchange::refusal_of(&error)),
     };
     let plan = &*plan;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return exchange::receive(response, plan, finish).await;
+        return exchange::receive(core, response, plan, finish).await;
     }
     if !switched_properly(&response, key.as_ref()) {
         return Err(Reason::UpgradeFailed.into());
@@ -70,13 +70,15 @@ pub async fn upgrade(
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         hop::ask_websocket(answer.headers_mut());
     }
+    let identity = plan.identity();
     let watching = Watching {
         client: plan.client,
         place,
         gateway: plan.behind().gateway.clone(),
-        loopback: plan.identity() == Identity::Loopback,
+        identity,
         attributed: gateway_answer::why_attributed(plan),
         host: plan.host.to_str().unwrap_or_default().into(),
+        told: false,
     };
     let record = finish.for_tunnel();
     let (admitted, from_client) = Admitted::new(*asked, plan);
@@ -84,8 +86,9 @@ pub async fn upgrade(
     let client = client.clone();
     client.tunnel_began();
     tokio::task::spawn_local(async move {
-        let shared = core.shared.clone();
-        let _counted = Counted::new(&shared.counts.tunnels);
+        let counters = core.counters.clone();
+        let _counted = counters.tunnels[identity as usize].enter();
+        counters.tunnels_opened[identity as usize].add(1);
         let started = Instant::now();
         let (Ok(from_client), Ok(from_upstream)) = (from_client.await, from_upstream.await) else {
             record.end(&Ended::default(), started.elapsed());

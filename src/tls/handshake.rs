@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, CipherSuite, NamedGroup, ServerConfig,
+    AlertDescription, CipherSuite, HandshakeKind, NamedGroup, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{Acceptor, ClientHello, NoServerSessionStorage},
     sign::{CertifiedKey, SingleCertAndKey},
@@ -75,6 +75,10 @@ pub struct Tls {
     pub alpn: Alpn,
     /// The client saw a certificate that says nothing about who we are: see [`super::provisional`].
     pub provisional: bool,
+    /// The client came back with a ticket of ours.
+    pub resumed: bool,
+    /// The key exchange withstands a quantum computer.
+    pub post_quantum: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,25 +126,50 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// Every name there is.
+    pub const NAMES: [&str; 16] = [
+        "deadline",
+        "client_closed",
+        "unrecognized_name",
+        "plain_http",
+        "unexpected_proxy_header",
+        "not_tls",
+        "no_common_version",
+        "no_common_protocol",
+        "inappropriate_fallback",
+        "nothing_in_common",
+        "client_alert",
+        "protocol_error",
+        "no_certificate",
+        "failed",
+        "io",
+        "challenge_answered",
+    ];
+
     /// The name in logs and labels.
     pub fn name(&self) -> &'static str {
+        HandshakeError::NAMES[self.index()]
+    }
+
+    /// The name's place in [`HandshakeError::NAMES`].
+    pub fn index(&self) -> usize {
         match self {
-            HandshakeError::Deadline => "deadline",
-            HandshakeError::ClientClosed => "client_closed",
-            HandshakeError::UnrecognizedName(_) => "unrecognized_name",
-            HandshakeError::PlainHttp => "plain_http",
-            HandshakeError::UnexpectedProxyHeader => "unexpected_proxy_header",
-            HandshakeError::NotTls => "not_tls",
-            HandshakeError::NoCommonVersion => "no_common_version",
-            HandshakeError::NoCommonProtocol => "no_common_protocol",
-            HandshakeError::Fallback => "inappropriate_fallback",
-            HandshakeError::NothingInCommon(_) => "nothing_in_common",
-            HandshakeError::ClientAlert(_) => "client_alert",
-            HandshakeError::Protocol(_) => "protocol_error",
-            HandshakeError::NoCertificate => "no_certificate",
-            HandshakeError::Failed(_) => "failed",
-            HandshakeError::Io(_) => "io",
-            HandshakeError::ChallengeAnswered => "challenge_answered",
+            HandshakeError::Deadline => 0,
+            HandshakeError::ClientClosed => 1,
+            HandshakeError::UnrecognizedName(_) => 2,
+            HandshakeError::PlainHttp => 3,
+            HandshakeError::UnexpectedProxyHeader => 4,
+            HandshakeError::NotTls => 5,
+            HandshakeError::NoCommonVersion => 6,
+            HandshakeError::NoCommonProtocol => 7,
+            HandshakeError::Fallback => 8,
+            HandshakeError::NothingInCommon(_) => 9,
+            HandshakeError::ClientAlert(_) => 10,
+            HandshakeError::Protocol(_) => 11,
+            HandshakeError::NoCertificate => 12,
+            HandshakeError::Failed(_) => 13,
+            HandshakeError::Io(_) => 14,
+            HandshakeError::ChallengeAnswered => 15,
         }
     }
 }
@@ -271,8 +300,12 @@ impl Terminator {
         match choice {
             Choice::Serve { config, sni, provisional } => {
                 let stream = resume(stream).into_stream(config).await?;
-                let alpn = if stream.get_ref().1.alpn_protocol() == Some(H2) { Alpn::H2 } else { Alpn::H1 };
-                Ok(Tls { stream, sni, alpn, provisional })
+                let tls = stream.get_ref().1;
+                let alpn = if tls.alpn_protocol() == Some(H2) { Alpn::H2 } else { Alpn::H1 };
+                let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
+                let group = tls.negotiated_key_exchange_group();
+                let post_quantum = group.is_some_and(|group| group.name() == NamedGroup::X25519MLKEM768);
+                Ok(Tls { stream, sni, alpn, provisional, resumed, post_quantum })
             }
             Choice::Challenge(config) => {
                 let mut stream = resume(stream).into_stream(config).await?;

@@ -53,6 +53,15 @@ impl Names {
         self.provisional.iter().any(|provisional| Arc::ptr_eq(provisional, key))
     }
 
+    /// What is shown for a host of the configuration.
+    pub fn of(&self, host: &Hostname) -> Option<&Arc<CertifiedKey>> {
+        match (host.ip(), host.wildcard_suffix()) {
+            (Some(ip), _) => self.addresses.get(&ip),
+            (None, Some(suffix)) => self.wildcard.get(suffix),
+            (None, None) => self.exact.get(host.as_str()),
+        }
+    }
+
     /// By SNI: lower case, without trailing dot. An exact name goes before a wildcard, which is one label.
     pub fn by_name(&self, sni: &str) -> Option<&Arc<CertifiedKey>> {
         self.exact.get(sni).or_else(|| {
@@ -68,12 +77,7 @@ impl Names {
 
     /// For every other client without SNI: the first host's.
     pub fn without_name(&self) -> Option<&Arc<CertifiedKey>> {
-        let host = self.first.as_ref()?;
-        match (host.ip(), host.wildcard_suffix()) {
-            (Some(ip), _) => self.addresses.get(&ip),
-            (None, Some(suffix)) => self.wildcard.get(suffix),
-            (None, None) => self.exact.get(host.as_str()),
-        }
+        self.of(self.first.as_ref()?)
     }
 }
 

@@ -35,6 +35,28 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Every name there is; RFC 9209 §2.3 where it has one.
+    pub const NAMES: [&str; 6] = [
+        "connection_refused",
+        "connection_timeout",
+        "dns_error",
+        "source_address",
+        "destination_ip_unroutable",
+        "exhausted",
+    ];
+
+    /// The name's place in [`ConnectError::NAMES`].
+    pub fn index(&self) -> usize {
+        match self {
+            ConnectError::Refused { .. } => 0,
+            ConnectError::Timeout { .. } => 1,
+            ConnectError::Lookup { .. } => 2,
+            ConnectError::SourceAddress { .. } => 3,
+            ConnectError::Unreachable { .. } => 4,
+            ConnectError::Exhausted { .. } => 5,
+        }
+    }
+
     /// Whether waiting may help: the upstream is away, as a gateway is while it restarts.
     pub fn upstream_away(&self) -> bool {
         !matches!(self, Self::SourceAddress { .. } | Self::Exhausted { .. })

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
+    time::SystemTime,
 };
 
 use tokio::{
@@ -35,6 +36,18 @@ pub struct State {
     /// Wakes the watcher when a dial failed.
     lost: Notify,
     held: Mutex<Held>,
+    changed: Mutex<SystemTime>,
+    pub traffic: Traffic,
+}
+
+/// What was dialled and held. Shared by all cores: a dial is a system call or three, beside which this is nothing.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    pub dialled: AtomicU64,
+    /// By [`ConnectError::index`].
+    pub failed: [AtomicU64; ConnectError::NAMES.len()],
+    pub held: AtomicU64,
+    pub held_micros: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +102,8 @@ impl Upstream {
                 fast: AtomicU8::new(Seen::Away as u8),
                 lost: Notify::new(),
                 held: Mutex::default(),
+                changed: Mutex::new(SystemTime::now()),
+                traffic: Traffic::default(),
             })
         });
         Upstream { id: state.id, config, state }
@@ -105,7 +120,13 @@ impl Upstream {
         let mut ticket = None;
         loop {
             // The first dial does not ask whether the upstream was seen: it finds out sooner than any watcher.
-            match connect(&self.config.endpoint, source, self.config.connect_timeout).await {
+            let dialled = connect(&self.config.endpoint, source, self.config.connect_timeout).await;
+            let traffic = &self.state.traffic;
+            match &dialled {
+                Ok(_) => traffic.dialled.fetch_add(1, Ordering::Relaxed),
+                Err(error) => traffic.failed[error.index()].fetch_add(1, Ordering::Relaxed),
+            };
+            match dialled {
                 Ok(stream) => return Ok(stream),
                 Err(error) if !error.upstream_away() || Instant::now() >= until => return Err(Away::Connect(error)),
                 Err(_) => self.state.mark_lost(),
@@ -139,8 +160,15 @@ impl State {
     }
 
     pub fn set(&self, seen: Seen) {
-        self.fast.store(seen as u8, Ordering::Release);
+        if self.fast.swap(seen as u8, Ordering::AcqRel) != seen as u8 {
+            *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
+        }
         self.seen.send_replace(seen);
+    }
+
+    /// Since when [`State::now`] has been what it is.
+    pub fn since(&self) -> SystemTime {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A dial failed, or a fresh connection broke: whoever waits now waits for the watcher.
@@ -176,7 +204,8 @@ impl State {
         }
         held.total += 1;
         held.by_address.insert(client, of_client + 1);
-        Ok(Ticket { state: self.clone(), client })
+        self.traffic.held.fetch_add(1, Ordering::Relaxed);
+        Ok(Ticket { state: self.clone(), client, since: Instant::now() })
     }
 }
 
@@ -184,10 +213,13 @@ impl State {
 struct Ticket {
     state: Arc<State>,
     client: IpAddr,
+    since: Instant,
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        let waited = self.since.elapsed().as_micros() as u64;
+        self.state.traffic.held_micros.fetch_add(waited, Ordering::Relaxed);
         let mut held = self.state.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.total -= 1;
         if let Some(n) = held.by_address.get_mut(&self.client) {

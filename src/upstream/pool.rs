@@ -126,6 +126,15 @@ impl<B: http_body::Body + 'static> Pool<B> {
         idle.push(Idle { key, since: now, sender: connection.sender, socket: connection.socket });
     }
 
+    /// Connections that wait for their next request.
+    pub fn len(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Closes what has been idle too long: called by the core about once a second.
     pub fn sweep(&self, now: Instant, max_idle: Duration) {
         self.idle.borrow_mut().retain(|i| !i.sender.is_closed() && now.duration_since(i.since) < max_idle);

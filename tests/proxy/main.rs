@@ -15,6 +15,7 @@ mod hosts;
 mod identity;
 mod lifecycle;
 mod limits;
+mod numbers;
 mod records;
 mod routing;
 mod streaming;

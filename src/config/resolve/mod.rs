@@ -9,7 +9,7 @@ mod policy;
 mod site;
 mod upstream;
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{fmt, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use ipnet::IpNet;
 
@@ -47,6 +47,7 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>)
     let config = Config {
         state_dir: path(file.state_dir, defaults::STATE_DIR),
         admin_socket: path(file.admin_socket, defaults::ADMIN_SOCKET),
+        metrics: metrics(file.metrics, report),
         workers: auto(&file.workers, Code::ValueOutOfRange, 1..=1024, report),
         drain: ranged(&file.drain, Code::ValueOutOfRange, Duration::ZERO..=hours(1), defaults::DRAIN, report),
         trusted_proxies: trusted(file.trusted_proxies, report),
@@ -59,6 +60,16 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>)
         acme: acme::acme(file.acme, report),
     };
     (config, places)
+}
+
+/// The page says how much a site is used and by whom: it is for this machine.
+fn metrics(key: Key<SocketAddr>, report: &mut Report<'_>) -> Option<SocketAddr> {
+    let at = key.given()?;
+    if !at.value.ip().to_canonical().is_loopback() {
+        let way_out = format!("use 127.0.0.1:{}, or read `clawgate metrics`", at.value.port());
+        report.add(Code::MetricsNotLoopback, at.place, "metrics are served on loopback addresses only", way_out);
+    }
+    Some(at.value)
 }
 
 fn hours(hours: u64) -> Duration {
@@ -186,7 +197,7 @@ fn values<T>(list: Vec<At<T>>) -> Vec<T> {
 }
 
 fn listeners(key: Key<Vec<At<file::Listen>>>, report: &mut Report<'_>) -> Vec<Listener> {
-    let (Key::Given(listens), mut seen) = (key, Vec::<At<std::net::SocketAddr>>::new()) else {
+    let (Key::Given(listens), mut seen) = (key, Vec::<At<SocketAddr>>::new()) else {
         return defaults::listeners();
     };
     let mut redirects = Vec::new();

@@ -6,7 +6,7 @@ use std::{
 use tokio::{sync::oneshot, task::LocalSet};
 
 use super::*;
-use crate::admin::Caller;
+use crate::{admin::Caller, metrics::table};
 
 /// A proxy that does as the test says and keeps what it was told.
 #[derive(Clone, Default)]
@@ -62,6 +62,18 @@ impl Proxy for Fake {
     fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>) {
         let _ = answer.send(Answer::done(name));
     }
+
+    fn report(&self) -> Report {
+        Report { now: 1, ..Report::default() }
+    }
+
+    fn metrics(&self, page: &mut Page) {
+        page.sample(&table::WARNINGS, &[], 3);
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::default()
+    }
 }
 
 struct Story {
@@ -101,6 +113,7 @@ fn story() -> Story {
             applied.borrow_mut().push(settings.clone());
             Ok(())
         }),
+        standing: Standing::new("/etc/clawgate/config.toml".into(), SystemTime::UNIX_EPOCH, Box::new(|| 7)),
         manager: Manager::new(move |states| record.borrow_mut().extend(states.iter().map(ToString::to_string))),
         watchdog: Some(Duration::from_secs(30)),
     };

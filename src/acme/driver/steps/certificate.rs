@@ -162,6 +162,7 @@ impl Driver {
         let at = self.clock.now(&self.records);
         let news = news::issued(set.have.is_some(), &set.wanted.identifiers, at, &directory.0, &held.have);
         self.install(index, held);
+        self.around.board.happened(news.event);
         self.teller.tell(&news);
     }
 

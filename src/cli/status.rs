@@ -1,0 +1,93 @@
+//! `clawgate status` and `clawgate metrics`.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clawgate::{
+    admin::{self, CallError, Refused, Verb},
+    exit,
+    process::load,
+    status::{
+        Report,
+        text::{self, Colour},
+    },
+};
+
+use super::{code_of, print};
+
+/// Between two looks of `--watch`.
+const EVERY: Duration = Duration::from_secs(2);
+/// Home, and everything below erased.
+const CLEAR: &str = "\u{1b}[H\u{1b}[J";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Args)]
+pub(super) struct Args {
+    /// For programs
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Show it again every 2 s, until Ctrl-C
+    #[arg(long)]
+    pub(super) watch: bool,
+}
+
+pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
+    let terminal = std::io::stdout().is_terminal();
+    let colour = match terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
+        true => Colour::Yes,
+        false => Colour::No,
+    };
+    loop {
+        let text = match ask(path, &Verb::Status)? {
+            Ok(text) => text,
+            Err(code) => return Ok(code),
+        };
+        let report: Report =
+            serde_json::from_str(&text).context("the answer cannot be understood; is another version running?")?;
+        let page = match args.json {
+            // One line each, so that a program reads them as they come.
+            true if args.watch => format!("{}\n", serde_json::to_string(&report)?),
+            true => format!("{}\n", serde_json::to_string_pretty(&report)?),
+            false => text::page(&report, colour),
+        };
+        let clear = if args.watch && terminal && !args.json { CLEAR } else { "" };
+        let code = print(&format!("{clear}{page}"))?;
+        if !args.watch {
+            return Ok(code);
+        }
+        std::io::stdout().flush()?;
+        thread::sleep(EVERY);
+    }
+}
+
+pub(super) fn metrics(path: &Path) -> anyhow::Result<u8> {
+    match ask(path, &Verb::Metrics)? {
+        Ok(text) => print(&text),
+        Err(code) => Ok(code),
+    }
+}
+
+/// The running process's answer, or the exit code where there is none, which has been explained then.
+pub(super) fn ask(path: &Path, verb: &Verb) -> anyhow::Result<Result<String, u8>> {
+    let answer = match admin::call(&load::admin_socket(path), verb) {
+        Ok(answer) => answer,
+        Err(error @ CallError::NotRunning { .. }) => {
+            eprintln!(
+                "clawgate: {error}\n\n  is it running?        systemctl status clawgate\n  \
+                 why did it end?       journalctl -u clawgate -n 50\n  what stands in the way? clawgate --check"
+            );
+            return Ok(Err(exit::UNAVAILABLE));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if answer.ok {
+        return Ok(Ok(answer.text));
+    }
+    let refused = answer.error.unwrap_or(Refused::Other);
+    eprintln!("clawgate: {} refused ({refused}): {}", verb.name(), answer.text);
+    Ok(Err(code_of(refused)))
+}

@@ -1,0 +1,158 @@
+//! How the running process stands: what `clawgate status` shows and `--json` prints. `docs/STATUS.md` has the fields.
+//!
+//! Built by the process that serves, sent over the admin socket as JSON, shown by the command: so each field is here once.
+//! [`text`](mod@text) is the page for a terminal, pure.
+
+pub mod text;
+pub mod top;
+
+use serde::{Deserialize, Serialize};
+
+use crate::acme::show::Row;
+
+/// Times are seconds since the Unix epoch. Fields are only ever added.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// As the process sees it.
+    pub now: u64,
+    pub process: Process,
+    pub hosts: Vec<Host>,
+    /// Those from public CAs, as `clawgate certs --json` has them.
+    pub certificates: Vec<Row>,
+    pub upstreams: Vec<Upstream>,
+    pub sessions: Vec<Sessions>,
+    pub connections: Connections,
+    pub traffic: Traffic,
+    /// What clawgate refused in the last hour, the most first.
+    pub refusals: Vec<Times>,
+    /// What the gateway refused in the last hour, by what it means.
+    pub gateway_answers: Vec<Times>,
+    /// The latest first.
+    pub problems: Vec<Problem>,
+    /// What is wrong as long as it lasts, each with its way out.
+    pub warnings: Vec<String>,
+    pub machine: Machine,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    pub version: String,
+    pub pid: u32,
+    pub started: u64,
+    pub config: String,
+    pub config_loaded: u64,
+    /// Why the last reload changed nothing, where it did not.
+    pub reload_refused: Option<String>,
+    pub reloads_ok: u64,
+    pub reloads_refused: u64,
+    pub listeners: Vec<String>,
+    pub cores: usize,
+    pub cpu_seconds: Option<f64>,
+    pub resident_bytes: Option<u64>,
+    pub open_fds: Option<u64>,
+    pub max_fds: Option<u64>,
+    pub log_dropped: u64,
+    pub panics: u64,
+}
+
+/// A host of the configuration and the certificate that clients see there.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Host {
+    pub name: String,
+    /// `public`, `internal` or `files`: where it comes from.
+    pub source: String,
+    pub issuer: Option<String>,
+    pub not_after: Option<u64>,
+    /// A self-signed stand-in is shown, and nothing is forwarded.
+    pub provisional: bool,
+    /// Where the site itself leads.
+    pub upstream: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Upstream {
+    pub name: String,
+    pub address: String,
+    /// Whether it is an OpenClaw gateway.
+    pub gateway: bool,
+    /// `up`, `away` or `without-auth`.
+    pub state: String,
+    pub since: u64,
+    /// The gateway's, since a client was approved.
+    pub version: Option<String>,
+    /// Requests that wait for it now, and have waited since the start.
+    pub held: u64,
+    pub held_total: u64,
+    pub dials: u64,
+    pub dials_failed: u64,
+    /// WebSockets that have not logged in, and those that wait to be let in.
+    pub pre_auth: u64,
+    pub pre_auth_waiting: u64,
+    /// Where the last backend that was approved by itself came from.
+    pub last_approved: Option<String>,
+}
+
+/// WebSockets of one identity.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sessions {
+    pub identity: String,
+    pub open: u64,
+    pub opened: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Connections {
+    pub open: u64,
+    pub limit: u64,
+    pub over_limit: u64,
+    pub over_client_limit: u64,
+    pub handshakes: u64,
+    pub handshakes_failed: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traffic {
+    pub requests: u64,
+    pub requests_open: u64,
+    /// Over the last minute.
+    pub requests_per_second: f64,
+    pub p50_seconds: Option<f64>,
+    pub p99_seconds: Option<f64>,
+    pub resent: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Times {
+    pub name: String,
+    pub times: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    pub code: String,
+    pub what: String,
+    pub cure: String,
+    pub about: String,
+    pub first: u64,
+    pub last: u64,
+    pub times: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Machine {
+    /// Of the file system that the state is on.
+    pub disk_bytes: Option<u64>,
+    pub disk_free_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
+    pub memory_available_bytes: Option<u64>,
+}

@@ -1,0 +1,332 @@
+//! The page of `clawgate status`: one screen of 80 columns, what is wrong first, with what to do about it.
+//!
+//! Pure. What came from outside (a CA's words, a close reason) loses its control characters here.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use super::{Host, Problem, Report, Times, Upstream};
+use crate::acme::show::{Row, day};
+
+const WIDTH: usize = 80;
+/// Where what is said about something begins.
+const MARGIN: usize = 13;
+
+/// Whether there are colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    Yes,
+    No,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mood {
+    Plain,
+    Good,
+    Warn,
+    Bad,
+}
+
+/// The whole page.
+pub fn page(report: &Report, colour: Colour) -> String {
+    let mut page = Page { text: String::new(), colour };
+    page.head(report);
+    for host in &report.hosts {
+        page.host(host, report);
+    }
+    for upstream in &report.upstreams {
+        page.upstream(upstream, report.now);
+    }
+    page.numbers(report);
+    page.problems(report);
+    page.elsewhere();
+    page.text
+}
+
+struct Page {
+    text: String,
+    colour: Colour,
+}
+
+impl Page {
+    fn head(&mut self, report: &Report) {
+        let process = &report.process;
+        let up = ago(report.now, process.started);
+        self.line("clawgate", Mood::Plain, &format!("{}, up {up}, pid {}", process.version, process.pid));
+        let loaded = format!("{}, loaded {} ago", process.config, ago(report.now, process.config_loaded));
+        self.line("config", Mood::Plain, &loaded);
+        if let Some(refused) = &process.reload_refused {
+            self.line("", Mood::Bad, &format!("the last reload was refused, this one stays: {refused}"));
+        }
+        self.line("listens on", Mood::Plain, &process.listeners.join(", "));
+        for warning in &report.warnings {
+            self.line("WARNING", Mood::Warn, warning);
+        }
+    }
+
+    fn host(&mut self, host: &Host, report: &Report) {
+        let (mood, certificate) = certificate(host, report.now);
+        self.line("site", mood, &format!("{}  {certificate}", host.name));
+        let row = report.certificates.iter().find(|row| row.names.contains(&host.name));
+        let row = row.filter(|_| host.source == "public");
+        let Some(row) = row else { return };
+        self.line("", Mood::Plain, &next(row, report.now));
+        for warning in &row.warnings {
+            self.line("", Mood::Warn, warning);
+        }
+        if let Some(problem) = &row.problem {
+            let page = problem.page.as_ref().map_or(String::new(), |page| format!(" (see {page})"));
+            self.line("", Mood::Bad, &format!("the CA said {}: {}{page}", problem.kind, problem.text));
+        }
+    }
+
+    fn upstream(&mut self, upstream: &Upstream, now: u64) {
+        let since = ago(now, upstream.since);
+        let (mood, state) = match &*upstream.state {
+            "up" => (Mood::Good, format!("up for {since}")),
+            "away" => (Mood::Bad, format!("AWAY for {since}")),
+            "without-auth" => (Mood::Bad, format!("up for {since}, AND LETS ANYONE IN")),
+            other => (Mood::Warn, other.to_owned()),
+        };
+        let version = match (&upstream.version, upstream.gateway) {
+            (Some(version), _) => format!(", OpenClaw {version}"),
+            // Only an approved client is told.
+            (None, true) => ", version not seen yet".into(),
+            (None, false) => String::new(),
+        };
+        let label = if upstream.gateway { "gateway" } else { "upstream" };
+        self.line(label, mood, &format!("{}  {state}{version}", upstream.address));
+        let mut more = Vec::new();
+        if upstream.held > 0 {
+            more.push(format!("requests that wait for it: {}", upstream.held));
+        } else if upstream.held_total > 0 {
+            more.push(format!("requests that had to wait for it: {}", upstream.held_total));
+        }
+        if upstream.dials_failed > 0 {
+            let dials = upstream.dials + upstream.dials_failed;
+            more.push(format!("{} of {dials} dials failed", upstream.dials_failed));
+        }
+        if upstream.pre_auth + upstream.pre_auth_waiting > 0 {
+            let waiting = match upstream.pre_auth_waiting {
+                0 => String::new(),
+                n => format!(", {n} wait to"),
+            };
+            more.push(format!("{} WebSockets are logging in{waiting}", upstream.pre_auth));
+        }
+        if let Some(client) = &upstream.last_approved {
+            more.push(format!("last approved backend: {client}"));
+        }
+        if !more.is_empty() {
+            self.line("", Mood::Plain, &more.join("; "));
+        }
+    }
+
+    fn numbers(&mut self, report: &Report) {
+        let open: Vec<String> = report
+            .sessions
+            .iter()
+            .filter(|sessions| sessions.open > 0)
+            .map(|sessions| format!("{} {}", sessions.open, as_whom(&sessions.identity)))
+            .collect();
+        let opened: u64 = report.sessions.iter().map(|sessions| sessions.opened).sum();
+        let open =
+            if open.is_empty() { "no WebSocket is open".into() } else { format!("WebSockets: {}", open.join(", ")) };
+        self.line("sessions", Mood::Plain, &format!("{open}; {opened} were opened"));
+        let traffic = &report.traffic;
+        let mut text = format!("{:.1} requests/s", traffic.requests_per_second);
+        if let (Some(p50), Some(p99)) = (traffic.p50_seconds, traffic.p99_seconds) {
+            let _ = write!(text, " (half within {}, 99 % within {})", time(p50), time(p99));
+        }
+        let _ = write!(text, ", {} connections of {}", report.connections.open, report.connections.limit);
+        self.line("traffic", Mood::Plain, &text);
+        let refused = if report.refusals.is_empty() { "nothing".into() } else { times(&report.refusals) };
+        self.line("refused", Mood::Plain, &format!("in the last hour: {refused}"));
+        if !report.gateway_answers.is_empty() {
+            let said = times(&report.gateway_answers);
+            self.line("gateway said", Mood::Warn, &format!("in the last hour: {said}"));
+        }
+        self.machine(report);
+    }
+
+    fn machine(&mut self, report: &Report) {
+        let machine = &report.machine;
+        let mut parts = Vec::new();
+        let mut mood = Mood::Plain;
+        if let (Some(total), Some(free)) = (machine.disk_bytes, machine.disk_free_bytes) {
+            parts.push(format!("disk {} of {} free", bytes(free), bytes(total)));
+            mood = mood.max(if free < total / 20 { Mood::Bad } else { Mood::Plain });
+        }
+        if let (Some(total), Some(free)) = (machine.memory_bytes, machine.memory_available_bytes) {
+            parts.push(format!("memory {} of {} free", bytes(free), bytes(total)));
+            mood = mood.max(if free < total / 20 { Mood::Bad } else { Mood::Plain });
+        }
+        if let Some(resident) = report.process.resident_bytes {
+            parts.push(format!("clawgate itself {}", bytes(resident)));
+        }
+        self.line("machine", mood, &parts.join(", "));
+        if report.process.log_dropped > 0 {
+            let text = format!("{} log lines were dropped, stdout did not take them", report.process.log_dropped);
+            self.line("", Mood::Warn, &text);
+        }
+        if report.process.panics > 0 {
+            let text = format!("{} connections ended by a bug; see the log for \"panicked\"", report.process.panics);
+            self.line("", Mood::Bad, &text);
+        }
+    }
+
+    fn problems(&mut self, report: &Report) {
+        if report.problems.is_empty() {
+            self.line("problems", Mood::Good, "none since the start");
+            return;
+        }
+        self.text.push_str("problems, the latest first\n");
+        for Problem { code, what, cure, about, last, times, .. } in &report.problems {
+            let times = if *times > 1 { format!(", {times} times") } else { String::new() };
+            let about = if about.is_empty() { String::new() } else { format!(" ({about})") };
+            let mood = if report.now.saturating_sub(*last) < 3600 { Mood::Bad } else { Mood::Warn };
+            let when = format!("{} ago", ago(report.now, *last));
+            self.line(&when, mood, &format!("{code}{times}: {what}{about}"));
+            self.line("", Mood::Plain, &format!("-> {cure}"));
+        }
+    }
+
+    fn elsewhere(&mut self) {
+        let text = "openclaw health --json, openclaw devices list (as the gateway's user); the model's key: \
+                    curl its API";
+        self.line("not seen here", Mood::Plain, text);
+    }
+
+    /// A label and what belongs to it, in lines that fit.
+    fn line(&mut self, label: &str, mood: Mood, text: &str) {
+        let text = clean(text);
+        let style = match (self.colour, mood) {
+            (Colour::No, _) | (_, Mood::Plain) => Style::new(),
+            (Colour::Yes, Mood::Good) => AnsiColor::Green.on_default(),
+            (Colour::Yes, Mood::Warn) => AnsiColor::Yellow.on_default(),
+            (Colour::Yes, Mood::Bad) => AnsiColor::Red.on_default().bold(),
+        };
+        let mut label = label;
+        for piece in wrapped(&text, WIDTH - MARGIN - 1) {
+            let _ = writeln!(self.text, "{label:MARGIN$} {style}{piece}{style:#}");
+            label = "";
+        }
+    }
+}
+
+fn certificate(host: &Host, now: u64) -> (Mood, String) {
+    let issuer = host.issuer.as_deref().unwrap_or("unknown issuer");
+    match (host.provisional, host.not_after) {
+        (true, _) => (Mood::Bad, "NO CERTIFICATE YET; a stand-in is shown and nothing is forwarded".into()),
+        (false, None) => (Mood::Bad, "no certificate".into()),
+        (false, Some(end)) if end < now => (Mood::Bad, format!("certificate EXPIRED {} ago ({issuer})", ago(now, end))),
+        (false, Some(end)) => {
+            let days = (end - now) / DAY;
+            // Our own CA renews its leaves by the day.
+            let late = host.source == "public" && days < 7 || host.source == "files" && days < 14;
+            let left = if days >= 2 { format!("{days} days left") } else { format!("{} left", ago(end, now)) };
+            (if late { Mood::Warn } else { Mood::Good }, format!("certificate {left} ({issuer})"))
+        }
+    }
+}
+
+/// The next step and the tries that are left.
+fn next(row: &Row, now: u64) -> String {
+    let when = match row.next.at {
+        None => "now".into(),
+        Some(at) if at > now + DAY => format!("on {}", day(crate::acme::model::CaTime(at))),
+        Some(at) => format!("in {}", ago(at, now)),
+    };
+    let mut text = format!("next: {} {when}, {}", row.next.action, row.next.why);
+    for tries in &row.buckets {
+        let _ = write!(text, "; tries at {}: {}", tries.ca, tries.text);
+    }
+    text
+}
+
+const DAY: u64 = 86_400;
+
+/// A span of time in its two largest units.
+fn ago(now: u64, then: u64) -> String {
+    let seconds = now.saturating_sub(then);
+    let (days, hours, minutes) = (seconds / DAY, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// Seconds, as a person reads them.
+pub(crate) fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.001 => format!("{:.0} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
+        s => format!("{s:.1} s"),
+    }
+}
+
+pub(crate) fn bytes(n: u64) -> String {
+    let n = n as f64;
+    match n {
+        n if n < 1024.0 => format!("{n:.0} B"),
+        n if n < 1024.0 * 1024.0 => format!("{:.0} KiB", n / 1024.0),
+        n if n < 1024.0 * 1024.0 * 1024.0 => format!("{:.0} MiB", n / (1024.0 * 1024.0)),
+        n => format!("{:.1} GiB", n / (1024.0 * 1024.0 * 1024.0)),
+    }
+}
+
+fn as_whom(identity: &str) -> &str {
+    match identity {
+        "loopback" => "backend (loopback, D1)",
+        other => other,
+    }
+}
+
+fn times(all: &[Times]) -> String {
+    const MOST: usize = 6;
+    let mut parts: Vec<String> = all.iter().take(MOST).map(|t| format!("{} {}", t.times, t.name)).collect();
+    if all.len() > MOST {
+        let rest: u64 = all[MOST..].iter().map(|t| t.times).sum();
+        parts.push(format!("{rest} others"));
+    }
+    parts.join(", ")
+}
+
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// In lines of at most `width` characters, cut between words where that is possible.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word = word;
+        loop {
+            let line = lines.last_mut().expect("never empty");
+            let (used, more) = (line.chars().count(), word.chars().count());
+            let space = usize::from(used > 0);
+            if used + space + more <= width {
+                if space == 1 {
+                    line.push(' ');
+                }
+                line.push_str(word);
+                break;
+            }
+            if used > 0 {
+                lines.push(String::new());
+                continue;
+            }
+            // A word that is longer than a line.
+            let cut = word.char_indices().nth(width).map_or(word.len(), |(at, _)| at);
+            line.push_str(&word[..cut]);
+            word = &word[cut..];
+            lines.push(String::new());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests;

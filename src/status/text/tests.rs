@@ -1,0 +1,185 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    acme::show::{Installed, Next, Tries, Trouble},
+    status::{Connections, Machine, Process, Sessions, Traffic},
+};
+
+const NOW: u64 = 1_795_000_000;
+
+fn well() -> Report {
+    Report {
+        now: NOW,
+        process: Process {
+            version: "0.1.0".into(),
+            pid: 812,
+            started: NOW - 3 * DAY - 4 * 3600,
+            config: "/etc/clawgate/config.toml".into(),
+            config_loaded: NOW - 720,
+            listeners: vec!["https 0.0.0.0:443".into(), "redirect 0.0.0.0:80".into()],
+            resident_bytes: Some(12 << 20),
+            ..Process::default()
+        },
+        hosts: vec![Host {
+            name: "gateway.example.com".into(),
+            source: "public".into(),
+            issuer: Some("Let's Encrypt E7".into()),
+            not_after: Some(NOW + 61 * DAY + 5),
+            provisional: false,
+            upstream: "127.0.0.1:18789".into(),
+        }],
+        certificates: vec![row()],
+        upstreams: vec![Upstream {
+            name: "127.0.0.1:18789".into(),
+            address: "127.0.0.1:18789".into(),
+            gateway: true,
+            state: "up".into(),
+            since: NOW - 7200,
+            version: Some("2026.9.6".into()),
+            last_approved: Some("203.0.113.7".into()),
+            ..Upstream::default()
+        }],
+        sessions: vec![
+            Sessions { identity: "loopback".into(), open: 3, opened: 10 },
+            Sessions { identity: "attributed".into(), open: 2, opened: 4 },
+            Sessions { identity: "attributed_headerless".into(), open: 0, opened: 0 },
+        ],
+        connections: Connections { open: 7, limit: 340, ..Connections::default() },
+        traffic: Traffic {
+            requests_per_second: 1.25,
+            p50_seconds: Some(0.0032),
+            p99_seconds: Some(0.21),
+            ..Traffic::default()
+        },
+        machine: Machine {
+            disk_bytes: Some(40 << 30),
+            disk_free_bytes: Some(12 << 30),
+            memory_bytes: Some(4 << 30),
+            memory_available_bytes: Some(1 << 30),
+        },
+        ..Report::default()
+    }
+}
+
+fn row() -> Row {
+    Row {
+        names: vec!["gateway.example.com".into()],
+        certificate: Some(Installed {
+            issuer: "Let's Encrypt E7".into(),
+            serial: "01".into(),
+            not_after: NOW + 61 * DAY,
+            days_left: 61,
+            expired: false,
+        }),
+        window: None,
+        next: Next {
+            action: "renew".into(),
+            at: Some(NOW + 31 * DAY),
+            why: "at an instant inside the CA's window".into(),
+        },
+        buckets: vec![Tries {
+            name: "gateway.example.com".into(),
+            ca: "acme-v02.api.letsencrypt.org".into(),
+            spent: 0,
+            of: 4,
+            next_free: None,
+            text: "none of 4 spent".into(),
+        }],
+        problem: None,
+        warnings: Vec::new(),
+    }
+}
+
+#[test]
+fn a_proxy_that_is_well_looks_like_this() {
+    let expected = "\
+clawgate      0.1.0, up 3 d 4 h, pid 812
+config        /etc/clawgate/config.toml, loaded 12 min ago
+listens on    https 0.0.0.0:443, redirect 0.0.0.0:80
+site          gateway.example.com  certificate 61 days left (Let's Encrypt E7)
+              next: renew on 2026-12-19 11:06, at an instant inside the CA's
+              window; tries at acme-v02.api.letsencrypt.org: none of 4 spent
+gateway       127.0.0.1:18789  up for 2 h 0 min, OpenClaw 2026.9.6
+              last approved backend: 203.0.113.7
+sessions      WebSockets: 3 backend (loopback, D1), 2 attributed; 14 were opened
+traffic       1.2 requests/s (half within 3 ms, 99 % within 210 ms), 7
+              connections of 340
+refused       in the last hour: nothing
+machine       disk 12.0 GiB of 40.0 GiB free, memory 1.0 GiB of 4.0 GiB free,
+              clawgate itself 12 MiB
+problems      none since the start
+not seen here openclaw health --json, openclaw devices list (as the gateway's
+              user); the model's key: curl its API
+";
+    let page = page(&well(), Colour::No);
+    assert!(page == expected, "{page}");
+}
+
+#[test]
+fn what_is_wrong_stands_out_with_its_cure() {
+    let mut report = well();
+    report.process.reload_refused = Some("error[route/unknown-upstream]: no upstream is called \"chta\"".into());
+    report.hosts[0].provisional = true;
+    report.certificates[0].problem = Some(Trouble {
+        at: Some(NOW),
+        kind: "rateLimited".into(),
+        text: "too many\u{1b}[31m".into(),
+        page: Some("https://letsencrypt.org/docs/rate-limits".into()),
+    });
+    report.upstreams[0].state = "away".into();
+    report.upstreams[0].held = 3;
+    report.refusals = vec![Times { name: "misdirected".into(), times: 12 }];
+    report.gateway_answers = vec![Times { name: "gateway/pairing-required".into(), times: 3 }];
+    report.problems = vec![Problem {
+        code: "gateway/pairing-required".into(),
+        what: "the gateway wants this device approved by hand".into(),
+        cure: "approve it: openclaw devices list, then openclaw devices approve 8e2f".into(),
+        about: "203.0.113.7".into(),
+        first: NOW - 500,
+        last: NOW - 120,
+        times: 3,
+    }];
+    let page = page(&report, Colour::Yes);
+    let bad = |text: &str| format!("\u{1b}[1m\u{1b}[31m{text}");
+    for text in [
+        "the last reload was refused",
+        "gateway.example.com  NO CERTIFICATE YET",
+        "the CA said rateLimited: too many [31m (see",
+        "127.0.0.1:18789  AWAY for 2 h 0 min",
+        "gateway/pairing-required, 3 times: the gateway wants this device",
+    ] {
+        assert!(page.contains(&bad(text)), "{text}\n{page}");
+    }
+    for text in ["2 min ago", "-> approve it: openclaw devices list", "requests that wait for it: 3", "12 misdirected"]
+    {
+        assert!(page.contains(text), "{text}\n{page}");
+    }
+}
+
+#[test]
+fn without_colours_there_are_none() {
+    let mut report = well();
+    report.warnings = vec!["identity/unfenced: \u{1b}[2J".into()];
+    assert!(!page(&report, Colour::No).contains('\u{1b}'));
+}
+
+proptest! {
+    #[test]
+    fn no_line_is_wider_than_a_screen(warning in ".{0,400}", host in "[a-z.]{1,250}", cure in ".{0,200}") {
+        let mut report = well();
+        report.warnings.push(warning);
+        report.hosts[0].name = host;
+        report.problems.push(Problem { cure, ..Problem::default() });
+        for line in page(&report, Colour::No).lines() {
+            prop_assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrapping_loses_no_word(text in "[a-z]{1,30}( [a-z]{1,30}){0,20}", width in 1usize..40) {
+        let lines = wrapped(&text, width);
+        prop_assert!(lines.iter().all(|line| line.chars().count() <= width));
+        prop_assert_eq!(lines.concat().replace(' ', ""), text.replace(' ', ""));
+    }
+}
