@@ -121,6 +121,18 @@ codes! {
             "What this machine tells about its ports was not told in time; the check can be repeated."
     }
     Firewall {
+        FirewallOpen Good "firewall/open"
+            "The packet filter of this machine (nftables, iptables, ufw, firewalld) lets a client's first packet in, or has no rules."
+        FirewallClosed Error "firewall/closed"
+            "A rule or the policy of this machine's packet filter drops what comes from outside to the port."
+        FirewallSomeOnly Warning "firewall/some-only"
+            "The packet filter lets some addresses in and drops the others. For port 443 that may be on purpose; a CA's addresses are not published and change."
+        FirewallUnclear Unknown "firewall/unclear"
+            "The rules ask what cannot be known here, such as a rate, a mark, or a match of an extension."
+        FirewallHidden Unknown "firewall/hidden"
+            "The packet filter's rules could not be listed: only root may, or no tool for it is installed."
+        FirewallCloud Unknown "firewall/cloud"
+            "A firewall before this machine (Hetzner Cloud, a security group at AWS, a router) leaves no trace on it. Ports 80 and 443 have to be open inbound from everywhere, or, for 443, at least for the backend and every browser. This is always said, because nothing here can see it; a staging order proves it."
         FirewallUnfinished Unknown "firewall/unfinished"
             "What this machine tells about its packet filter was not told in time; the check can be repeated."
     }

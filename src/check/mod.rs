@@ -10,6 +10,7 @@
 
 mod code;
 mod facts;
+mod filter;
 mod finding;
 pub mod gateway;
 mod judge;

@@ -62,8 +62,11 @@ async fn world(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Fac
         &[Topic::Ports],
         look(wants(Topic::Ports), WHOLE, blocking(move || facts::ports::look(&own, facts::here::interfaces()))),
     );
-    let (here, names, cas, state, ledger, ports) = tokio::join!(here, names, cas, state, ledger, ports);
-    Facts { here, names, ports, cas, state, ledger }
+    let firewall =
+        waiting.until(&[Topic::Firewall], look(wants(Topic::Firewall), WHOLE, blocking(facts::firewall::look)));
+    let (here, names, cas, state, ledger, ports, firewall) =
+        tokio::join!(here, names, cas, state, ledger, ports, firewall);
+    Facts { here, names, ports, firewall, cas, state, ledger }
 }
 
 async fn openclaw(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Look<gateway::Facts> {

@@ -2,6 +2,7 @@
 
 pub mod ca;
 pub mod cloud;
+pub mod firewall;
 pub mod here;
 pub mod ledger;
 pub mod names;
@@ -38,6 +39,7 @@ pub struct Facts {
     pub here: here::Here,
     pub names: Look<Result<Vec<names::Name>, String>>,
     pub ports: Look<ports::Ports>,
+    pub firewall: Look<firewall::Firewall>,
     pub cas: Look<Vec<ca::Ca>>,
     pub state: Look<state::State>,
     pub ledger: Look<Result<ledger::Ledger, String>>,

@@ -1,0 +1,267 @@
+//! What a packet filter does with the first packet of a client from outside. Pure: rules in, a verdict out.
+//!
+//! [`nft`] and [`iptables`] read rules into one form. A test that cannot be decided from here (a mark, a rate, a match of
+//! an extension) may be true or false, and both ways are followed: only where all ways lead to the same end is the
+//! verdict clear.
+
+pub mod iptables;
+pub mod nft;
+
+use std::{collections::HashMap, ops::RangeInclusive};
+
+use ipnet::IpNet;
+
+/// Rules in the order in which they are asked.
+#[derive(Debug, Clone, Default)]
+pub struct Ruleset {
+    pub chains: HashMap<ChainName, Chain>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChainName {
+    pub families: Families,
+    pub table: String,
+    pub chain: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Families {
+    V4,
+    V6,
+    Both,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Chain {
+    /// For chains that packets come to by themselves; what becomes of those that no rule ends.
+    pub policy: Option<Policy>,
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    Accept,
+    Drop,
+}
+
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// All of them have to hold.
+    pub tests: Vec<Test>,
+    pub then: Then,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Test {
+    pub of: Of,
+    /// The test holds where `of` does not.
+    pub negated: bool,
+}
+
+/// What is asked of the packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Of {
+    Port(Vec<RangeInclusive<u16>>),
+    V4,
+    V6,
+    Source(Sources),
+    Interface(Vec<String>),
+    /// Known to hold, or not, of every first packet of a TCP connection to this machine.
+    Known(bool),
+    /// Not to be known from here.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sources {
+    Listed(Vec<IpNet>),
+    /// A named list: some addresses.
+    Some,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    Accept,
+    Drop,
+    Jump(String),
+    Goto(String),
+    Return,
+    /// It counts, logs, marks.
+    Continue,
+    /// It may do anything.
+    Unknown,
+}
+
+/// The first packet of a connection from somewhere on the internet.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'p> {
+    pub v4: bool,
+    pub port: u16,
+    /// Where packets from outside come in; empty where that is not known.
+    pub interfaces: &'p [String],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    Open,
+    /// The table and chain that drop it.
+    Closed(ChainName),
+    /// Dropped, but for some addresses.
+    SomeOnly(ChainName),
+    Unclear(ChainName),
+}
+
+/// Ways that are possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Ways {
+    accept: bool,
+    drop: bool,
+    /// Neither: the calling chain goes on.
+    on: bool,
+}
+
+impl Ways {
+    const ACCEPT: Ways = Ways { accept: true, drop: false, on: false };
+    const DROP: Ways = Ways { accept: false, drop: true, on: false };
+    const ON: Ways = Ways { accept: false, drop: false, on: true };
+    const ANY: Ways = Ways { accept: true, drop: true, on: true };
+
+    fn or(self, other: Ways) -> Ways {
+        Ways { accept: self.accept || other.accept, drop: self.drop || other.drop, on: self.on || other.on }
+    }
+}
+
+/// Whether addresses in lists count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// A client that no list names.
+    Anybody,
+    /// One that a list may name.
+    Somebody,
+}
+
+/// Chains that call each other deeper are cut off by the kernel too.
+const DEPTH: usize = 16;
+
+/// What becomes of `packet`. Every chain that packets come to has a say, and one that drops has the last.
+pub fn verdict(rules: &Ruleset, packet: Packet<'_>) -> Verdict {
+    let mut worst = Verdict::Open;
+    let mut names: Vec<&ChainName> = rules.chains.keys().collect();
+    names.sort();
+    for name in names {
+        let chain = &rules.chains[name];
+        let applies = match name.families {
+            Families::Both => true,
+            Families::V4 => packet.v4,
+            Families::V6 => !packet.v4,
+        };
+        let Some(policy) = chain.policy.filter(|_| applies) else { continue };
+        let ends = |asking| {
+            let ways = Walk { rules, packet, asking }.chain(name, DEPTH);
+            let fallen = match policy {
+                Policy::Accept => Ways::ACCEPT,
+                Policy::Drop => Ways::DROP,
+            };
+            if ways.on { Ways { on: false, ..ways }.or(fallen) } else { ways }
+        };
+        let (anybody, somebody) = (ends(Asking::Anybody), ends(Asking::Somebody));
+        worst = match (anybody.accept, anybody.drop) {
+            (false, _) if somebody.accept => return Verdict::SomeOnly(name.clone()),
+            (false, _) => return Verdict::Closed(name.clone()),
+            (true, true) => Verdict::Unclear(name.clone()),
+            (true, false) => worst,
+        };
+    }
+    worst
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Walk<'w> {
+    rules: &'w Ruleset,
+    packet: Packet<'w>,
+    asking: Asking,
+}
+
+impl Walk<'_> {
+    fn chain(&self, name: &ChainName, depth: usize) -> Ways {
+        let Some(chain) = self.rules.chains.get(name).filter(|_| depth > 0) else { return Ways::ANY };
+        let mut ways = Ways::default();
+        for rule in &chain.rules {
+            let holds = self.holds(rule);
+            if holds == Some(false) {
+                continue;
+            }
+            let other = |chain: &String| self.chain(&ChainName { chain: chain.clone(), ..name.clone() }, depth - 1);
+            // `on` in here: the next rule is asked.
+            let then = match &rule.then {
+                Then::Accept => Ways::ACCEPT,
+                Then::Drop => Ways::DROP,
+                Then::Return => {
+                    ways.on = true;
+                    Ways::default()
+                }
+                Then::Jump(to) => other(to),
+                // What it does not end, the chain before this one goes on with.
+                Then::Goto(to) => {
+                    let there = other(to);
+                    ways.on |= there.on;
+                    Ways { on: false, ..there }
+                }
+                Then::Continue => Ways::ON,
+                Then::Unknown => Ways::ANY,
+            };
+            ways = ways.or(Ways { on: false, ..then });
+            if !then.on && holds == Some(true) {
+                return ways;
+            }
+        }
+        Ways { on: true, ..ways }
+    }
+
+    /// `None` where it may hold.
+    fn holds(&self, rule: &Rule) -> Option<bool> {
+        let mut all = Some(true);
+        for test in &rule.tests {
+            match self.test(&test.of).map(|holds| holds != test.negated) {
+                Some(false) => return Some(false),
+                Some(true) => {}
+                None => all = None,
+            }
+        }
+        all
+    }
+
+    fn test(&self, of: &Of) -> Option<bool> {
+        match of {
+            Of::Port(ranges) => Some(ranges.iter().any(|range| range.contains(&self.packet.port))),
+            Of::V4 => Some(self.packet.v4),
+            Of::V6 => Some(!self.packet.v4),
+            Of::Source(Sources::Listed(nets)) if nets.iter().any(|net| net.prefix_len() == 0) => Some(true),
+            Of::Source(_) => (self.asking == Asking::Anybody).then_some(false),
+            Of::Interface(names) => self.comes_in(names),
+            Of::Known(holds) => Some(*holds),
+            Of::Unknown => None,
+        }
+    }
+
+    fn comes_in(&self, names: &[String]) -> Option<bool> {
+        let is = |own: &String| {
+            names.iter().any(|name| match name.strip_suffix(['*', '+']) {
+                Some(begin) => own.starts_with(begin),
+                None => name == own,
+            })
+        };
+        if names.iter().all(|name| name == "lo") {
+            return Some(false);
+        }
+        match self.packet.interfaces {
+            [] => None,
+            own if own.iter().all(is) => Some(true),
+            own if !own.iter().any(is) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
