@@ -344,6 +344,17 @@ impl App {
         let _ = self.control.commands.send(control::Command::Acme(command));
     }
 
+    /// As [`tell_acme`](App::tell_acme), for later; a proxy that has ended hears nothing.
+    pub fn acme(&self) -> impl Fn(acme::driver::Command) + Send + 'static {
+        let commands = self.control.commands.clone();
+        move |command| drop(commands.send(control::Command::Acme(command)))
+    }
+
+    /// Where what a CA asks for is answered, on every connection.
+    pub fn challenges(&self) -> Arc<Challenges> {
+        self.shared.challenges.clone()
+    }
+
     /// Ends every thread. Connections still open are closed.
     pub fn stop(mut self) {
         self.end();

@@ -55,6 +55,7 @@ pub mod plan;
 pub mod preflight;
 pub mod problem;
 mod refusal;
+pub mod rehearsal;
 pub mod renewal;
 pub mod settings;
 pub mod show;

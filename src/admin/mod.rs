@@ -39,6 +39,8 @@ pub enum Verb {
     Renew { name: String },
     /// Revoke this host's certificate and ask for another.
     Revoke { name: String },
+    /// Prove each name from outside, by an order at the CA's staging directory.
+    Rehearse,
 }
 
 /// Who may use a verb.
@@ -60,12 +62,13 @@ impl Verb {
             Verb::Top => "top",
             Verb::Renew { .. } => "renew",
             Verb::Revoke { .. } => "revoke",
+            Verb::Rehearse => "rehearse",
         }
     }
 
     pub fn access(&self) -> Access {
         match self {
-            Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } => Access::Change,
+            Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } | Verb::Rehearse => Access::Change,
             Verb::Certs | Verb::Status | Verb::Metrics | Verb::Top => Access::Look,
         }
     }

@@ -153,6 +153,18 @@ codes! {
             "The last try failed for a reason that waiting does not mend. Once it is mended, `clawgate certs renew NAME` tries at once."
         AcmeRenewalWaits Warning "acme/renewal-waits"
             "The certificate in force is due for renewal, and the last tries failed; it is served until its last day."
+        AcmeReached Good "acme/reached"
+            "The CA's staging came from outside, by the name, and found clawgate."
+        AcmeNotReached Error "acme/not-reached"
+            "The CA's staging asked from outside and did not find clawgate, in the words that the CA itself uses. A real order would fail like this, and count."
+        AcmeHalfReached Warning "acme/half-reached"
+            "The CA's staging found clawgate at one port and not at the other. One is enough for the certificate; but clients come to port 443."
+        AcmeStagingSilent Unknown "acme/staging-not-tried"
+            "The order at the staging directory could not be made, so nothing is proved and nothing is wrong."
+        AcmeNoStaging Unknown "acme/no-staging"
+            "The configured CA has no staging directory, or no name has its certificate from a CA. A rehearsal needs one: `staging = URL` in [acme] names it where the CA has one."
+        AcmeStagingForbidden Error "acme/staging-not-permitted"
+            "A rehearsal needs the ports: those of the clawgate that runs, which does it for root and for its own user, or the right to listen on them."
         AcmeLedgerHidden Unknown "acme/ledger-hidden"
             "What was spent is known to the service, and to root and the service's user by its files."
         AcmeUnfinished Unknown "acme/unfinished"
@@ -223,6 +235,7 @@ impl Code {
     pub(super) fn exit(self) -> u8 {
         match self.severity() {
             Severity::Error if self == Code::AcmeTryLater => exit::TRY_LATER,
+            Severity::Error if self == Code::AcmeStagingForbidden => exit::NO_PERMISSION,
             Severity::Error => exit::UNAVAILABLE,
             Severity::Good | Severity::Unknown | Severity::Warning => 0,
         }

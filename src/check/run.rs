@@ -13,6 +13,9 @@ use crate::{admin, config::Config};
 /// Nothing is waited for longer. Single facts have shorter deadlines of their own.
 const WHOLE: Duration = Duration::from_secs(9);
 
+/// With orders at a staging directory, whose CA takes its time.
+const WITH_STAGING: Duration = Duration::from_secs(70);
+
 /// Looks at the world around `config`. `progress` hears what is still being waited for, whenever that changes.
 ///
 /// # Errors
@@ -64,9 +67,10 @@ async fn world(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Fac
     );
     let firewall =
         waiting.until(&[Topic::Firewall], look(wants(Topic::Firewall), WHOLE, blocking(facts::firewall::look)));
-    let (here, names, cas, state, ledger, ports, firewall) =
-        tokio::join!(here, names, cas, state, ledger, ports, firewall);
-    Facts { here, names, ports, firewall, cas, state, ledger }
+    let staging = look(options.staging, WITH_STAGING, facts::staging::look(config));
+    let (here, names, cas, state, ledger, ports, firewall, staging) =
+        tokio::join!(here, names, cas, state, ledger, ports, firewall, staging);
+    Facts { here, names, ports, firewall, cas, staging, state, ledger }
 }
 
 async fn openclaw(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Look<gateway::Facts> {

@@ -1,6 +1,6 @@
 //! `clawgate certs`, in the process that serves and beside it.
 
-use std::{path::Path, time::SystemTime};
+use std::{path::Path, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -11,6 +11,8 @@ use crate::{
         certificate::ca_time,
         driver::Command,
         model::{CaTime, Identifier, Nudge, Wanted},
+        outside::{Machine, Outside},
+        rehearsal::{self, Outcome},
         settings::Settings,
         show::{self, Row},
         store::{FileStore, Store, StoreError},
@@ -138,5 +140,20 @@ pub(super) fn revoke(app: &App, name: &str, answer: oneshot::Sender<Answer>) {
             Err(_) => Answer::refused(Refused::Failed, "nothing gets certificates here; the log says why"),
         };
         drop(answer.send(answered));
+    });
+}
+
+/// Nothing of it is written down. A name that the CA found is looked at again at once: the network is in order.
+pub(super) fn rehearse(app: &App, answer: oneshot::Sender<Answer>) {
+    let (settings, challenges) = (Settings::of(&app.config()), app.challenges());
+    let nudge = app.acme();
+    tokio::spawn(async move {
+        let outside: Arc<dyn Outside> = Arc::new(Machine);
+        let rehearsal = rehearsal::rehearse(&outside, &settings, &challenges).await;
+        for trial in rehearsal.trials.iter().filter(|trial| trial.outcome == Outcome::Reached) {
+            nudge(Command::Nudge(Identifier(trial.name.clone()), Nudge::LooksMended));
+        }
+        let text = serde_json::to_string(&rehearsal).expect("numbers and text are always JSON");
+        drop(answer.send(Answer::done(text)));
     });
 }

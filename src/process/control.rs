@@ -53,6 +53,8 @@ pub(super) trait Proxy {
     fn renew(&self, name: &str) -> Answer;
     /// The CA is asked, so the answer comes later.
     fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>);
+    /// So is it here.
+    fn rehearse(&self, answer: oneshot::Sender<Answer>);
     fn report(&self) -> Report;
     fn metrics(&self, page: &mut Page);
     fn moment(&self) -> Moment;
@@ -100,6 +102,10 @@ impl Proxy for App {
 
     fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>) {
         super::certs::revoke(self, name, answer);
+    }
+
+    fn rehearse(&self, answer: oneshot::Sender<Answer>) {
+        super::certs::rehearse(self, answer);
     }
 
     fn report(&self) -> Report {
@@ -177,6 +183,7 @@ impl<P: Proxy> Control<P> {
                     Some(Event::Call(Call { verb: Verb::Revoke { name }, answer, .. })) => {
                         self.proxy.revoke(&name, answer);
                     }
+                    Some(Event::Call(Call { verb: Verb::Rehearse, answer, .. })) => self.proxy.rehearse(answer),
                     Some(Event::Call(Call { verb, answer, .. })) => drop(self.look(&verb).map(|a| answer.send(a))),
                     Some(Event::Scrape(answer)) => drop(self.look(&Verb::Metrics).map(|a| answer.send(a))),
                     // Without its senders the loop could not even be asked to end.

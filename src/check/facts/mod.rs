@@ -7,6 +7,7 @@ pub mod here;
 pub mod ledger;
 pub mod names;
 pub mod ports;
+pub mod staging;
 pub mod state;
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub struct Facts {
     pub ports: Look<ports::Ports>,
     pub firewall: Look<firewall::Firewall>,
     pub cas: Look<Vec<ca::Ca>>,
+    pub staging: Look<Result<crate::acme::rehearsal::Rehearsal, staging::NotTried>>,
     pub state: Look<state::State>,
     pub ledger: Look<Result<ledger::Ledger, String>>,
 }

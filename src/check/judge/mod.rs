@@ -4,6 +4,7 @@ pub mod ca;
 pub mod firewall;
 pub mod names;
 pub mod ports;
+pub mod staging;
 pub mod state;
 
 use super::{
@@ -27,6 +28,11 @@ pub fn judge(config: &Config, options: &Options, facts: &Facts) -> Vec<Finding> 
     }
     if options.wants(Topic::Clock) {
         on(&mut findings, Topic::Clock, &facts.cas, |cas| ca::clock(cas));
+    }
+    on(&mut findings, Topic::Acme, &facts.staging, |tried| staging::judge(config, tried));
+    // What was seen from outside is no question any more.
+    if let Some(Ok(rehearsal)) = facts.staging.seen() {
+        staging::answer(&mut findings, rehearsal);
     }
     findings
 }
