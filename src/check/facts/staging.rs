@@ -3,7 +3,7 @@
 //! Where clawgate runs, it does this itself and is asked over the admin socket. Else the check listens on the ports for
 //! as long as it takes, and answers nothing there but the CA.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -84,16 +84,16 @@ async fn here(config: &Config, settings: &Settings) -> Result<Rehearsal, NotTrie
 
 async fn https(socket: TcpListener, tls: Terminator) {
     let mut open = JoinSet::new();
-    while let Some(stream) = next(&socket, &mut open).await {
+    while let Some((stream, peer)) = next(&socket, &mut open).await {
         let tls = tls.clone();
         // It ends with the answer to the CA; all others are strangers to a store without certificates.
-        open.spawn(async move { drop(tls.accept(stream, Instant::now() + CONNECTION).await) });
+        open.spawn(async move { drop(tls.accept(stream, peer, Instant::now() + CONNECTION).await) });
     }
 }
 
 async fn http(socket: TcpListener, answers: Arc<Challenges>) {
     let mut open = JoinSet::new();
-    while let Some(stream) = next(&socket, &mut open).await {
+    while let Some((stream, _)) = next(&socket, &mut open).await {
         let answers = answers.clone();
         let serve = service_fn(move |request: Request<Incoming>| {
             let answer = answer(&answers, request.uri().path());
@@ -108,13 +108,13 @@ async fn http(socket: TcpListener, answers: Arc<Challenges>) {
 }
 
 /// The next connection, and those that have ended are forgotten. A failing accept is over with the check.
-async fn next(socket: &TcpListener, open: &mut JoinSet<()>) -> Option<TcpStream> {
+async fn next(socket: &TcpListener, open: &mut JoinSet<()>) -> Option<(TcpStream, SocketAddr)> {
     while open.try_join_next().is_some() {}
     // Who takes all of our descriptors gets no more of them.
     while open.len() >= 64 {
         open.join_next().await;
     }
-    socket.accept().await.ok().map(|(stream, _)| stream)
+    socket.accept().await.ok()
 }
 
 fn answer(answers: &Challenges, path: &str) -> Response<Full<bytes::Bytes>> {
