@@ -352,7 +352,7 @@ impl App {
 
     /// Where what a CA asks for is answered, on every connection.
     pub fn challenges(&self) -> Arc<Challenges> {
-        self.shared.challenges.clone()
+        self.numbers.shared.challenges.clone()
     }
 
     /// Ends every thread. Connections still open are closed.

@@ -207,7 +207,7 @@ impl<P: Proxy> Control<P> {
             Verb::Status => self.standing.status(self.proxy.report()),
             Verb::Metrics => self.standing.metrics(|page| self.proxy.metrics(page)),
             Verb::Top => standing::json(&self.proxy.moment()),
-            Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } => return None,
+            Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } | Verb::Rehearse => return None,
         })
     }
 
