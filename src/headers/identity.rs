@@ -5,7 +5,7 @@
 //! our `X-Forwarded-For` belongs to a client with an address, who has to be paired by a human. Everything that decides
 //! is in [`Facts`], every way through [`decide`] has a [`Rule`] with a name that logs and `explain` show.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, StatusCode, header::ORIGIN};
 
@@ -156,6 +156,22 @@ impl Rule {
             Rule::NoKeyShown => "no_key_shown",
             Rule::Demoted => "demoted",
         }
+    }
+
+    /// What the operator wants to know when a backend at `client` was not given D1.
+    pub fn why_attributed(self, client: IpAddr) -> Option<String> {
+        Some(match self {
+            Rule::NotABrowser | Rule::InsideFence | Rule::PinnedKey | Rule::ConfiguredLoopback => return None,
+            Rule::ConfiguredAttributed => "the site or route says identity = \"attributed\"".into(),
+            Rule::GenericUpstream => "its upstream is of kind generic".into(),
+            Rule::Browser => "it carries Origin or Sec-Fetch-Site, as a browser's requests do".into(),
+            Rule::GatewayWithoutAuth => "the gateway's own authentication is off".into(),
+            Rule::EndpointNotLoopback => "its gateway is not on this machine's loopback".into(),
+            Rule::AddressDisputed => "the trusted proxy's X-Forwarded-For and Forwarded name different clients".into(),
+            Rule::OutsideFence => format!("its address {client} is in none of `clients`"),
+            Rule::NoKeyShown => "the site has device keys, and only a WebSocket can show one".into(),
+            Rule::Demoted => format!("the gateway refused five connects of {client} within ten minutes"),
+        })
     }
 }
 

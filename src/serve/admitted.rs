@@ -1,24 +1,17 @@
 //! The rule that let a tunnel in, to be asked again after a reload.
 
-use hyper::upgrade::OnUpgrade;
-
-use super::{
-    core::Core,
-    judge::{self, Plan},
-    snapshot::Snapshot,
-};
+use super::{core::Core, head, judge::Plan, snapshot::Snapshot};
 use crate::headers::{
     client_address::Seen,
     identity::{self, Decision, Identity},
 };
 
-/// What a request for a tunnel was judged by, and the client's stream once hyper lets go of it.
+/// What a request for a tunnel was judged by.
 pub struct Asked {
     pub host: Box<str>,
     pub path: Box<str>,
     pub browser: bool,
     pub seen: Seen,
-    pub from_client: OnUpgrade,
 }
 
 /// Kept for as long as the tunnel is open.
@@ -32,10 +25,9 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    pub fn new(asked: Asked, plan: &Plan) -> (Admitted, OnUpgrade) {
-        let Asked { host, path, browser, seen, from_client } = asked;
-        let upstream = plan.behind().upstream.id;
-        (Admitted { host, path, browser, seen, identity: plan.identity(), upstream }, from_client)
+    pub fn new(asked: Asked, plan: &Plan) -> Admitted {
+        let Asked { host, path, browser, seen } = asked;
+        Admitted { host, path, browser, seen, identity: plan.identity(), upstream: plan.behind().upstream.id }
     }
 
     /// Whether the same request would still be admitted, as the same identity, to the same upstream. What the gateway
@@ -44,7 +36,8 @@ impl Admitted {
         let Some(site) = snapshot.site(&self.host) else { return false };
         let route = snapshot.find(site, &self.host, &self.path);
         let behind = snapshot.behind(route);
-        let facts = judge::facts(core, behind, snapshot.policy(route), &self.seen, self.browser, true);
+        let attributed_source = core.shared.attributed_source;
+        let facts = head::facts(attributed_source, behind, snapshot.policy(route), &self.seen, self.browser, true);
         let same = matches!(identity::decide(&facts), Decision::Forward { identity, .. } if identity == self.identity);
         same && behind.upstream.id == self.upstream
     }

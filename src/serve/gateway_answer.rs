@@ -13,10 +13,7 @@ use super::{
     judge::Plan,
     refusal::{Reason, Refusal},
 };
-use crate::{
-    gateway::translate::{self, Seen, Situation, Trouble},
-    headers::identity::Rule,
-};
+use crate::gateway::translate::{self, Seen, Situation, Trouble};
 
 /// Bodies up to here are looked into; the gateway's refusals are a few hundred bytes.
 const LOOK: u64 = 4096;
@@ -65,17 +62,5 @@ pub async fn refused(response: Response<Incoming>, plan: &Plan, core: &Core) -> 
 /// What the operator wants to know when a backend was not given D1.
 pub fn why_attributed(plan: &Plan) -> Option<String> {
     let (_, rule) = plan.as_whom?;
-    let client = plan.client;
-    Some(match rule {
-        Rule::NotABrowser | Rule::InsideFence | Rule::PinnedKey | Rule::ConfiguredLoopback => return None,
-        Rule::ConfiguredAttributed => "the site or route says identity = \"attributed\"".into(),
-        Rule::GenericUpstream => "its upstream is of kind generic".into(),
-        Rule::Browser => "it carries Origin or Sec-Fetch-Site, as a browser's requests do".into(),
-        Rule::GatewayWithoutAuth => "the gateway's own authentication is off".into(),
-        Rule::EndpointNotLoopback => "its gateway is not on this machine's loopback".into(),
-        Rule::AddressDisputed => "the trusted proxy's X-Forwarded-For and Forwarded name different clients".into(),
-        Rule::OutsideFence => format!("its address {client} is in none of `clients`"),
-        Rule::NoKeyShown => "the site has device keys, and only a WebSocket can show one".into(),
-        Rule::Demoted => format!("the gateway refused five connects of {client} within ten minutes"),
-    })
+    rule.why_attributed(plan.client)
 }

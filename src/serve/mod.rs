@@ -11,6 +11,7 @@ pub mod entry;
 pub mod exchange;
 pub mod finish;
 pub mod gateway_answer;
+pub mod head;
 pub mod io;
 pub mod judge;
 pub mod kept;

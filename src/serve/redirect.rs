@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     core::Core,
     finish::Finish,
     refusal::{Reason, Refusal, wants_html},
+    snapshot::Snapshot,
 };
 use crate::headers::authority;
 
@@ -63,21 +64,27 @@ fn answer(
         return Ok(response);
     }
     client.knocks(core, &host);
-    // A redirect leads only to hosts we serve: anything else would make us a redirector for anyone.
     let site = snapshot.site(&host).ok_or(Reason::Misdirected)?;
     finish.site(&snapshot, site);
-    let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
-    let target = if target.starts_with('/') { target } else { "/" };
-    let host: &str = if host.contains(':') { &format!("[{host}]") } else { &host };
-    let location = match snapshot.https_port {
-        Some(port) => format!("https://{host}:{port}{target}"),
-        None => format!("https://{host}{target}"),
-    };
-    let location = HeaderValue::try_from(location)
-        .map_err(|_| Refusal::because(Reason::HostInvalid, "the path holds bytes that cannot be redirected"))?;
+    let location = location(&snapshot, &host, request.uri())?;
     let mut response = Response::new(Bytes::new());
     // 308 keeps the method: a POST to http is not turned into a GET (RFC 9110 §15.4.9).
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
+}
+
+/// Where a request for `uri` at `host` is sent.
+pub fn location(snapshot: &Snapshot, host: &str, uri: &Uri) -> Result<HeaderValue, Refusal> {
+    // A redirect leads only to hosts we serve: anything else would make us a redirector for anyone.
+    snapshot.site(host).ok_or(Reason::Misdirected)?;
+    let target = uri.path_and_query().map_or("/", |p| p.as_str());
+    let target = if target.starts_with('/') { target } else { "/" };
+    let host: &str = if host.contains(':') { &format!("[{host}]") } else { host };
+    let location = match snapshot.https_port {
+        Some(port) => format!("https://{host}:{port}{target}"),
+        None => format!("https://{host}{target}"),
+    };
+    HeaderValue::try_from(location)
+        .map_err(|_| Refusal::because(Reason::HostInvalid, "the path holds bytes that cannot be redirected"))
 }

@@ -16,7 +16,7 @@ use super::{
     core::Core,
     exchange::{self, Answer},
     finish::Finish,
-    gateway_answer,
+    gateway_answer, head,
     io::ClientIo,
     judge::Plan,
     refusal::{Reason, Refusal},
@@ -34,11 +34,15 @@ pub async fn upgrade(
     plan: &mut Plan,
     finish: &mut Finish,
 ) -> Result<Answer, Refusal> {
-    let (Some(request), Some(asked)) = (&mut plan.request, plan.asked.take()) else {
+    let (Some(request), Some(asked), Some(from_client)) = (&mut plan.request, plan.asked.take(), plan.upgrade.take())
+    else {
         return Err(Reason::Internal.into());
     };
-    let key = if client.h2 { Some(become_h1(request)?) } else { None };
-    hop::ask_websocket(request.headers_mut());
+    let key = if client.h2 { Some(random_key()?) } else { None };
+    if key.is_some() {
+        *request.method_mut() = Method::GET;
+    }
+    head::ask_websocket(request.headers_mut(), key.as_ref());
 
     let place = place(plan).await?;
     let mut response = match ask(plan, finish).await? {
@@ -81,7 +85,7 @@ pub async fn upgrade(
         told: false,
     };
     let record = finish.for_tunnel();
-    let (admitted, from_client) = Admitted::new(*asked, plan);
+    let admitted = Admitted::new(*asked, plan);
     let core = core.clone();
     let client = client.clone();
     client.tunnel_began();
@@ -149,16 +153,12 @@ async fn join(
     }
 }
 
-/// An extended CONNECT as an HTTP/1.1 Upgrade; the key is ours, so the answer to it is ours to check.
-fn become_h1(request: &mut Request<RequestBody>) -> Result<HeaderValue, Refusal> {
+/// The key of an Upgrade that was an extended CONNECT: ours, so the answer to it is ours to check.
+fn random_key() -> Result<HeaderValue, Refusal> {
     let mut nonce = [0u8; 16];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| Reason::Internal)?;
     let key = base64::engine::general_purpose::STANDARD.encode(nonce);
-    let key = HeaderValue::try_from(key).expect("base64 is ASCII");
-    *request.method_mut() = Method::GET;
-    request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, key.clone());
-    request.headers_mut().entry(header::SEC_WEBSOCKET_VERSION).or_insert(const { HeaderValue::from_static("13") });
-    Ok(key)
+    Ok(HeaderValue::try_from(key).expect("base64 is ASCII"))
 }
 
 /// Whether the 101 switches to what was asked for.
