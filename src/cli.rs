@@ -4,6 +4,7 @@
 mod ca;
 mod certs;
 mod check;
+mod explain;
 mod import;
 mod reload;
 mod status;
@@ -66,6 +67,8 @@ enum Command {
     ImportCaddy(import::Caddy),
     /// Take over certbot's certificates and keys; without --apply only say how
     ImportCertbot(import::Certbot),
+    /// What happens to a request, and what a code means
+    Explain(explain::Args),
     /// Try it without configuration: https://localhost:8443
     Demo {
         /// Port of https://localhost
@@ -100,6 +103,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
         Command::Certs(args) => certs::run(&cli.config, args),
         Command::ImportCaddy(args) => import::from_caddy(&cli.config, &args),
         Command::ImportCertbot(args) => import::from_certbot(&cli.config, &args),
+        Command::Explain(args) => explain::run(&cli.config, &args),
         Command::Demo { https_port, http_port } => {
             Ok(demo::run(&demo::Options { https_port, http_port, state_dir: None }).map(done)?)
         }

@@ -3,9 +3,10 @@
 //! Rooms, from the bottom up: [`config`] (what the operator wrote), [`route`] and [`headers`] (pure decisions about a
 //! request), [`tls`] and [`listen`] (bytes from clients), [`acme`] (certificates from a CA), [`gateway`] (what is
 //! OpenClaw's own), [`upstream`] (bytes to the gateway), [`serve`] (one connection, request by request), [`admin`] (the
-//! unix socket), [`process`] (signals, systemd, logs, reload), [`app`] (builds them bottom-up), [`check`] (what stands in
-//! the way, before the start). Below them all: [`socket`] (a cheap TCP stream) and [`dns`] (what the DNS says about a
-//! name); above [`config`] alone [`hooks`] (who is told what happened).
+//! unix socket), [`explain`] (a request's way and a code's meaning, offline), [`process`] (signals, systemd, logs,
+//! reload), [`app`] (builds them bottom-up), [`check`] (what stands in the way, before the start). Below them all:
+//! [`socket`] (a cheap TCP stream) and [`dns`] (what the DNS says about a name); above [`config`] alone [`hooks`] (who is
+//! told what happened).
 
 pub mod acme;
 pub mod admin;
@@ -15,6 +16,7 @@ pub mod check;
 pub mod config;
 pub mod dns;
 pub mod exit;
+pub mod explain;
 pub mod gateway;
 pub mod headers;
 pub mod hooks;

@@ -262,3 +262,95 @@ fn the_demo_says_which_port_is_taken() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains(&format!("127.0.0.1:{port}")) && stderr.contains("--https-port"), "{stderr}");
 }
+
+#[test]
+fn explain_says_what_becomes_of_a_request_and_shows_no_secret() {
+    let home = Home::good();
+    let ran = home.run(&[
+        "explain",
+        "--from",
+        "198.51.100.7",
+        "/api/status?token=s3cret",
+        "-H",
+        "Authorization: Bearer s3cret",
+        "-H",
+        "X-Forwarded-For: 192.0.2.1",
+    ]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    for line in [
+        "request   GET https://chat.test/api/status?token=*** (HTTP/1.1)\n",
+        "client    198.51.100.7: ",
+        "route     /api/status, rewritten to /\n",
+        "identity  loopback, by rule inside_clients: the client is inside `clients` (198.51.100.0/24)\n",
+        "from      127.0.0.1\n",
+        "    GET /?token=*** HTTP/1.1\n",
+        "  - host: chat.test ",
+        "  + host: 127.0.0.1:18789 ",
+        "    authorization: Bearer ***\n",
+        "  - x-forwarded-for: 192.0.2.1 ",
+    ] {
+        assert!(ran.stdout.contains(line), "{line} in {}", ran.stdout);
+    }
+    let json = home.run(&["explain", "--json", "--from", "203.0.113.9", "-H", "Cookie: a=s3cret", "POST", "/x?s3cret"]);
+    let report: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(report["outcome"]["identity"], "attributed");
+    assert_eq!(report["outcome"]["rule"], "outside_clients");
+    assert_eq!(report["outcome"]["source"], "127.0.0.2");
+    let added = |header: &serde_json::Value| header["mark"] == "added" && header["name"] == "x-forwarded-for";
+    assert!(report["outcome"]["headers"].as_array().unwrap().iter().any(added), "{report}");
+    for text in [&ran.stdout, &json.stdout] {
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+#[test]
+fn explain_says_what_a_refused_request_hears() {
+    let home = Home::good();
+    let ran = home.run(&["explain", "--from", "203.0.113.9", "--host", "other.test", "/"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("refused   421 misdirected: "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("`clawgate explain misdirected` says more"), "{}", ran.stdout);
+    let plain = home.run(&["explain", "--from", "203.0.113.9", "http://chat.test/x"]);
+    assert!(plain.stdout.contains("redirect  308 to https://chat.test/x\n"), "{}{}", plain.stdout, plain.stderr);
+}
+
+#[test]
+fn explain_prints_the_page_of_a_code_and_knows_what_was_meant() {
+    let page = clawgate(&["explain", "gateway/proxy-attribution-required"]);
+    assert_eq!(page.code, Some(0));
+    assert!(page.stdout.contains("openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"), "{}", page.stdout);
+    let unknown = clawgate(&["explain", "gateway/proxy-atribution-required"]);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(2), ""));
+    assert!(unknown.stderr.contains("did you mean `gateway/proxy-attribution-required`?"), "{}", unknown.stderr);
+    let list = clawgate(&["explain"]);
+    for code in ["site/missing", "misdirected", "gateway/pairing-required", "inside_clients", "78"] {
+        assert!(list.stdout.contains(&format!("\n  {code} ")), "{code} in {}", list.stdout);
+    }
+}
+
+#[test]
+fn explain_tells_what_is_wrong_with_what_was_typed() {
+    let home =
+        Home::with(&format!("{GOOD}[[site]]\nhost = \"second.test\"\ncertificate = \"internal\"\nclients = []\n"));
+    let from = ["explain", "--from", "203.0.113.9"];
+    for (words, complaint) in [
+        (vec![], "which request?"),
+        (vec!["/"], "which host? --host is one of: chat.test, second.test"),
+        (vec!["--host", "chat.test", "no-path"], "neither a path"),
+        (vec!["--host", "a b", "/"], "`a b` is no host"),
+        (vec!["--host", "chat.test", "-H", "s3cret", "/"], "number 1 is not like that"),
+        (vec!["--host", "chat.test", "-H", "X-A: s3cret\n", "/"], "the header `x-a` has a value that cannot be sent"),
+        (vec!["--host", "chat.test", "G@T", "/"], "the method `G@T`"),
+        (vec!["--host", "chat.test", "https://second.test/"], "name it once"),
+        (vec!["--host", "chat.test", "--h2", "--http", "/"], "HTTP/2 is spoken over TLS only"),
+    ] {
+        let ran = home.run(&[&from[..], &words].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{words:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(complaint), "{words:?}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("s3cret"), "{}", ran.stderr);
+    }
+    let without_from = home.run(&["explain", "/"]);
+    assert!(without_from.code == Some(2) && without_from.stderr.contains("--from ADDRESS"), "{}", without_from.stderr);
+    home.write("drian = 1\n");
+    assert_eq!(home.run(&[&from[..], &["/"]].concat()).code, Some(78));
+}

@@ -9,7 +9,7 @@ use std::{
 /// From the top down: a room may use every room of a lower storey.
 const STOREYS: [&[&str]; 7] = [
     &["main", "cli"],
-    &["app", "check", "process", "demo"],
+    &["app", "check", "explain", "process", "demo"],
     &["admin", "serve", "status"],
     &["acme", "upstream", "gateway", "listen", "tls", "route", "headers"],
     &["hooks"],
@@ -18,9 +18,10 @@ const STOREYS: [&[&str]; 7] = [
 ];
 
 /// Neighbours on one storey that may be used, in this direction, and why.
-const NEIGHBOURS: [(&str, &str, &str); 4] = [
+const NEIGHBOURS: [(&str, &str, &str); 5] = [
     ("main", "cli", "main reads argv with it"),
     ("process", "app", "the process holds the app: reload, drain, watchdog"),
+    ("explain", "check", "what a check finds has a page"),
     ("acme", "tls", "an issued certificate is installed there"),
     ("upstream", "gateway", "a dial is held until the gateway's readiness path answers"),
 ];

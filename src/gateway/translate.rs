@@ -228,7 +228,7 @@ impl Trouble {
         }
     }
 
-    fn cure(self, at: &Situation<'_>, request_id: Option<&str>) -> String {
+    pub fn cure(self, at: &Situation<'_>, request_id: Option<&str>) -> String {
         match self {
             Trouble::ProxyAttributionRequired => {
                 format!("tell the gateway which address clients come from: {}", attribution_command())

@@ -63,6 +63,16 @@ pub enum HostError {
 }
 
 impl HostError {
+    /// Every one but those of the method, for their pages.
+    pub const ALL: [HostError; 6] = [
+        HostError::Missing,
+        HostError::Repeated,
+        HostError::Malformed,
+        HostError::Disagree,
+        HostError::Scheme,
+        HostError::Form,
+    ];
+
     /// The answer's status.
     pub fn status(self) -> StatusCode {
         match self {

@@ -35,6 +35,16 @@ pub enum FramingError {
 }
 
 impl FramingError {
+    /// Every one, for their pages.
+    pub const ALL: [FramingError; 6] = [
+        FramingError::TransferEncoding,
+        FramingError::UnknownCoding,
+        FramingError::ContentLength,
+        FramingError::Both,
+        FramingError::ConnectionSpecific,
+        FramingError::Field,
+    ];
+
     /// The answer's status when a request is at fault. RFC 9112 §6.1: 501 for a coding that is not understood.
     pub fn status(self) -> StatusCode {
         match self {

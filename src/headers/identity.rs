@@ -198,6 +198,9 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Every one, for their pages.
+    pub const ALL: [Refused; 3] = [Refused::LoopbackClient, Refused::GatewayWithoutAuth, Refused::NoAttributedSource];
+
     /// The answer's status.
     pub fn status(self) -> StatusCode {
         match self {

@@ -27,6 +27,10 @@ pub enum MethodError {
 }
 
 impl MethodError {
+    /// Every one, for their pages.
+    pub const ALL: [MethodError; 4] =
+        [MethodError::Connect, MethodError::Trace, MethodError::TooLong, MethodError::Protocol];
+
     /// The answer's status; a 405 carries [`ALLOW`].
     pub fn status(self) -> StatusCode {
         match self {

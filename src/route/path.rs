@@ -31,6 +31,17 @@ pub enum PathError {
 }
 
 impl PathError {
+    /// Every one, for their pages.
+    pub const ALL: [PathError; 7] = [
+        PathError::NotAbsolute,
+        PathError::DotSegment,
+        PathError::Backslash,
+        PathError::Control,
+        PathError::PercentEncoding,
+        PathError::NotAscii,
+        PathError::TooLong,
+    ];
+
     /// The answer's status.
     pub fn status(self) -> StatusCode {
         match self {

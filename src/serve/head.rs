@@ -77,6 +77,8 @@ pub enum Step {
     Claims,
     /// The operator's `request_headers`.
     Policy,
+    /// What follows from the framing.
+    Framing,
     /// What the identity adds.
     Identity,
     /// An upgrade to WebSocket is asked for anew.

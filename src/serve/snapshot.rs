@@ -12,7 +12,7 @@ use super::behind::Behind;
 use crate::{
     config::{
         Config,
-        model::{ListenerKind, Policy},
+        model::{ListenerKind, Policy, Route, Site},
     },
     route,
 };
@@ -78,9 +78,24 @@ impl Snapshot {
         if label.is_empty() { None } else { self.wildcard.get(suffix).copied() }
     }
 
+    /// The same on a connection whose TLS asked for `sni`. RFC 9110 §7.4: one that is not the SNI's is misdirected.
+    pub fn site_on(&self, host: &str, sni: Option<&str>) -> Option<usize> {
+        let site = self.site(host)?;
+        sni.is_none_or(|sni| self.site(sni) == Some(site)).then_some(site)
+    }
+
     /// Which route of `site` (from [`Snapshot::site`]) a request takes.
     pub fn find(&self, site: usize, host: &str, path: &str) -> RouteRef {
         RouteRef { site, route: self.sites[site].find(host, path) }
+    }
+
+    pub fn site_of(&self, at: RouteRef) -> &Site {
+        &self.config.sites[at.site]
+    }
+
+    /// `None` for the site itself.
+    pub fn route(&self, at: RouteRef) -> Option<&Route> {
+        at.route.map(|route| &self.config.sites[at.site].routes[route])
     }
 
     pub fn policy(&self, at: RouteRef) -> &Policy {

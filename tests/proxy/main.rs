@@ -7,6 +7,7 @@ mod harness;
 
 mod certificate;
 mod door;
+mod explain;
 mod framing;
 mod headers;
 mod hold;

@@ -9,7 +9,11 @@ use std::{
 use clawgate::{
     app::App,
     config::{self, Config, model::ListenerKind},
-    serve::access::{Format, Outlet, Sink},
+    serve::{
+        access::{Format, Outlet, Sink},
+        behind::Behind,
+        snapshot::Snapshot,
+    },
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
@@ -132,10 +136,10 @@ serve = "http"
     pub async fn run_in(self, state: tempfile::TempDir) -> Proxy {
         let config = self.config(state.path());
         let records = Arc::new(Records::default());
-        let app = App::start(config, Sink::new(records.clone(), Format::Json)).expect("the proxy starts");
+        let app = App::start(config.clone(), Sink::new(records.clone(), Format::Json)).expect("the proxy starts");
         let addresses = app.addresses();
         let root = root(state.path());
-        Proxy { app: Some(app), addresses, state, root, records }
+        Proxy { app: Some(app), config, addresses, state, root, records }
     }
 }
 
@@ -174,6 +178,7 @@ fn root(state: &std::path::Path) -> CertificateDer<'static> {
 /// A running proxy. Stops when dropped.
 pub struct Proxy {
     app: Option<App>,
+    config: Config,
     addresses: Vec<(ListenerKind, SocketAddr)>,
     state: tempfile::TempDir,
     root: CertificateDer<'static>,
@@ -188,6 +193,16 @@ impl Proxy {
     /// Where the proxy keeps its state.
     pub fn state(&self) -> &std::path::Path {
         self.state.path()
+    }
+
+    /// What a command makes of the configuration that it was started with, with the ports it got.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut config = self.config.clone();
+        for (listener, (_, address)) in config.listeners.iter_mut().zip(&self.addresses) {
+            listener.address = *address;
+        }
+        let behind = config.upstreams.iter().map(|u| Arc::new(Behind::new(u.clone(), None))).collect();
+        Snapshot::new(Arc::new(config), behind)
     }
 
     /// The port of the first https listener.

@@ -1,0 +1,163 @@
+//! Answers of clawgate's own: what `refusal` in an access record and `error` in the JSON answer say.
+
+use http::StatusCode;
+
+use super::Page;
+use crate::{
+    headers::{authority::HostError, hop::FramingError, identity::Refused, method::MethodError},
+    route::path::PathError,
+    serve::refusal::{Reason, Refusal, Side},
+};
+
+pub(super) fn pages() -> impl Iterator<Item = Page> {
+    let reasons = Reason::ALL.into_iter().map(Refusal::from);
+    let heads = HostError::ALL.into_iter().map(Refusal::from);
+    let methods = MethodError::ALL.into_iter().map(|error| Refusal::from(HostError::from(error)));
+    let paths = PathError::ALL.into_iter().map(Refusal::from);
+    let framing = FramingError::ALL.into_iter().map(Refusal::from);
+    let identity = Refused::ALL.into_iter().map(Refusal::from);
+    let all = reasons.chain(identity).chain(heads).chain(methods).chain(paths).chain(framing);
+    all.map(|refusal| page(&refusal)).chain(LABELS.iter().map(|(code, what)| Page {
+        code: (*code).to_owned(),
+        kind: "refusal, in records only".to_owned(),
+        what: (*what).to_owned(),
+        way_out: String::new(),
+    }))
+}
+
+fn page(refusal: &Refusal) -> Page {
+    let row = &refusal.row;
+    let whose = match row.side {
+        Side::Client => "the request is at fault",
+        Side::Upstream => "the gateway is at fault",
+        Side::Us => "clawgate's side",
+    };
+    // What is wrong with this very request is what there is to say of a malformed one.
+    let what = match &refusal.detail {
+        Some(detail) => format!("{}.", capital(detail)),
+        None => row.text.trim_end_matches(" On the server, run:").to_owned(),
+    };
+    Page { code: row.name.to_owned(), kind: kind(row.status, whose), what, way_out: way_out(row.name).to_owned() }
+}
+
+fn kind(status: StatusCode, whose: &str) -> String {
+    format!("refusal with {}, {whose}", status.as_u16())
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// What is in access records and has no answer of ours.
+const LABELS: [(&str, &str); 3] = [
+    ("client_aborted", "The client went away before it had the whole answer."),
+    ("http_request_timeout", "The head of a request took longer than limits.header_timeout (408); scanners do that."),
+    ("http_request_error", "What came was no HTTP: a scanner, or another protocol on this port (400)."),
+];
+
+fn way_out(name: &str) -> &'static str {
+    match name {
+        "host_invalid" | "host_missing" | "host_repeated" | "host_malformed" | "host_disagrees" => {
+            "The client has to send one Host that is the name in its URL; scanners do not."
+        }
+        "target_scheme" | "target_form" => {
+            "The client has to ask for a path of this server; open proxies are looked for so."
+        }
+        "misdirected" => {
+            "Add the name to a [[site]] (host or hosts) and run clawgate reload, or let the client ask for a name that is \
+             there. `clawgate --check` lists them. On one connection all requests are for the site that TLS asked for."
+        }
+        "request_line_too_long" => "limits.request_line sets how long it may be.",
+        "header_too_large" => {
+            "limits.header_block and limits.header_fields set how much it may be; large cookies are the usual cause."
+        }
+        "body_too_large" => "body_limit of the route or site sets how large it may be: body_limit = \"50MiB\"",
+        "body_too_slow" => "limits.body_rate sets how slow it may be.",
+        "body_invalid" => "The client broke off, or something between it and here does; sending it again may do.",
+        "foreign_origin" => "Open the page of this server itself; only `clawgate demo` refuses this.",
+        "challenge_unknown" => {
+            "Nothing: a CA asks here while an order of ours is open, and others just look. If a certificate does not come, \
+             `clawgate certs` says why."
+        }
+        "upgrade_invalid" => "The client has to ask for a WebSocket as RFC 6455 §4.1 says.",
+        "too_many_held" => {
+            "Look at the gateway: openclaw gateway status. limits.held and limits.held_per_client set how many may wait."
+        }
+        "destination_unavailable" => {
+            "Look at the gateway: openclaw gateway status, journalctl --user -u openclaw-gateway -n 50. hold in the site \
+             sets how long requests wait for it."
+        }
+        "places_full" => {
+            "Someone opens WebSockets and does not log in; the gateway gives 32 places for 15 s each. `clients` keeps places \
+             for your backend."
+        }
+        "connection_refused" | "connection_timeout" | "destination_ip_unroutable" => {
+            "Does the gateway run, and where the site's upstream says? openclaw gateway status; ss -ltn 'sport = :18789'"
+        }
+        "dns_error" => "Name the upstream by its address, or mend the name: getent hosts NAME",
+        "source_address" | "attributed_source" => {
+            "127.0.0.2 belongs to the loopback interface: ip address show lo has to say 127.0.0.1/8. A container may need \
+             ip address add 127.0.0.1/8 dev lo"
+        }
+        "exhausted" => "More descriptors (LimitNOFILE= in systemctl edit clawgate), or fewer: limits.connections.",
+        "http_response_incomplete" => {
+            "The gateway's log says why it closed: journalctl --user -u openclaw-gateway -n 50"
+        }
+        "http_protocol_error" => "Is it an OpenClaw gateway that listens there? curl -v http://127.0.0.1:18789/healthz",
+        "http_response_timeout" => "response_timeout of the route or site sets how long it may take.",
+        "http_upgrade_failed" => {
+            "Does it work without clawgate? Upstreams other than a gateway may not speak WebSocket."
+        }
+        "proxy_attribution_required" => {
+            "On the gateway's host: openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"
+        }
+        "certificate_pending" => "clawgate certs says how the certificate stands, and when it is tried next.",
+        "overloaded" => "limits.connections and limits.connections_per_client set how many there may be.",
+        "draining" => "Ask again: it is stopping, or starting anew. systemctl status clawgate",
+        "proxy_internal_error" => {
+            "The log says more: journalctl -u clawgate -p err -n 20. It is a bug; report it with that."
+        }
+        "loopback_client" => {
+            "Name the tunnel or proxy on this host in trusted_proxies, such as trusted_proxies = [\"127.0.0.1\"], and run: \
+             clawgate reload"
+        }
+        "gateway_without_auth" => "openclaw config set gateway.auth.mode token",
+        "method_connect" => "Nothing: this is no open proxy, and clients that look for one are told so.",
+        "method_trace" => "Nothing: no browser and no program needs TRACE.",
+        "method_too_long" => "Methods of more than 32 bytes are not registered; the client is broken or hostile.",
+        "connect_protocol" => "Over HTTP/2 only :protocol websocket is forwarded (RFC 8441).",
+        "path_dot_segment"
+        | "path_backslash"
+        | "path_control_character"
+        | "path_percent_encoding"
+        | "path_not_ascii"
+        | "path_not_absolute"
+        | "path_too_long" => {
+            "The client has to send an ordinary URL. What is refused here is read as another path by some servers; no \
+             browser sends it."
+        }
+        "transfer_encoding"
+        | "transfer_coding_unknown"
+        | "content_length"
+        | "content_length_and_transfer_encoding"
+        | "connection_specific_field"
+        | "field_malformed" => {
+            "The client, or a proxy between it and here, frames messages wrongly: so requests are smuggled, and nothing of \
+             it is forwarded (RFC 9112 §11.2)."
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_of_ours_has_a_way_out() {
+        for page in pages().filter(|page| !page.kind.ends_with("only")) {
+            assert!(!page.way_out.is_empty(), "{page:?}");
+        }
+    }
+}
