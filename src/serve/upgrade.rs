@@ -56,6 +56,10 @@ pub async fn upgrade(
     };
     let plan = &*plan;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // To an extended CONNECT a 2xx says that the WebSocket is open (RFC 8441 §5), which it is not.
+        if client.h2 && response.status().is_success() {
+            return Err(Reason::UpgradeFailed.into());
+        }
         return exchange::receive(core, response, plan, finish).await;
     }
     if !switched_properly(&response, key.as_ref()) {

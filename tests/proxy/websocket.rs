@@ -319,6 +319,16 @@ async fn other_protocols_of_extended_connect_are_refused() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_answers_200_opens_no_websocket_over_http_2() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let mut answer = h2.websocket("/", &[]).await.err().expect("no WebSocket");
+    assert_eq!(answer.status, 502);
+    assert!(answer.text().await.contains("http_upgrade_failed"));
+}
+
+#[tokio::test]
 async fn many_websockets_share_one_http_2_connection() {
     let gateway = origin::websocket().run().await;
     let proxy = proxy().site("chat.test", &gateway).more("kind = \"generic\"").run().await;
