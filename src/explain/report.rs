@@ -288,6 +288,11 @@ fn why(rule: Rule, seen: Option<&Seen>, policy: Option<&Policy>) -> String {
             Some(network) => format!("the client is inside `clients` ({network})"),
             None => "the client is inside `clients`".into(),
         },
+        Rule::PinnedKey => {
+            "the site has device keys: the WebSocket's first message has to be signed by one of them, else it is closed with \
+             1008"
+                .into()
+        }
         Rule::ConfiguredLoopback => "the site or route says identity = \"loopback\", without a fence".into(),
         attributed => {
             let client = seen.map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |seen| seen.address);
@@ -332,7 +337,11 @@ fn limits(snapshot: &Snapshot, explained: &Explanation) -> Vec<Limit> {
     };
     let clients: Vec<String> = policy.clients.iter().map(ToString::to_string).collect();
     let clients = if clients.is_empty() { "no fence".to_owned() } else { clients.join(", ") };
-    rows.push(Limit { key: "identity", value: format!("{identity}; clients: {clients}") });
+    let keys = match policy.device_keys.len() {
+        0 => String::new(),
+        n => format!("; device_keys: {n}"),
+    };
+    rows.push(Limit { key: "identity", value: format!("{identity}; clients: {clients}{keys}") });
     rows
 }
 

@@ -33,6 +33,13 @@ fn means(rule: Rule) -> &'static str {
             "The client address is inside `clients`, and the request is not a browser's, so the gateway sees a local \
              client."
         }
+        Rule::PinnedKey => {
+            "The site has device keys. The gateway sees a local client once the WebSocket's first message is signed by one of \
+             them; without that the WebSocket is closed with 1008."
+        }
+        Rule::NoKeyShown => {
+            "The site has device keys, and only a WebSocket can show one: any other request is told with its address."
+        }
         Rule::ConfiguredLoopback => {
             "The site or route says identity = \"loopback\" without a fence: whoever asks, the gateway sees a local \
              client."
@@ -79,6 +86,8 @@ fn way_out(rule: Rule) -> &'static str {
             "Look at why the gateway refused it (clawgate explain gateway/credential-wrong); it ends by itself."
         }
         Rule::InsideFence
+        | Rule::PinnedKey
+        | Rule::NoKeyShown
         | Rule::ConfiguredAttributed
         | Rule::GenericUpstream
         | Rule::Browser
