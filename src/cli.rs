@@ -5,17 +5,21 @@ mod ca;
 mod certs;
 mod check;
 mod explain;
+mod fmt;
+mod generate;
 mod import;
+mod init;
 mod reload;
 mod status;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf};
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use clawgate::{
     admin::{self, Refused},
     app::StartError,
+    config::defaults::CONFIG,
     exit,
     process::{
         demo::{self, DemoError},
@@ -24,9 +28,6 @@ use clawgate::{
         run::{self, RunError},
     },
 };
-
-/// Where the packages and the unit put it.
-const CONFIG: &str = "/etc/clawgate/config.toml";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -67,6 +68,10 @@ enum Command {
     ImportCaddy(import::Caddy),
     /// Take over certbot's certificates and keys; without --apply only say how
     ImportCertbot(import::Certbot),
+    /// Write a first configuration, and say what the gateway's own lacks
+    Init(init::Args),
+    /// Put configuration files into their canonical form
+    Fmt(fmt::Args),
     /// What happens to a request, and what a code means
     Explain(explain::Args),
     /// Try it without configuration: https://localhost:8443
@@ -78,6 +83,9 @@ enum Command {
         #[arg(long, value_name = "PORT", default_value_t = demo::HTTP_PORT)]
         http_port: u16,
     },
+    /// What a package is made of beside the binary
+    #[command(hide = true, subcommand)]
+    Generate(generate::What),
     /// Print the version
     Version,
 }
@@ -103,6 +111,9 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
         Command::Certs(args) => certs::run(&cli.config, args),
         Command::ImportCaddy(args) => import::from_caddy(&cli.config, &args),
         Command::ImportCertbot(args) => import::from_certbot(&cli.config, &args),
+        Command::Init(args) => init::run(&cli.config, args),
+        Command::Fmt(args) => fmt::run(&cli.config, &args),
+        Command::Generate(what) => generate::run(Cli::command(), &what),
         Command::Explain(args) => explain::run(&cli.config, &args),
         Command::Demo { https_port, http_port } => {
             Ok(demo::run(&demo::Options { https_port, http_port, state_dir: None }).map(done)?)

@@ -3,7 +3,7 @@
 //! Rooms, from the bottom up: [`config`] (what the operator wrote), [`route`] and [`headers`] (pure decisions about a
 //! request), [`tls`] and [`listen`] (bytes from clients), [`acme`] (certificates from a CA), [`gateway`] (what is
 //! OpenClaw's own), [`upstream`] (bytes to the gateway), [`serve`] (one connection, request by request), [`admin`] (the
-//! unix socket), [`explain`] (a request's way and a code's meaning, offline), [`process`] (signals, systemd, logs,
+//! unix socket), [`explain`] (a request's way and a code's meaning, offline), [`init`] (a first configuration), [`process`] (signals, systemd, logs,
 //! reload), [`app`] (builds them bottom-up), [`check`] (what stands in the way, before the start). Below them all:
 //! [`socket`] (a cheap TCP stream) and [`dns`] (what the DNS says about a name); above [`config`] alone [`hooks`] (who is
 //! told what happened).
@@ -20,6 +20,7 @@ pub mod explain;
 pub mod gateway;
 pub mod headers;
 pub mod hooks;
+pub mod init;
 pub mod listen;
 pub mod metrics;
 pub mod problems;

@@ -7,6 +7,8 @@ use std::{
 
 use super::model::{Endpoint, Limits, Listener, ListenerKind, Log, LogFormat};
 
+/// Where the packages and the unit put it.
+pub const CONFIG: &str = "/etc/clawgate/config.toml";
 pub const STATE_DIR: &str = "/var/lib/clawgate";
 pub const ADMIN_SOCKET: &str = "/run/clawgate/admin.sock";
 pub const DRAIN: Duration = Duration::from_secs(30);

@@ -30,8 +30,18 @@ pub fn load(path: &Path, secrets: &dyn Secrets) -> Result<Loaded, Findings> {
     Err(Findings(unreadable.into_iter().chain(rest).collect()))
 }
 
-fn is_about_absence(code: Code) -> bool {
+/// What a file may lack because others have it.
+pub(super) fn is_about_absence(code: Code) -> bool {
     matches!(code, Code::SiteMissing | Code::SiteUnknownUpstream | Code::RouteUnknownUpstream | Code::UpstreamUnused)
+}
+
+/// The main file and those of the `conf.d` beside it, as they are read.
+///
+/// # Errors
+/// When there is a `conf.d` that cannot be listed.
+pub fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let found = fragments(&path.parent().unwrap_or(Path::new("")).join("conf.d"))?;
+    Ok(std::iter::once(path.to_owned()).chain(found).collect())
 }
 
 fn read_sources(path: &Path) -> (Vec<Source>, Vec<Finding>) {

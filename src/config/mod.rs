@@ -15,6 +15,7 @@ mod device_key;
 pub mod diff;
 mod file;
 pub mod finding;
+pub mod format;
 pub mod interpolate;
 mod load;
 pub mod model;
@@ -29,7 +30,7 @@ mod value;
 
 pub use finding::{Code, Finding, Findings, Location, Severity, Source};
 pub use interpolate::{Lookup, NoSecrets, Secrets};
-pub use load::load;
+pub use load::{files, load};
 pub use model::Config;
 pub use public::is_public_address;
 

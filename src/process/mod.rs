@@ -9,6 +9,7 @@ mod notify;
 pub mod run;
 mod scrape;
 mod standing;
+pub mod write;
 
 /// An error and its causes on one line, for a log field or an answer.
 fn chain(error: &dyn std::error::Error) -> String {

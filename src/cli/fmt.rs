@@ -1,0 +1,55 @@
+//! `clawgate fmt`: configuration files in their canonical form.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clawgate::{
+    config::{self, Source, format},
+    exit,
+    process::{load::Refused, write},
+};
+
+use super::print;
+
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub(super) struct Args {
+    /// Change nothing; the exit code is 1 where something would be changed
+    #[arg(long)]
+    check: bool,
+    /// The files; without any, the configuration and what is in conf.d beside it
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+pub(super) fn run(config: &Path, args: &Args) -> anyhow::Result<u8> {
+    let files = match args.files.is_empty() {
+        true => config::files(config).with_context(|| format!("cannot read conf.d beside {}", config.display()))?,
+        false => args.files.clone(),
+    };
+    // All are looked at before one is written.
+    let mut changes = Vec::new();
+    let mut wrong = Vec::new();
+    for path in files {
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let source = Source { name: path.display().to_string(), text };
+        match format::format(&source) {
+            Ok(text) if text == source.text => {}
+            Ok(text) => changes.push((path, text)),
+            Err(config::Findings(findings)) => wrong.extend(findings),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Refused(config::Findings(wrong)).into());
+    }
+    for (path, text) in &changes {
+        if !args.check {
+            write::replace(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let what = if args.check { "would be formatted" } else { "formatted" };
+        print(&format!("{what}: {}\n", path.display()))?;
+    }
+    Ok(if args.check && !changes.is_empty() { exit::WARNINGS } else { 0 })
+}

@@ -1,0 +1,211 @@
+//! `clawgate init`: a first configuration, and what the gateway's lacks.
+
+use std::{
+    fmt::Write as _,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clawgate::{
+    config::{self, Source, model::Hostname},
+    exit,
+    init::{
+        act::Openclaw,
+        look::{self, World},
+        plan::{self, Change, Gateway, Seen, Wanted},
+    },
+    process::{load, write},
+};
+use ipnet::IpNet;
+
+use super::print;
+
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(
+    after_help = "Writes --config's file and overwrites nothing. The gateway's own lines are run with --apply only."
+)]
+pub(super) struct Args {
+    /// The name that this machine is reached by
+    #[arg(value_name = "HOST", value_parser = host)]
+    host: Hostname,
+    /// Run the gateway's commands too
+    #[arg(long)]
+    apply: bool,
+    /// The CA writes to it when something is wrong on its side
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// Where the platform's backend connects from; may be given several times
+    #[arg(long, value_name = "NETWORK", value_parser = network, value_delimiter = ',')]
+    clients: Vec<IpNet>,
+    /// The gateway's openclaw.json, where it is not in its user's home
+    #[arg(long, value_name = "PATH")]
+    openclaw_config: Option<PathBuf>,
+}
+
+fn host(text: &str) -> Result<Hostname, config::model::HostnameError> {
+    Hostname::try_from(text)
+}
+
+/// An address is a network of one.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse().map(|address: std::net::IpAddr| IpNet::from(address)).ok();
+    let network =
+        address.or_else(|| text.parse::<IpNet>().ok()).ok_or("an address or a network such as 198.51.100.0/24")?;
+    match network.trunc() == network {
+        true => Ok(network),
+        false => Err(format!("{network} has bits behind its prefix; did you mean {}?", network.trunc())),
+    }
+}
+
+pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let openclaw = args.openclaw_config.or_else(|| variable("OPENCLAW_CONFIG_PATH"));
+    let seen = look::look(&World { root: "/".into(), home: variable("HOME"), openclaw });
+    let wanted = Wanted { host: args.host, clients: args.clients, email: args.email };
+
+    let Some(code) = write_config(path, &wanted, &seen)? else { return Ok(exit::CONFIG) };
+    let changes = plan::changes(&wanted, &seen);
+    let failed = match gateway(&seen, &changes, args.apply)? {
+        true => exit::UNAVAILABLE,
+        false => 0,
+    };
+    let mut text = String::new();
+    for note in plan::notes(&wanted, &seen) {
+        let _ = writeln!(text, "note: {note}");
+    }
+    let _ = writeln!(text, "\nNext:");
+    for (command, why) in plan::next(&seen, path) {
+        let _ = writeln!(text, "  {command:<34} # {why}");
+    }
+    print(&text)?;
+    Ok(if code == 0 { failed } else { code })
+}
+
+/// Writes the file where there is none. `None` is a configuration that would not hold, the code is what is to be said of
+/// one that is there.
+fn write_config(path: &Path, wanted: &Wanted, seen: &Seen) -> anyhow::Result<Option<u8>> {
+    let text = plan::config(wanted, seen);
+    let source = Source { name: path.display().to_string(), text };
+    // What does not hold is not written, a mail address that is none for example.
+    if let Err(findings) = config::parse(std::slice::from_ref(&source), &config::NoSecrets) {
+        eprintln!("{findings}");
+        return Ok(None);
+    }
+    let indented: String = source.text.lines().map(|line| format!("    {line}\n")).collect();
+    match write::create(path, &source.text) {
+        Ok(()) => {
+            print(&format!("wrote {}:\n{indented}\n", path.display()))?;
+            Ok(Some(0))
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => already(path, wanted).map(Some),
+        Err(error) => {
+            let sudo = if error.kind() == ErrorKind::PermissionDenied { "; run it as root" } else { "" };
+            let said = format!("cannot write {}{sudo}. It would have been:\n{indented}", path.display());
+            Err(anyhow::Error::new(error).context(said))
+        }
+    }
+}
+
+/// What is there stays; whether it does what is asked for is another thing.
+fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<u8> {
+    let shown = path.display();
+    match load::load_as_service(path) {
+        Ok(loaded) => {
+            let hosts: Vec<&Hostname> = loaded.config.sites.iter().flat_map(|site| &site.hosts).collect();
+            if hosts.iter().any(|host| host.matches(wanted.host.as_str()) || **host == wanted.host) {
+                print(&format!("{shown} is there already and serves {}; it stays as it is\n\n", wanted.host))?;
+                return Ok(0);
+            }
+            let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
+            eprintln!(
+                "clawgate: {shown} is there already, serves {}, and stays as it is. Add to it:\n\n    [[site]]\n    host = \"{}\"\n\n\
+                 or move it away and start again: mv {shown} {shown}.old",
+                names.join(", "),
+                wanted.host
+            );
+        }
+        Err(findings) => {
+            eprintln!(
+                "{findings}\nclawgate: {shown} is there already, has these errors, and stays as it is. Mend it, or move it away and \
+                 start again: mv {shown} {shown}.old"
+            );
+        }
+    }
+    Ok(exit::CONFIG)
+}
+
+/// Says what the gateway lacks, and sets it where that is wanted; whether something failed.
+fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool> {
+    let (head, file) = match &seen.gateway {
+        Gateway::Read { path, .. } if changes.is_empty() => {
+            print(&format!("the gateway's {} has all that it needs\n", path.display()))?;
+            return Ok(false);
+        }
+        Gateway::Read { path, .. } => (format!("the gateway's {} lacks", path.display()), Some(path)),
+        Gateway::Unreadable { path, why } => (
+            format!(
+                "the gateway's {} cannot be read: {why}. A list that is set replaces the one that is there, so add what it \
+                 has to",
+                path.display()
+            ),
+            None,
+        ),
+        Gateway::Missing { looked } => {
+            let looked: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
+            (
+                format!(
+                    "no openclaw.json was found ({}); --openclaw-config PATH names it. The gateway wants, beside what its \
+                     lists hold already",
+                    looked.join(", ")
+                ),
+                None,
+            )
+        }
+    };
+    print(&format!("{head}:\n"))?;
+    let openclaw = match (apply, file) {
+        (false, _) => None,
+        (true, None) => {
+            list(changes)?;
+            eprintln!("clawgate: nothing was run, because it is not known what is there already");
+            return Ok(true);
+        }
+        (true, Some(file)) => match Openclaw::find(file) {
+            Ok(openclaw) => Some(openclaw),
+            Err(error) => {
+                list(changes)?;
+                eprintln!("clawgate: nothing was run: {:#}", anyhow::Error::new(error));
+                return Ok(true);
+            }
+        },
+    };
+    let Some(openclaw) = openclaw else {
+        list(changes)?;
+        print("nothing of this was run; --apply does it\n")?;
+        return Ok(false);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let mut failed = false;
+    for change in changes {
+        print(&format!("  {}\n", change.command()))?;
+        match runtime.block_on(openclaw.apply(change)) {
+            Ok(()) => print("    done\n")?,
+            Err(error) => {
+                failed = true;
+                print(&format!("    failed: {:#}\n", anyhow::Error::new(error)))?
+            }
+        };
+    }
+    if failed {
+        print(&format!("what failed is to be run by hand, as {}\n", openclaw.user.name))?;
+    }
+    Ok(failed)
+}
+
+fn list(changes: &[Change]) -> anyhow::Result<()> {
+    for change in changes {
+        print(&format!("  {}\n      # {}\n", change.command(), change.why))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! The gateway's own command, run as the gateway's user.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::process::Command;
+
+use super::plan::Change;
+
+/// Node starts in a second or two, on a small machine under load in ten.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where npm puts programs, beside PATH: root's PATH under sudo is short.
+const DIRECTORIES: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/opt/openclaw/bin", "/usr/local/sbin"];
+
+/// The command, and the user whose configuration it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Openclaw {
+    pub program: PathBuf,
+    pub file: PathBuf,
+    pub user: User,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub home: PathBuf,
+}
+
+/// Why the command cannot be run, or did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    #[error("there is no command `openclaw` in PATH or {}", DIRECTORIES.join(", "))]
+    NoCommand,
+    #[error("cannot look at {path}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("{path} belongs to user {uid}, which is not in /etc/passwd")]
+    NoUser { path: PathBuf, uid: u32 },
+    #[error("{path} belongs to {user}: run it as root, or as {user}")]
+    OtherUser { path: PathBuf, user: String },
+    #[error("openclaw could not be started")]
+    Start(#[source] io::Error),
+    #[error("openclaw did not end within {} s", PATIENCE.as_secs())]
+    Late,
+    #[error("openclaw failed ({status}): {said}")]
+    Failed { status: std::process::ExitStatus, said: String },
+}
+
+impl Openclaw {
+    /// The command for the configuration at `file`.
+    ///
+    /// # Errors
+    /// When there is no command, or this process may not act as the file's owner.
+    pub fn find(file: &Path) -> Result<Openclaw, ActError> {
+        let about = fs::metadata(file).map_err(|source| ActError::File { path: file.into(), source })?;
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let user = user(&passwd, about.uid()).ok_or(ActError::NoUser { path: file.into(), uid: about.uid() })?;
+        let me = rustix::process::geteuid().as_raw();
+        if me != 0 && me != user.uid {
+            return Err(ActError::OtherUser { path: file.into(), user: user.name });
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let own = [".npm-global/bin", ".local/bin"].map(|directory| user.home.join(directory));
+        let mut directories = std::env::split_paths(&path).chain(DIRECTORIES.map(PathBuf::from)).chain(own);
+        let is_program = |path: &PathBuf| {
+            fs::metadata(path).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+        };
+        let program = directories.find_map(|directory| Some(directory.join("openclaw")).filter(is_program));
+        Ok(Openclaw { program: program.ok_or(ActError::NoCommand)?, file: file.into(), user })
+    }
+
+    /// Runs one line.
+    ///
+    /// # Errors
+    /// With what the command said.
+    pub async fn apply(&self, change: &Change) -> Result<(), ActError> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(change.arguments())
+            .env("HOME", &self.user.home)
+            .env("USER", &self.user.name)
+            .env("LOGNAME", &self.user.name)
+            .env("OPENCLAW_CONFIG_PATH", &self.file)
+            // npm's wrapper asks PATH for node.
+            .env("PATH", with_directories(self.program.parent()))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        if rustix::process::geteuid().as_raw() != self.user.uid {
+            command.uid(self.user.uid).gid(self.user.gid);
+        }
+        let output = tokio::time::timeout(PATIENCE, command.output()).await.map_err(|_| ActError::Late)?;
+        let output = output.map_err(ActError::Start)?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = [output.stderr, output.stdout].concat();
+        Err(ActError::Failed { status: output.status, said: last_words(&String::from_utf8_lossy(&said)) })
+    }
+}
+
+fn with_directories(first: Option<&Path>) -> std::ffi::OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all =
+        first.map(Path::to_owned).into_iter().chain(std::env::split_paths(&path)).chain(DIRECTORIES.map(PathBuf::from));
+    std::env::join_paths(all).unwrap_or(path)
+}
+
+fn user(passwd: &str, uid: u32) -> Option<User> {
+    passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, own, gid, _, home, ..] = fields[..] else { return None };
+        (own.parse() == Ok(uid)).then_some(())?;
+        Some(User { name: name.into(), uid, gid: gid.parse().ok()?, home: home.into() })
+    })
+}
+
+/// What it said, in one line that a terminal can show.
+fn last_words(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let said = lines[lines.len().saturating_sub(4)..].join("; ");
+    let said: String = said.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(400).collect();
+    if said.is_empty() { "it said nothing".into() } else { said }
+}

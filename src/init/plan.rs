@@ -1,0 +1,201 @@
+//! What is to be done, from what is wanted and what is there. Pure.
+
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+
+use crate::config::{
+    defaults,
+    model::{ATTRIBUTED_SOURCE, Endpoint, Hostname, LOOPBACK_SOURCE},
+};
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub host: Hostname,
+    /// Where the backend connects from.
+    pub clients: Vec<IpNet>,
+    pub email: Option<String>,
+}
+
+/// What is here already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub gateway: Gateway,
+    /// Caddy's storage.
+    pub caddy: Option<PathBuf>,
+    /// Caddy is set up as a service.
+    pub caddy_serves: bool,
+}
+
+/// The gateway's own configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gateway {
+    Read {
+        path: PathBuf,
+        port: Option<u16>,
+        trusted_proxies: Vec<String>,
+        allowed_origins: Vec<String>,
+        /// `gateway.auth.mode` is `none`.
+        without_auth: bool,
+    },
+    /// It is there, and cannot be read; why.
+    Unreadable {
+        path: PathBuf,
+        why: String,
+    },
+    Missing {
+        looked: Vec<PathBuf>,
+    },
+}
+
+/// One list of the gateway's that lacks something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub key: &'static str,
+    /// The whole list, what is there before what is missing.
+    pub values: Vec<String>,
+    pub why: &'static str,
+}
+
+impl Change {
+    /// What comes behind `openclaw`.
+    pub fn arguments(&self) -> [String; 4] {
+        ["config".into(), "set".into(), self.key.into(), serde_json::json!(self.values).to_string()]
+    }
+
+    /// As it is typed.
+    pub fn command(&self) -> String {
+        let [config, set, key, value] = self.arguments();
+        format!("openclaw {config} {set} {key} '{}'", value.replace('\'', r"'\''"))
+    }
+}
+
+/// The new configuration.
+pub fn config(wanted: &Wanted, seen: &Seen) -> String {
+    let mut text = String::from(
+        "# clawgate in front of the OpenClaw gateway. Every key is in config.example.toml, with its default.\n\
+         # `clawgate --check` says what is wrong or missing; `clawgate reload` applies a change.\n\n",
+    );
+    if let Some(email) = &wanted.email {
+        text.push_str(&format!("[acme]\n# The CA writes to it, rarely.\nemail = {}\n\n", quoted(email)));
+    }
+    text.push_str(&format!("[[site]]\nhost = {}\n", quoted(wanted.host.as_str())));
+    if let Some(upstream) = upstream(seen) {
+        text.push_str(&format!(
+            "# Where openclaw.json says that the gateway listens.\nupstream = {}\n",
+            quoted(&upstream)
+        ));
+    }
+    text.push_str("# Your platform's backend: only from here is a device key approved without a person.\n");
+    let clients: Vec<String> = wanted.clients.iter().map(|network| quoted(&network.to_string())).collect();
+    match clients.is_empty() {
+        false => text.push_str(&format!("clients = [{}]\n", clients.join(", "))),
+        // Until then every address is let in, and --check says so.
+        true => text.push_str("#clients = [\"BACKEND-ADDRESS/32\"]\n"),
+    }
+    text
+}
+
+/// A TOML string; what stands in it was parsed, but for the mail address.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// The gateway's address, where it is not the default one.
+fn upstream(seen: &Seen) -> Option<String> {
+    let Gateway::Read { port: Some(port), .. } = &seen.gateway else { return None };
+    let Endpoint::Address(default) = defaults::endpoint() else { return None };
+    (default.port() != *port).then(|| format!("{}:{port}", default.ip()))
+}
+
+/// What the gateway's configuration lacks. Where it cannot be read, what it would lack if it were empty.
+pub fn changes(wanted: &Wanted, seen: &Seen) -> Vec<Change> {
+    let (proxies, origins) = match &seen.gateway {
+        Gateway::Read { trusted_proxies, allowed_origins, .. } => (&trusted_proxies[..], &allowed_origins[..]),
+        Gateway::Unreadable { .. } | Gateway::Missing { .. } => (&[][..], &[][..]),
+    };
+    let mut changes = Vec::new();
+    let add = |there: &[String], missing: String| there.iter().cloned().chain([missing]).collect();
+    if !proxies.iter().any(|proxy| trusts(proxy)) {
+        changes.push(Change {
+            key: "gateway.trustedProxies",
+            values: add(proxies, ATTRIBUTED_SOURCE.to_string()),
+            why: "from there clawgate tells the gateway who asks; without it browsers get a 403",
+        });
+    }
+    let host = wanted.host.as_str();
+    let origin = if wanted.host.ip().is_some_and(|ip| ip.is_ipv6()) {
+        format!("https://[{host}]")
+    } else {
+        format!("https://{host}")
+    };
+    // A wildcard is no origin that a browser sends.
+    let origins_matter = wanted.host.wildcard_suffix().is_none();
+    if origins_matter
+        && !origins.iter().any(|own| own == "*" || own.trim_end_matches('/').eq_ignore_ascii_case(&origin))
+    {
+        changes.push(Change {
+            key: "gateway.controlUi.allowedOrigins",
+            values: add(origins, origin),
+            why: "the gateway's web page is served from there",
+        });
+    }
+    changes
+}
+
+/// Whether this entry of `trustedProxies` holds 127.0.0.2.
+fn trusts(entry: &str) -> bool {
+    let address = std::net::IpAddr::V4(ATTRIBUTED_SOURCE);
+    entry.parse::<IpNet>().is_ok_and(|network| network.contains(&address)) || entry.parse() == Ok(address)
+}
+
+/// What the operator should know, each with its way out.
+pub fn notes(wanted: &Wanted, seen: &Seen) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Gateway::Read { without_auth: true, .. } = seen.gateway {
+        notes.push(
+            "the gateway asks nobody for a token (gateway.auth.mode none), so clawgate gives the identity loopback to nobody: \
+             openclaw config set gateway.auth.mode token"
+                .into(),
+        );
+    }
+    if let Gateway::Read { trusted_proxies, .. } = &seen.gateway
+        && trusted_proxies.iter().any(|proxy| proxy.parse() == Ok(std::net::IpAddr::V4(LOOPBACK_SOURCE)))
+    {
+        notes.push(
+            "gateway.trustedProxies names 127.0.0.1, with which older gateways (2026.3) approve no backend by itself; take it out \
+             if no other proxy on this host needs it"
+                .into(),
+        );
+    }
+    if wanted.clients.is_empty() {
+        notes.push(
+            "no --clients: until the file names your backend's address, whoever holds the gateway's token is approved without a \
+             person"
+                .into(),
+        );
+    }
+    notes
+}
+
+/// What to type next, in order, each with a word about it.
+pub fn next(seen: &Seen, config: &Path) -> Vec<(String, &'static str)> {
+    let mut next = Vec::new();
+    let option = match config == Path::new(defaults::CONFIG) {
+        true => String::new(),
+        false => format!(" --config {}", config.display()),
+    };
+    if seen.caddy.is_some() {
+        next.push((format!("clawgate{option} import-caddy --apply"), "takes over Caddy's account and certificates"));
+    }
+    if seen.caddy_serves {
+        next.push(("systemctl disable --now caddy".to_owned(), "it holds ports 80 and 443"));
+    }
+    next.push((format!("clawgate{option} --check"), "says what is missing: DNS, ports, the gateway"));
+    next.push(("systemctl enable --now clawgate".to_owned(), "starts it"));
+    next
+}
+
+#[cfg(test)]
+mod tests;
