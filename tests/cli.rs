@@ -354,3 +354,200 @@ fn explain_tells_what_is_wrong_with_what_was_typed() {
     home.write("drian = 1\n");
     assert_eq!(home.run(&[&from[..], &["/"]].concat()).code, Some(78));
 }
+
+/// A world for `init`: a home with an `openclaw.json`, and a command `openclaw` that writes down how it was called.
+struct Fresh {
+    home: tempfile::TempDir,
+}
+
+impl Fresh {
+    fn with(openclaw_json: Option<&str>, command: &str) -> Fresh {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join(".openclaw")).unwrap();
+        fs::create_dir_all(home.path().join("bin")).unwrap();
+        if let Some(text) = openclaw_json {
+            fs::write(home.path().join(".openclaw/openclaw.json"), text).unwrap();
+        }
+        let path = home.path().join("bin/openclaw");
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(path).unwrap();
+        file.write_all(format!("#!/bin/sh\n{command}\n").as_bytes()).unwrap();
+        Fresh { home }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let config = self.path("etc/clawgate/config.toml");
+        let output = Command::new(env!("CARGO_BIN_EXE_clawgate"))
+            .args(["--config", config.to_str().unwrap(), "init"])
+            .args(args)
+            .env("HOME", self.home.path())
+            .env("OPENCLAW_CONFIG_PATH", self.path(".openclaw/openclaw.json"))
+            .env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()))
+            .env("CALLS", self.path("calls"))
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    fn config(&self) -> String {
+        fs::read_to_string(self.path("etc/clawgate/config.toml")).unwrap()
+    }
+
+    fn calls(&self) -> String {
+        fs::read_to_string(self.path("calls")).unwrap_or_default()
+    }
+}
+
+const WRITES_DOWN: &str = r#"printf '%s\n' "$HOME $*" >> "$CALLS"; echo Updated"#;
+const OTHERS: &str = "{ gateway: { port: 18789, controlUi: { allowedOrigins: ['https://old.test'] }, } } // JSON5";
+
+#[test]
+fn init_writes_a_configuration_that_holds_and_names_what_the_gateway_lacks() {
+    let fresh = Fresh::with(Some(OTHERS), WRITES_DOWN);
+    let ran = fresh.run(&["chat.example.com", "--clients", "198.51.100.7", "--email", "me@example.com"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let config = fresh.config();
+    for line in ["host = \"chat.example.com\"\n", "clients = [\"198.51.100.7/32\"]\n", "email = \"me@example.com\"\n"] {
+        assert!(config.contains(line), "{line} in {config}");
+    }
+    let path = fresh.path("etc/clawgate/config.toml");
+    let checked = clawgate(&["--config", path.to_str().unwrap(), "check", "--only", "config"]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let formatted = clawgate(&["--config", path.to_str().unwrap(), "fmt", "--check"]);
+    assert_eq!(formatted.code, Some(0), "{}", formatted.stdout);
+    for line in [
+        r#"  openclaw config set gateway.trustedProxies '["127.0.0.2"]'"#,
+        r#"  openclaw config set gateway.controlUi.allowedOrigins '["https://old.test","https://chat.example.com"]'"#,
+        "nothing of this was run; --apply does it",
+        "systemctl enable --now clawgate",
+    ] {
+        assert!(ran.stdout.contains(line), "{line} in {}", ran.stdout);
+    }
+    assert_eq!(fresh.calls(), "");
+}
+
+#[test]
+fn init_apply_runs_each_line_as_the_gateways_user_and_shows_how_it_went() {
+    let fresh = Fresh::with(Some(OTHERS), WRITES_DOWN);
+    let ran = fresh.run(&["chat.example.com", "--apply"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    let calls = fresh.calls();
+    let lines: Vec<&str> = calls.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert_eq!(
+        lines,
+        [
+            r#"config set gateway.trustedProxies ["127.0.0.2"]"#,
+            r#"config set gateway.controlUi.allowedOrigins ["https://old.test","https://chat.example.com"]"#,
+        ]
+    );
+    assert_eq!(ran.stdout.matches("    done: Updated\n").count(), 2, "{}", ran.stdout);
+    assert!(ran.stdout.contains("no --clients: until"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_gateway_line_that_fails_is_told_and_the_rest_is_done() {
+    let fails = r#"case $3 in gateway.trustedProxies) echo 'no such key' >&2; exit 3;; esac; echo "$3" >> "$CALLS""#;
+    let fresh = Fresh::with(Some(OTHERS), fails);
+    let ran = fresh.run(&["chat.example.com", "--apply"]);
+    assert_eq!(ran.code, Some(69), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("    failed: openclaw failed (exit status: 3): no such key\n"), "{}", ran.stdout);
+    assert_eq!(fresh.calls(), "gateway.controlUi.allowedOrigins\n");
+    assert!(fresh.config().contains("chat.example.com"));
+}
+
+#[test]
+fn init_overwrites_nothing_and_runs_nothing_blindly() {
+    let fresh = Fresh::with(None, WRITES_DOWN);
+    let first = fresh.run(&["chat.example.com", "--apply"]);
+    assert_eq!(first.code, Some(69), "{}", first.stdout);
+    assert!(
+        first.stdout.contains("no openclaw.json was found") && first.stdout.contains("--openclaw-config"),
+        "{}",
+        first.stdout
+    );
+    assert_eq!(fresh.calls(), "");
+    let before = fresh.config();
+    let again = fresh.run(&["chat.example.com"]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(
+        again.stdout.contains("is there already and serves chat.example.com; it stays as it is"),
+        "{}",
+        again.stdout
+    );
+    let other = fresh.run(&["other.example.com"]);
+    assert_eq!(other.code, Some(78));
+    for word in ["is there already, serves chat.example.com", "host = \"other.example.com\"", "mv "] {
+        assert!(other.stderr.contains(word), "{word} in {}", other.stderr);
+    }
+    assert_eq!(fresh.config(), before);
+}
+
+#[test]
+fn init_refuses_what_would_not_hold() {
+    let fresh = Fresh::with(Some(OTHERS), WRITES_DOWN);
+    for (args, code, complaint) in [
+        (&["https://chat.example.com/"][..], 2, "without scheme"),
+        (&["chat.example.com", "--clients", "198.51.100.7/24"], 2, "did you mean 198.51.100.0/24?"),
+        (&["chat.example.com", "--clients", "backend"], 2, "an address or a network"),
+        (&["chat.example.com", "--email", "nobody"], 78, "value/email"),
+        (&["*.example.com"], 78, "site/wildcard-needs-dns"),
+    ] {
+        let ran = fresh.run(args);
+        assert_eq!(ran.code, Some(code), "{args:?}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(complaint), "{args:?}: {}", ran.stderr);
+    }
+    assert!(!fresh.path("etc").exists());
+}
+
+#[test]
+fn fmt_formats_the_configuration_and_its_fragments_and_check_only_says_so() {
+    let home = Home::with("workers=1\n[[site]]\nhost=\"chat.test\" # ours\n");
+    fs::create_dir(home.path("conf.d")).unwrap();
+    fs::write(home.path("conf.d/a.toml"), "[log]\nlevel=\"info\"\n").unwrap();
+    let before = fs::read_to_string(home.config()).unwrap();
+    let checked = home.run(&["fmt", "--check"]);
+    assert_eq!(checked.code, Some(1), "{}", checked.stderr);
+    assert_eq!(checked.stdout.matches("would be formatted: ").count(), 2, "{}", checked.stdout);
+    assert_eq!(fs::read_to_string(home.config()).unwrap(), before);
+    assert_eq!(home.run(&["fmt"]).code, Some(0));
+    assert!(
+        fs::read_to_string(home.config()).unwrap().ends_with("workers = 1\n\n[[site]]\nhost = \"chat.test\" # ours\n")
+    );
+    assert_eq!(fs::read_to_string(home.path("conf.d/a.toml")).unwrap(), "[log]\nlevel = \"info\"\n");
+    let again = home.run(&["fmt", "--check"]);
+    assert_eq!((again.code, again.stdout.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn fmt_touches_no_file_when_one_has_errors() {
+    let home = Home::with("workers=1\n[[site]]\nhost=\"chat.test\"\n");
+    fs::create_dir(home.path("conf.d")).unwrap();
+    fs::write(home.path("conf.d/a.toml"), "[log]\nlevle=\"info\"\n").unwrap();
+    let before = fs::read_to_string(home.config()).unwrap();
+    let ran = home.run(&["fmt"]);
+    assert_eq!(ran.code, Some(78));
+    assert!(ran.stderr.contains("error[key/unknown]") && ran.stderr.contains("conf.d/a.toml:2:1"), "{}", ran.stderr);
+    assert_eq!(fs::read_to_string(home.config()).unwrap(), before);
+}
+
+#[test]
+fn a_package_gets_a_man_page_for_each_command_and_completions() {
+    let home = tempfile::tempdir().unwrap();
+    let man = home.path().join("man1");
+    assert_eq!(clawgate(&["generate", "man", man.to_str().unwrap()]).code, Some(0));
+    let page = fs::read_to_string(man.join("clawgate-explain.1")).unwrap();
+    assert!(
+        page.contains(".TH CLAWGATE-EXPLAIN 1") && page.contains("--from") || page.contains("\\-\\-from"),
+        "{page}"
+    );
+    assert!(man.join("clawgate.1").exists() && !man.join("clawgate-generate.1").exists());
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = clawgate(&["generate", "completions", shell]);
+        assert!(ran.code == Some(0) && ran.stdout.contains("explain"), "{shell}: {}", ran.stderr);
+    }
+    assert!(!clawgate(&["--help"]).stdout.contains("generate"));
+}

@@ -190,7 +190,7 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
     for change in changes {
         print(&format!("  {}\n", change.command()))?;
         match runtime.block_on(openclaw.apply(change)) {
-            Ok(()) => print("    done\n")?,
+            Ok(said) => print(&format!("    done: {said}\n"))?,
             Err(error) => {
                 failed = true;
                 print(&format!("    failed: {:#}\n", anyhow::Error::new(error)))?

@@ -76,11 +76,11 @@ impl Openclaw {
         Ok(Openclaw { program: program.ok_or(ActError::NoCommand)?, file: file.into(), user })
     }
 
-    /// Runs one line.
+    /// Runs one line; what it said about it.
     ///
     /// # Errors
     /// With what the command said.
-    pub async fn apply(&self, change: &Change) -> Result<(), ActError> {
+    pub async fn apply(&self, change: &Change) -> Result<String, ActError> {
         let mut command = Command::new(&self.program);
         command
             .args(change.arguments())
@@ -99,10 +99,10 @@ impl Openclaw {
         let output = tokio::time::timeout(PATIENCE, command.output()).await.map_err(|_| ActError::Late)?;
         let output = output.map_err(ActError::Start)?;
         if output.status.success() {
-            return Ok(());
+            return Ok(last_words(&String::from_utf8_lossy(&output.stdout), 1));
         }
         let said = [output.stderr, output.stdout].concat();
-        Err(ActError::Failed { status: output.status, said: last_words(&String::from_utf8_lossy(&said)) })
+        Err(ActError::Failed { status: output.status, said: last_words(&String::from_utf8_lossy(&said), 4) })
     }
 }
 
@@ -122,10 +122,30 @@ fn user(passwd: &str, uid: u32) -> Option<User> {
     })
 }
 
-/// What it said, in one line that a terminal can show.
-fn last_words(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let said = lines[lines.len().saturating_sub(4)..].join("; ");
+/// The end of what it said, in one line that a terminal can show.
+fn last_words(text: &str, lines: usize) -> String {
+    // The boxes that OpenClaw draws.
+    let frame = |c: char| c.is_whitespace() || ('\u{2500}'..='\u{257f}').contains(&c) || c == '\u{25c7}';
+    let all: Vec<&str> = text.lines().map(|line| line.trim_matches(frame)).filter(|line| !line.is_empty()).collect();
+    let said = all[all.len().saturating_sub(lines)..].join("; ");
     let said: String = said.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(400).collect();
     if said.is_empty() { "it said nothing".into() } else { said }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_one_line_without_frames_and_escapes() {
+        assert_eq!(last_words("a\n\n\u{2502}  b  \u{2502}\n\u{2500}\u{2500}\n\u{1b}[31mc\n", 2), "b; \u{fffd}[31mc");
+        assert_eq!(last_words("\n", 4), "it said nothing");
+    }
+
+    #[test]
+    fn the_owner_of_a_file_is_found_by_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nbroken\nclaw:x:1000:1001:,,,:/home/claw:/bin/sh\n";
+        let claw = User { name: "claw".into(), uid: 1000, gid: 1001, home: "/home/claw".into() };
+        assert_eq!((user(passwd, 1000), user(passwd, 7)), (Some(claw), None));
+    }
 }

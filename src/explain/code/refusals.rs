@@ -35,7 +35,11 @@ fn page(refusal: &Refusal) -> Page {
     // What is wrong with this very request is what there is to say of a malformed one.
     let what = match &refusal.detail {
         Some(detail) => format!("{}.", capital(detail)),
-        None => row.text.trim_end_matches(" On the server, run:").to_owned(),
+        None => row
+            .text
+            .trim_end_matches(" On the server, run:")
+            .trim_end_matches(" What it means, and what helps:")
+            .to_owned(),
     };
     Page { code: row.name.to_owned(), kind: kind(row.status, whose), what, way_out: way_out(row.name).to_owned() }
 }
@@ -111,6 +115,10 @@ fn way_out(name: &str) -> &'static str {
         }
         "proxy_attribution_required" => {
             "On the gateway's host: openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"
+        }
+        "gateway_refused" => {
+            "The page and the log name the gateway's trouble, such as gateway/rate-limited: clawgate explain that code. \
+             `clawgate status` lists the last ones."
         }
         "certificate_pending" => "clawgate certs says how the certificate stands, and when it is tried next.",
         "overloaded" => "limits.connections and limits.connections_per_client set how many there may be.",
