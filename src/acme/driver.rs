@@ -181,6 +181,7 @@ impl Driver {
         for index in 0..self.sets.len() {
             self.install_stored(index);
         }
+        self.hope();
     }
 
     /// Runs until `inbox` closes or the task is dropped.

@@ -80,7 +80,8 @@ impl Set {
             shown: None,
             worries: Vec::new(),
             dns: HashMap::new(),
-            hopes: false,
+            // Until the plan has said what is waited for.
+            hopes: true,
             steps: (now, 0),
         }
     }

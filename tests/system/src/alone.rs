@@ -27,8 +27,14 @@ pub fn alone(name: &str, addresses: &[&str], story: impl AsyncFnOnce()) {
     assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
 }
 
-fn run(program: &str, arguments: &[&str]) {
-    let path = "/usr/sbin:/sbin:/usr/bin:/bin";
-    let status = Command::new(program).args(arguments).env("PATH", path).status().expect("a program of iproute2");
+/// Where programs for the administrator are too.
+pub(crate) const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
+
+/// Runs a program that changes this network.
+///
+/// # Panics
+/// When it does not succeed.
+pub fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).env("PATH", PATH).status().expect("a program of the system");
     assert!(status.success(), "{program} {arguments:?}: {status}");
 }

@@ -2,7 +2,8 @@
 //! [`proxy`] before it, and clients of every kind that come to such a pair: a platform [`backend`], plain
 //! requests ([`request`]), a load balancer ([`edge`]) and a person's [`browser`]. The [`model`] is the LLM provider behind.
 //! Certificates come from Let's Encrypt's test CA, Pebble: an [`authority`], a [`front`] before it that counts, and the
-//! proxy it certifies ([`certified`]), with what that shows ([`leaf`]) and an [`opening`] in its firewall.
+//! proxy it certifies ([`certified`]), with what that shows ([`leaf`]) and an [`opening`] in its firewall. A test that needs
+//! a network for itself is [`alone`], with somebody [`outside`].
 //!
 //! Everything here is a process or a socket of its own on loopback; nothing of the proxy's code is linked. A test that
 //! panics, times out or is killed leaves no process behind (see [`process`]).
@@ -21,6 +22,7 @@ pub mod gateway;
 pub mod leaf;
 pub mod model;
 pub mod opening;
+pub mod outside;
 pub mod ports;
 pub mod process;
 pub mod proxy;
@@ -37,6 +39,7 @@ pub use gateway::{Gateway, Version};
 pub use leaf::Leaf;
 pub use model::Model;
 pub use opening::Opening;
+pub use outside::Outside;
 pub use process::Said;
 pub use proxy::Proxy;
 
