@@ -402,7 +402,7 @@ impl Fresh {
     }
 }
 
-const WRITES_DOWN: &str = r#"printf '%s\n' "$HOME $*" >> "$CALLS"; echo Updated"#;
+const WRITES_DOWN: &str = r#"printf '%s\n' "$HOME $*" >> "$CALLS"; echo 'Updated. Restart the gateway to apply.'"#;
 const OTHERS: &str = "{ gateway: { port: 18789, controlUi: { allowedOrigins: ['https://old.test'] }, } } // JSON5";
 
 #[test]
@@ -444,7 +444,8 @@ fn init_apply_runs_each_line_as_the_gateways_user_and_shows_how_it_went() {
             r#"config set gateway.controlUi.allowedOrigins ["https://old.test","https://chat.example.com"]"#,
         ]
     );
-    assert_eq!(ran.stdout.matches("    done: Updated\n").count(), 2, "{}", ran.stdout);
+    assert_eq!(ran.stdout.matches("    done: Updated. Restart the gateway to apply.\n").count(), 2, "{}", ran.stdout);
+    assert!(ran.stdout.contains("  systemctl --user restart openclaw-gateway "), "{}", ran.stdout);
     assert!(ran.stdout.contains("no --clients: until"), "{}", ran.stdout);
 }
 

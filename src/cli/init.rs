@@ -186,16 +186,26 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
         return Ok(false);
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let mut failed = false;
+    let (mut failed, mut restart) = (false, false);
     for change in changes {
         print(&format!("  {}\n", change.command()))?;
         match runtime.block_on(openclaw.apply(change)) {
-            Ok(said) => print(&format!("    done: {said}\n"))?,
+            Ok(said) => {
+                // Older gateways take it at their next start only.
+                restart |= said.contains("Restart the gateway");
+                print(&format!("    done: {said}\n"))?
+            }
             Err(error) => {
                 failed = true;
                 print(&format!("    failed: {:#}\n", anyhow::Error::new(error)))?
             }
         };
+    }
+    if restart {
+        print(&format!(
+            "  systemctl --user restart openclaw-gateway      # as {}, so that it counts\n",
+            openclaw.user.name
+        ))?;
     }
     if failed {
         print(&format!("what failed is to be run by hand, as {}\n", openclaw.user.name))?;

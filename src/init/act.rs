@@ -12,8 +12,8 @@ use tokio::process::Command;
 
 use super::plan::Change;
 
-/// Node starts in a second or two, on a small machine under load in ten.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Node starts in a second or two, on a small machine under load in half a minute.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where npm puts programs, beside PATH: root's PATH under sudo is short.
 const DIRECTORIES: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/opt/openclaw/bin", "/usr/local/sbin"];
@@ -84,9 +84,6 @@ impl Openclaw {
         let mut command = Command::new(&self.program);
         command
             .args(change.arguments())
-            .env("HOME", &self.user.home)
-            .env("USER", &self.user.name)
-            .env("LOGNAME", &self.user.name)
             .env("OPENCLAW_CONFIG_PATH", &self.file)
             // npm's wrapper asks PATH for node.
             .env("PATH", with_directories(self.program.parent()))
@@ -94,7 +91,8 @@ impl Openclaw {
             .stdin(Stdio::null())
             .kill_on_drop(true);
         if rustix::process::geteuid().as_raw() != self.user.uid {
-            command.uid(self.user.uid).gid(self.user.gid);
+            command.uid(self.user.uid).gid(self.user.gid).env("HOME", &self.user.home);
+            command.env("USER", &self.user.name).env("LOGNAME", &self.user.name);
         }
         let output = tokio::time::timeout(PATIENCE, command.output()).await.map_err(|_| ActError::Late)?;
         let output = output.map_err(ActError::Start)?;
