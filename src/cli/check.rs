@@ -70,6 +70,12 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         }
         print(&format!("config ok: {}\n", summary(&loaded)))?;
     }
+    if options.probe && options.wants(Topic::Gateway) {
+        eprintln!(
+            "probe: connects to the gateway as a backend of each site, asks for operator.read, and takes back what a key \
+             made for it leaves there"
+        );
+    }
     let live = match options.config_only() {
         true => Vec::new(),
         false => check::live(&loaded.config, &options, &progress())?,

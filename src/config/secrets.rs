@@ -81,9 +81,18 @@ impl UnitSecrets {
     /// read and systemd is not asked, so that this works in a container and before a `daemon-reload`.
     pub fn of_installed(unit: &str) -> UnitSecrets {
         let directories: Vec<PathBuf> = UNIT_DIRECTORIES.iter().map(PathBuf::from).collect();
-        let texts = unit_texts(&directories, unit);
+        UnitSecrets::in_directories(&directories, unit)
+    }
+
+    /// The same in these directories, the strongest first: another service's, or a user's own.
+    pub fn in_directories(directories: &[PathBuf], unit: &str) -> UnitSecrets {
+        let texts = unit_texts(directories, unit);
         let unit = (!texts.is_empty()).then(|| Unit::parse(texts.iter().map(String::as_str)));
         UnitSecrets { unit, stores: CREDENTIAL_STORES.iter().map(PathBuf::from).collect() }
+    }
+
+    pub fn is_installed(&self) -> bool {
+        self.unit.is_some()
     }
 
     fn variable(&self, unit: &Unit, name: &str) -> Lookup {

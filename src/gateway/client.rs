@@ -300,8 +300,10 @@ pub async fn get(door: &Door, path: &str) -> Result<(StatusCode, Bytes), ClientE
     for (name, value) in &door.headers {
         request.headers_mut().insert(name.clone(), value.clone());
     }
+    // Sent before the connection is looked at: an answer that comes before its question is an error.
+    let response = sender.send_request(request);
     let exchange = async {
-        let response = sender.send_request(request).await?;
+        let response = response.await?;
         let status = response.status();
         // A longer one is no refusal.
         let body = Limited::new(response.into_body(), LOOKED_AT).collect().await;

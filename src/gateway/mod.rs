@@ -3,9 +3,9 @@
 //! Pure, and fuzzed through the same functions: [`frames`] (where WebSocket frames end), [`answer`] and [`observe`] (what a
 //! tunnel's handshake came to), [`device`] (a client's signed `connect`), [`pin`] (who has shown a pinned key),
 //! [`translate`] (trouble to cause and cure), [`demote`] (who loses D1 for a while). With a shell: [`places`] (who may
-//! stand at the gateway's door), [`client`] (the proxy as one of its clients, with a [`key`] of its own), [`probe`] (is its
-//! auth on, is it ready), [`standin`] (a small gateway for the demo and for tests), [`approved`] (where its last backend
-//! came from).
+//! stand at the gateway's door), [`client`] (the proxy as one of its clients, with a [`key`] of its own), [`pairing`] (does
+//! it take a backend), [`probe`] (is its auth on, is it ready), [`standin`] (a small gateway for the demo and for tests),
+//! [`approved`] (where its last backend came from).
 //!
 //! What the room promises: no byte of a tunnel is held back or changed by being observed, nothing the gateway or a client
 //! sends panics, and everything kept of it has a bound.
@@ -21,6 +21,7 @@ pub mod frames;
 mod io;
 pub mod key;
 pub mod observe;
+pub mod pairing;
 pub mod pin;
 pub mod places;
 pub mod probe;

@@ -11,9 +11,12 @@
 //! 6. [`policy::apply`]: the operator's own edits;
 //! 7. [`forwarded::apply`]: what the gateway may believe, made by us, last, so that nothing can remove it.
 //!
+//! [`backend`] says what comes out of it for a backend that has sent nothing yet.
+//!
 //! A response takes [`hop::strip_response`] and [`policy::apply`]; trailers in either direction
 //! [`hop::strip_trailers`].
 pub mod authority;
+pub mod backend;
 pub mod claims;
 pub mod client_address;
 pub mod forwarded;

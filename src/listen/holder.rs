@@ -28,6 +28,8 @@ pub struct Taken {
     pub holders: Vec<Holder>,
     /// Whose sockets they are, which anyone may see.
     pub uids: Vec<u32>,
+    /// And where they listen.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// The process that listens where `address` would clash with it.
@@ -39,10 +41,15 @@ pub fn holder(address: SocketAddr) -> Option<Holder> {
 
 /// Everybody who listens where `address` would clash with it; `None` where nobody does.
 pub fn taken(address: SocketAddr) -> Option<Taken> {
+    taken_in(Path::new("/proc"), address)
+}
+
+/// The same in a `/proc` that is mounted, or made, elsewhere.
+pub fn taken_in(proc: &Path, address: SocketAddr) -> Option<Taken> {
     let mut sockets = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+    for table in ["net/tcp", "net/tcp6"] {
         // Absent where the kernel has no IPv6.
-        let Ok(text) = fs::read_to_string(table) else { continue };
+        let Ok(text) = fs::read_to_string(proc.join(table)) else { continue };
         sockets.extend(text.lines().filter_map(listening).filter(|socket| clashes(socket.address, address)));
     }
     if sockets.is_empty() {
@@ -52,7 +59,7 @@ pub fn taken(address: SocketAddr) -> Option<Taken> {
     let mut uids: Vec<u32> = sockets.iter().map(|socket| socket.uid).collect();
     uids.sort_unstable();
     uids.dedup();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = fs::read_dir(proc).into_iter().flatten().flatten();
     let holds = |process: fs::DirEntry| {
         let pid = process.file_name().to_str()?.parse().ok()?;
         let mut descriptors = fs::read_dir(process.path().join("fd")).ok()?.flatten();
@@ -60,7 +67,8 @@ pub fn taken(address: SocketAddr) -> Option<Taken> {
             .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| wanted.iter().any(|socket| to == Path::new(socket))))
             .then(|| describe(pid, &process.path()))
     };
-    Some(Taken { holders: processes.filter_map(holds).collect(), uids })
+    let addresses = sockets.iter().map(|socket| socket.address).collect();
+    Some(Taken { holders: processes.filter_map(holds).collect(), uids, addresses })
 }
 
 fn describe(pid: u32, process: &Path) -> Holder {

@@ -1,18 +1,121 @@
-//! OpenClaw's half: what its files, its process and its socket say.
+//! OpenClaw's half: what its files, its process and its socket say. Facts first ([`gather`]), then what they mean
+//! ([`judge`]), which is pure.
+//!
+//! No secret is kept in a fact: of variables their names, of tokens whether there is one.
 
-use super::{Finding, Options};
-use crate::config::Config;
+mod expect;
+mod file;
+mod judge;
+mod live;
+mod openclaw;
+mod process;
+mod words;
+mod world;
 
-/// What was seen of the gateway.
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use super::Options;
+use crate::config::{
+    Config,
+    model::{Endpoint, UpstreamKind},
+};
+
+pub use self::judge::judge;
+use self::{
+    file::File,
+    live::{Live, NotProbed, Probe},
+    process::Listener,
+    world::World,
+};
+
+/// For what is read from disks and `/proc`; a home may be on a server that is away.
+const FILES: Duration = Duration::from_secs(4);
+const LOOKUP: Duration = Duration::from_secs(2);
+
+/// What was seen of the gateways.
 #[derive(Debug, Default)]
-pub struct Facts {}
-
-/// Looks at the gateways of `config`; every look has a deadline.
-pub async fn gather(_config: &Config, _options: &Options) -> Facts {
-    Facts::default()
+pub struct Facts {
+    gateways: Vec<Gateway>,
 }
 
-/// What that means for `config`.
-pub fn judge(_config: &Config, _facts: &Facts) -> Vec<Finding> {
-    Vec::new()
+/// What was seen of one.
+#[derive(Debug)]
+struct Gateway {
+    /// Its place in `Config::upstreams`.
+    upstream: usize,
+    here: Option<Here>,
+    live: Option<Live>,
+    /// Requests can come from 127.0.0.2.
+    attributed_source: bool,
+    probes: Vec<Result<Probe, NotProbed>>,
+}
+
+/// What only the gateway's own machine can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Here {
+    listener: Listener,
+    file: File,
+}
+
+/// Looks at the gateways of `config`; every look has a deadline.
+pub async fn gather(config: &Config, options: &Options) -> Facts {
+    gather_in(&World::host(), config, options).await
+}
+
+async fn gather_in(world: &World, config: &Config, options: &Options) -> Facts {
+    let wanted = config.upstreams.iter().enumerate().filter(|(_, upstream)| upstream.kind == UpstreamKind::Openclaw);
+    let looks = wanted.map(|(index, _)| look(world, config, index, options));
+    Facts { gateways: futures_util::future::join_all(looks).await }
+}
+
+async fn look(world: &World, config: &Config, index: usize, options: &Options) -> Gateway {
+    let upstream = &config.upstreams[index];
+    let Some(address) = address(&upstream.endpoint).await else {
+        return Gateway { upstream: index, here: None, live: None, attributed_source: true, probes: Vec::new() };
+    };
+    let site = config.sites.iter().find(|site| site.upstream.0 == index);
+    let host = site.map(|site| site.hosts[0].as_str());
+    let (here, live, probes) = tokio::join!(
+        here(world, address, options.openclaw_config.clone()),
+        live::look(upstream, address, host),
+        async {
+            match options.probe {
+                true => live::probe(config, index, address, options).await,
+                false => Vec::new(),
+            }
+        }
+    );
+    let attributed_source = live::attributed_source();
+    Gateway { upstream: index, here, live: Some(live), attributed_source, probes }
+}
+
+async fn address(endpoint: &Endpoint) -> Option<SocketAddr> {
+    match endpoint {
+        Endpoint::Address(address) => Some(*address),
+        Endpoint::Name(host, port) => {
+            let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((&**host, *port))).await;
+            found.ok()?.ok()?.next()
+        }
+    }
+}
+
+/// `None` where the gateway is on another machine.
+async fn here(world: &World, address: SocketAddr, named: Option<PathBuf>) -> Option<Here> {
+    // What can be bound is an address of this machine; nothing listens there for longer than that takes.
+    if !address.ip().is_loopback() && std::net::UdpSocket::bind((address.ip(), 0)).is_err() {
+        return None;
+    }
+    let world = world.clone();
+    let look = tokio::task::spawn_blocking(move || {
+        let listener = process::find(&world, address);
+        let file = file::find(&world, named.as_deref(), &listener, address.port());
+        Here { listener, file }
+    });
+    let late = || Here { listener: Listener::Hidden, file: File::Hidden { path: "openclaw.json".into() } };
+    Some(tokio::time::timeout(FILES, look).await.ok().and_then(Result::ok).unwrap_or_else(late))
 }

@@ -1,0 +1,239 @@
+//! What `openclaw.json` says.
+
+use std::path::Path;
+
+use super::{Code, File, Here, Judge, Openclaw, answers::ATTRIBUTION};
+use crate::{
+    check::gateway::{
+        expect::{Fate, Fates, fates},
+        file::{Known, Sources, TOKEN},
+        openclaw::{Credential, Version},
+        words,
+    },
+    config::model::IdentityRule,
+};
+
+impl Judge<'_> {
+    pub(super) fn file(&mut self, here: &Here) {
+        match &here.file {
+            File::Read { path, openclaw, variables, token, .. } if self.is_its_file() => {
+                self.openclaw(path, openclaw, variables, *token);
+            }
+            File::Read { path, openclaw, .. } => {
+                let seen = format!("its port is {}, and a gateway answers at {}", openclaw.port(), self.at);
+                let why = "it may be another gateway's file; what it says was not looked at";
+                let cure = "--openclaw-config PATH names the right one";
+                self.add(Code::GatewayConfigUnknown, path.display().to_string(), seen, why, cure);
+            }
+            File::Wrong { path, error } => {
+                let seen = format!("not JSON5: {error}");
+                let why = "the gateway does not start with it, or goes on with what it read before";
+                let cure = format!("openclaw doctor, or mend {}", path.display());
+                self.add(Code::GatewayConfigSyntax, path.display().to_string(), seen, why, cure);
+            }
+            File::Hidden { path } => {
+                let why = "allowed origins, trusted proxies and the token's place are not known";
+                let seen = "this user may not read it";
+                self.add(Code::GatewayConfigUnknown, path.display().to_string(), seen, why, "run the check as root");
+            }
+            File::Missing { looked } => {
+                let looked: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
+                let seen = format!("there is no openclaw.json in {}", list(&looked));
+                let why = "allowed origins, trusted proxies and the token's place are not known";
+                let cure = "--openclaw-config PATH says where it is; root can look into every home";
+                self.add(Code::GatewayConfigUnknown, self.at.clone(), seen, why, cure);
+            }
+        }
+    }
+
+    fn openclaw(&mut self, path: &Path, openclaw: &Openclaw, variables: &[Sources], token: Sources) {
+        let file = || path.display().to_string();
+        self.good(Code::GatewayConfig, file(), format!("{} is read", path.display()));
+        if openclaw.includes {
+            let seen = "parts of it are in other files ($include), which are not read here";
+            let why = "what is missing here may stand there";
+            self.add(Code::GatewayConfigIncludes, file(), seen, why, "openclaw config get gateway");
+        }
+        self.port_differs(path, openclaw);
+        self.auth(path, openclaw, token);
+        if let Some(bind) = openclaw.bind.as_deref().filter(|bind| !is_local(bind)) {
+            self.bind(format!("gateway.bind is {bind:?} in {}", path.display()));
+        }
+        for (reference, sources) in openclaw.references.iter().zip(variables) {
+            self.variable(path, reference, sources);
+        }
+        self.origins(path, openclaw);
+        self.trusted(path, openclaw);
+        for model in &openclaw.dated {
+            let seen = format!("{} names {}, a model with its day", model.path, model.id);
+            let why = "OpenClaw replaces it by a short name, so what it says and what runs differ";
+            let cure = match model.is_key || model.path.contains('[') {
+                true => format!("write {} in its place", model.alias),
+                false => format!("openclaw config set {} {}", model.path, model.alias),
+            };
+            self.add(Code::GatewayModelDated, file(), seen, why, cure);
+        }
+    }
+
+    /// Only where nobody answers: a gateway may be told its port when it is started.
+    fn port_differs(&mut self, path: &Path, openclaw: &Openclaw) {
+        let port = openclaw.port();
+        if port != self.port() && !self.is_up() {
+            let seen = format!("gateway.port is {port}, and we forward to {}", self.at);
+            let why = "a gateway that is started with this file is not found";
+            let cure = format!("upstream = \"127.0.0.1:{port}\" in the [[site]]");
+            self.add(Code::GatewayPort, path.display().to_string(), seen, why, cure);
+        }
+    }
+
+    fn auth(&mut self, path: &Path, openclaw: &Openclaw, token: Sources) {
+        let file = path.display().to_string();
+        let to_token = format!(
+            "openclaw config set gateway.auth.mode token && openclaw config set gateway.auth.token '${{{TOKEN}}}'"
+        );
+        let set = [token.process, token.unit, token.files];
+        match openclaw.mode.as_deref() {
+            Some("none") => {
+                let seen = "gateway.auth.mode is none: the gateway asks nobody for a credential";
+                let why = "whoever reaches it is its operator, so the proxy passes nobody on as a local client";
+                self.add(Code::GatewayAuthOff, file, seen, why, to_token);
+            }
+            Some("password") => {
+                let seen = "gateway.auth.mode is password";
+                let why = "people choose passwords that can be guessed, and it is sent at every connect";
+                self.add(Code::GatewayAuthPassword, file, seen, why, to_token);
+            }
+            Some("trusted-proxy") => {
+                let seen = "gateway.auth.mode is trusted-proxy: the gateway takes the user's name from a header";
+                let why = "clawgate removes such headers and makes none, so nobody gets in";
+                self.add(Code::GatewayAuthProxy, file, seen, why, to_token);
+            }
+            _ if (openclaw.token, openclaw.password) != (Credential::Absent, Credential::Absent)
+                || openclaw.includes => {}
+            _ if set == [Known::No; 3] => {
+                let seen = format!("there is no gateway.auth.token, and {TOKEN} is not set for the gateway");
+                let why = "without a token the gateway does not start, or makes one up that nobody knows";
+                let dotenv = path.parent().unwrap_or(Path::new("/")).join(".env");
+                let cure = format!("echo {TOKEN}=$(openssl rand -hex 32) >> {}", dotenv.display());
+                self.add(Code::GatewayTokenMissing, file, seen, why, cure);
+            }
+            _ => {}
+        }
+    }
+
+    fn origins(&mut self, path: &Path, openclaw: &Openclaw) {
+        if openclaw.origin_by_host || (openclaw.allowed_origins.is_none() && openclaw.includes) {
+            return;
+        }
+        let there = openclaw.allowed_origins.as_deref().unwrap_or_default();
+        let has = |origin: &str| {
+            let same = |entry: &String| entry.trim() == "*" || entry.trim().eq_ignore_ascii_case(origin);
+            there.iter().any(same)
+        };
+        // A wildcard has no origin of its own, and the gateway takes its own machine's for granted.
+        let hosts = self.sites().flat_map(|site| &site.hosts).filter(|host| host.wildcard_suffix().is_none());
+        let missing: Vec<(String, String)> = hosts
+            .filter(|host| !is_granted(host.as_str()))
+            .map(|host| (host.to_string(), self.origin(host.as_str())))
+            .filter(|(_, origin)| !has(origin))
+            .collect();
+        let mut wanted = there.to_vec();
+        wanted.extend(missing.iter().map(|(_, origin)| origin.clone()));
+        // One command for all of them: the list is replaced whole.
+        let cure = words::set_list("gateway.controlUi.allowedOrigins", &wanted, None, &[]);
+        for (host, origin) in missing {
+            let seen = format!("gateway.controlUi.allowedOrigins in {} lacks {origin}", path.display());
+            let why = "the gateway's web page says \"origin not allowed\" there";
+            self.add(Code::GatewayOrigin, host, seen, why, cure.clone());
+        }
+    }
+
+    /// The command that adds our address to what is there.
+    pub(super) fn trust_command(&self) -> String {
+        let there = self.read().and_then(|(_, openclaw)| openclaw.trusted_proxies.as_deref()).unwrap_or_default();
+        words::set_list("gateway.trustedProxies", there, Some("127.0.0.2"), &[])
+    }
+
+    fn trusted(&mut self, path: &Path, openclaw: &Openclaw) {
+        let file = path.display().to_string();
+        let only_local = self.sites().all(|site| site.policy.identity == IdentityRule::Loopback);
+        if self.trust.attributed == Known::No && self.trust.forbidden != Known::Yes && !only_local {
+            let seen = "gateway.trustedProxies lacks 127.0.0.2";
+            match (self.trust.forbidden, self.trust.version) {
+                (Known::Unknown, Some(version)) if version >= Version::ATTRIBUTION => {
+                    let seen = format!("{seen}, and OpenClaw {version} answers 403 to a proxy that it does not know");
+                    self.add(Code::GatewayAttribution, file.clone(), seen, ATTRIBUTION, self.trust_command());
+                }
+                _ => {
+                    let why = "the gateway takes all browsers for one client, and from 2026.8.1 on it answers them 403";
+                    self.add(Code::GatewayAttributionMissing, file.clone(), seen, why, self.trust_command());
+                }
+            }
+        }
+        if self.trust.loopback {
+            let there = openclaw.trusted_proxies.as_deref().unwrap_or_default();
+            let cure = words::set_list("gateway.trustedProxies", there, Some("127.0.0.2"), &LOOPBACKS);
+            if self.trust.approves_local() {
+                let seen = "gateway.trustedProxies has 127.0.0.1";
+                let why = "every program of this machine may say for whom it speaks, and before 2026.6 no backend is \
+                           approved by itself";
+                self.add(Code::GatewayLoopbackTrusted, file, seen, why, cure);
+            } else {
+                let version = self.trust.version.map(|version| version.to_string()).unwrap_or_default();
+                let seen = format!("gateway.trustedProxies has 127.0.0.1, and the gateway is OpenClaw {version}");
+                let why =
+                    "a trusted proxy that names no client is no local client there: every backend has to be paired";
+                self.add(Code::GatewayApprovalBroken, file, seen, why, cure);
+            }
+        }
+    }
+
+    /// In a sentence for each site, where nothing stands in the way of it.
+    pub(super) fn identities(&mut self) {
+        for site in self.sites() {
+            let Fates { backend, browser } = fates(site, self.upstream, &self.trust, self.gateway.attributed_source);
+            let word = |fate| match fate {
+                Fate::Approved => Some("approved by themselves"),
+                Fate::Paired => Some("paired once by hand (openclaw devices approve)"),
+                Fate::Forbidden | Fate::PairedOrForbidden | Fate::Refused => None,
+            };
+            if let (Some(backends), Some(browsers)) = (word(backend), word(browser)) {
+                let host = &site.hosts[0];
+                let seen = if backends == browsers {
+                    format!("{host}: backends and browsers are {backends}")
+                } else {
+                    format!("{host}: backends are {backends}, browsers are {browsers}")
+                };
+                self.good(Code::GatewayIdentities, host.to_string(), seen);
+            }
+        }
+    }
+}
+
+/// Entries that make 127.0.0.1 a trusted proxy.
+const LOOPBACKS: [&str; 4] = ["127.0.0.1", "127.0.0.1/32", "127.0.0.0/8", "::ffff:127.0.0.1"];
+
+fn is_local(bind: &str) -> bool {
+    // `auto` is loopback wherever there is one; what it came to is seen at the process.
+    matches!(bind, "loopback" | "auto" | "localhost" | "127.0.0.1" | "::1")
+}
+
+/// Hosts whose own origin the gateway's page may have without being listed.
+fn is_granted(host: &str) -> bool {
+    let ip = host.parse::<std::net::IpAddr>();
+    host == "localhost"
+        || host.ends_with(".local")
+        || host.ends_with(".ts.net")
+        || ip.is_ok_and(|ip| match ip.to_canonical() {
+            std::net::IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+            std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        })
+}
+
+fn list(words: &[String]) -> String {
+    match words.split_last() {
+        None => "any home".into(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+    }
+}

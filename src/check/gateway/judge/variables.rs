@@ -1,0 +1,46 @@
+//! Whether the values that `openclaw.json` takes from the environment will be there.
+
+use std::path::Path;
+
+use super::{Code, Judge};
+use crate::check::gateway::{
+    file::{Known, Sources},
+    openclaw::Reference,
+    words,
+};
+
+impl Judge<'_> {
+    pub(super) fn variable(&mut self, path: &Path, reference: &Reference, sources: &Sources) {
+        let Reference { path: key, name } = reference;
+        let dotenv = path.parent().unwrap_or(Path::new("/")).join(".env");
+        let write = format!("echo '{name}=VALUE' >> {}", dotenv.display());
+        let subject = path.display().to_string();
+        let restart = words::restart(self.listener());
+        let lasting = [sources.unit, sources.files];
+        match (sources.process, lasting) {
+            (Known::No, [Known::No, Known::No]) => {
+                let seen = format!("{key} is ${{{name}}}, which neither the gateway's service nor its .env sets");
+                let why = "the gateway does not start without it, and OpenClaw's commands end with MissingEnvVarError";
+                self.add(Code::GatewayVariableUnset, subject, seen, why, format!("{write} && {restart}"));
+            }
+            (Known::Yes, [Known::No, Known::No]) => {
+                let seen = format!("{key} is ${{{name}}}, which only the running process has: a shell has exported it");
+                let why = "it is gone when the gateway is started from elsewhere";
+                self.add(Code::GatewayVariableFleeting, subject, seen, why, write);
+            }
+            (_, [_, Known::Yes]) => {}
+            (_, [Known::Yes, Known::No]) if sources.shells == Known::No => {
+                let seen = format!("{key} is ${{{name}}}, which the gateway's unit sets and no shell does");
+                let why = "openclaw commands in a new SSH session end with MissingEnvVarError";
+                self.add(Code::GatewayVariableShells, subject, seen, why, write);
+            }
+            (_, [Known::Yes, _]) => {}
+            (Known::Yes | Known::No | Known::Unknown, _) => {
+                let seen =
+                    format!("{key} is ${{{name}}}; whether the gateway's service sets it cannot be seen from here");
+                let why = "the gateway does not start without it";
+                self.add(Code::GatewayVariableUnknown, subject, seen, why, "run the check as root");
+            }
+        }
+    }
+}

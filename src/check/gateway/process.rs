@@ -1,0 +1,260 @@
+//! The gateway as a process: who listens where we forward to, as whom, and what keeps it running.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    openclaw::Version,
+    world::{User, World},
+};
+use crate::listen::holder;
+
+/// Who listens at an address of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listener {
+    Nobody,
+    /// Somebody whose descriptors are not ours to see.
+    Hidden,
+    Process(Box<Process>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    pub name: String,
+    pub user: Option<User>,
+    pub seat: Seat,
+    /// Where it listens on this port.
+    pub addresses: Vec<SocketAddr>,
+    /// `None` where it may not be read.
+    pub environment: Option<Environment>,
+}
+
+/// What keeps the process running, and what ends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seat {
+    /// A service of a user's own systemd.
+    UserService {
+        unit: String,
+        lingers: Option<bool>,
+        enabled: Option<bool>,
+    },
+    SystemService {
+        unit: String,
+        enabled: Option<bool>,
+    },
+    /// A login, or something a login has started.
+    Session {
+        scope: String,
+    },
+    /// A container, an init script, a machine without systemd.
+    Elsewhere,
+}
+
+/// Names of variables that are not empty, and the values of the few that say where things are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Environment {
+    pub names: BTreeSet<String>,
+    /// Where its `openclaw.json` is, and what belongs to it.
+    pub config: Option<PathBuf>,
+    pub state: Option<PathBuf>,
+    /// As its unit was made for.
+    pub version: Option<Version>,
+}
+
+/// Looks for it in `/proc`.
+pub fn find(world: &World, address: SocketAddr) -> Listener {
+    let Some(taken) = holder::taken_in(&world.at("/proc"), address) else { return Listener::Nobody };
+    let addresses = taken.addresses;
+    let Some(found) = taken.holders.into_iter().next() else { return Listener::Hidden };
+    let directory = Path::new("/proc").join(found.pid.to_string());
+    let read = |name: &str| world.read(directory.join(name));
+    let uid = read("status").ok().and_then(|status| uid(&status));
+    let user = uid.and_then(|uid| world.users().into_iter().find(|user| user.uid == uid));
+    let seat = seat(world, user.as_ref(), &read("cgroup").unwrap_or_default());
+    let environment = read("environ").ok().map(|text| environment(&text, user.as_ref()));
+    Listener::Process(Box::new(Process { pid: found.pid, name: found.name, user, seat, addresses, environment }))
+}
+
+/// The effective one (proc_pid_status(5)).
+fn uid(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// From `/proc/PID/cgroup`: paths such as `/user.slice/user-0.slice/user@0.service/app.slice/openclaw-gateway.service`
+/// and `/user.slice/user-0.slice/session-3.scope`.
+fn seat(world: &World, user: Option<&User>, groups: &str) -> Seat {
+    // systemd's own hierarchy, or the only one.
+    let ours = |line: &&str| line.starts_with("0::") || line.contains(":name=systemd:");
+    let paths: Vec<&str> = groups.lines().filter(ours).filter_map(|line| line.splitn(3, ':').nth(2)).collect();
+    let parts: Vec<&str> = paths.iter().flat_map(|path| path.split('/')).filter(|part| !part.is_empty()).collect();
+    let of_user = parts.iter().any(|part| part.starts_with("user@") && part.ends_with(".service"));
+    let service = parts.iter().rfind(|part| part.ends_with(".service") && !part.starts_with("user@"));
+    let scope = parts.iter().rfind(|part| part.ends_with(".scope"));
+    match (service, scope) {
+        (Some(unit), _) if of_user => Seat::UserService {
+            unit: (*unit).to_owned(),
+            lingers: user.map_or(Some(false), |user| lingers(world, user)),
+            enabled: is_enabled(world, user, unit),
+        },
+        (Some(unit), None) => Seat::SystemService {
+            unit: (*unit).to_owned(),
+            enabled: world.is_wanted(&directories(&SYSTEM_UNITS), unit),
+        },
+        (None, Some(scope)) if of_user || scope.starts_with("session-") => Seat::Session { scope: (*scope).to_owned() },
+        _ => Seat::Elsewhere,
+    }
+}
+
+const SYSTEM_UNITS: [&str; 4] =
+    ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
+const USER_UNITS: [&str; 3] = ["/etc/systemd/user", "/run/systemd/user", "/usr/lib/systemd/user"];
+
+fn directories(paths: &[&str]) -> Vec<PathBuf> {
+    paths.iter().map(PathBuf::from).collect()
+}
+
+/// Where units of `user`'s own systemd are, the strongest first.
+pub fn user_units(user: Option<&User>) -> Vec<PathBuf> {
+    let own = user.map(|user| user.home.join(".config/systemd/user"));
+    own.into_iter().chain(directories(&USER_UNITS)).collect()
+}
+
+pub fn system_units() -> Vec<PathBuf> {
+    directories(&SYSTEM_UNITS)
+}
+
+fn is_enabled(world: &World, user: Option<&User>, unit: &str) -> Option<bool> {
+    // Without the user's home there is no knowing.
+    let directories = user.map(|user| user_units(Some(user)))?;
+    world.is_wanted(&directories, unit)
+}
+
+/// What `loginctl enable-linger` makes.
+fn lingers(world: &World, user: &User) -> Option<bool> {
+    match world.exists(Path::new("/var/lib/systemd/linger").join(&user.name)) {
+        Ok(lingers) => Some(lingers),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+        Err(_) => Some(false),
+    }
+}
+
+/// From `/proc/PID/environ`. OpenClaw looks for its files in this order.
+fn environment(text: &str, user: Option<&User>) -> Environment {
+    let pairs =
+        || text.split('\0').filter_map(|pair| pair.split_once('=')).filter(|(_, value)| !value.trim().is_empty());
+    let value = |name: &str| pairs().find(|(key, _)| *key == name).map(|(_, value)| value.trim());
+    let home = value("OPENCLAW_HOME").or(value("HOME")).map(PathBuf::from).or(user.map(|user| user.home.clone()));
+    let path = |text: &str| match (text.strip_prefix('~'), &home) {
+        (Some(rest), Some(home)) => Some(home.join(rest.trim_start_matches('/'))),
+        (None, _) if text.starts_with('/') => Some(PathBuf::from(text)),
+        _ => None,
+    };
+    let profile = value("OPENCLAW_PROFILE").filter(|profile| *profile != "default");
+    let usual = || {
+        let name = profile.map_or(".openclaw".to_owned(), |profile| format!(".openclaw-{profile}"));
+        home.as_ref().map(|home| home.join(name))
+    };
+    let state = value("OPENCLAW_STATE_DIR").map_or_else(usual, path);
+    let beside = || state.as_ref().map(|state| state.join("openclaw.json"));
+    Environment {
+        names: pairs().map(|(name, _)| name.to_owned()).collect(),
+        config: value("OPENCLAW_CONFIG_PATH").map_or_else(beside, path),
+        state,
+        version: value("OPENCLAW_SERVICE_VERSION").and_then(Version::parse),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::gateway::testing::{Machine, user};
+
+    fn process(machine: &Machine) -> Process {
+        match find(&machine.world(), "127.0.0.1:18789".parse().unwrap()) {
+            Listener::Process(process) => *process,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_listens_is_found_with_user_seat_and_environment() {
+        let machine = Machine::new();
+        machine.gateway(
+            "/user.slice/user-1000.slice/user@1000.service/app.slice/openclaw-gateway.service",
+            1000,
+            &["HOME=/home/claw", "OPENCLAW_GATEWAY_TOKEN=secret", "EMPTY=", "OPENCLAW_SERVICE_VERSION=2026.9.6"],
+        );
+        let found = process(&machine);
+        assert_eq!((found.pid, &*found.name, found.user.as_ref()), (4242, "openclaw-gatewa", Some(&user())));
+        assert_eq!(found.addresses, ["127.0.0.1:18789".parse().unwrap()]);
+        let unit = "openclaw-gateway.service".to_owned();
+        assert_eq!(found.seat, Seat::UserService { unit, lingers: Some(false), enabled: Some(false) });
+        let environment = found.environment.as_ref().unwrap();
+        assert!(environment.names.contains("OPENCLAW_GATEWAY_TOKEN") && !environment.names.contains("EMPTY"));
+        assert_eq!(environment.config.as_deref(), Some(Path::new("/home/claw/.openclaw/openclaw.json")));
+        assert_eq!(environment.version, Some(Version(2026, 9, 6)));
+        assert!(!format!("{found:?}").contains("secret"));
+    }
+
+    #[test]
+    fn lingering_and_enabling_are_files() {
+        let machine = Machine::new();
+        machine.gateway("/user.slice/user-1000.slice/user@1000.service/app.slice/openclaw-gateway.service", 1000, &[]);
+        machine.file("/var/lib/systemd/linger/claw", "");
+        machine.link("/home/claw/.config/systemd/user/default.target.wants/openclaw-gateway.service", "/nowhere");
+        let unit = "openclaw-gateway.service".to_owned();
+        assert_eq!(process(&machine).seat, Seat::UserService { unit, lingers: Some(true), enabled: Some(true) });
+    }
+
+    #[test]
+    fn a_login_is_told_from_a_service_and_a_container_from_both() {
+        let cases = [
+            ("/user.slice/user-1000.slice/session-3.scope", Seat::Session { scope: "session-3.scope".into() }),
+            (
+                "/user.slice/user-1000.slice/user@1000.service/tmux-spawn-1.scope",
+                Seat::Session { scope: "tmux-spawn-1.scope".into() },
+            ),
+            (
+                "/system.slice/openclaw.service",
+                Seat::SystemService { unit: "openclaw.service".into(), enabled: Some(false) },
+            ),
+            ("/system.slice/docker-abc.scope", Seat::Elsewhere),
+            ("/", Seat::Elsewhere),
+        ];
+        for (group, seat) in cases {
+            let machine = Machine::new();
+            machine.gateway(group, 1000, &[]);
+            assert_eq!(process(&machine).seat, seat, "{group}");
+        }
+    }
+
+    #[test]
+    fn where_the_files_are_follows_openclaws_own_order() {
+        let config = |variables: &[&str]| {
+            let found = environment(&variables.join("\0"), Some(&user()));
+            found.config.map(|path| path.display().to_string()).unwrap_or_default()
+        };
+        assert_eq!(config(&[]), "/home/claw/.openclaw/openclaw.json");
+        assert_eq!(config(&["HOME=/root"]), "/root/.openclaw/openclaw.json");
+        assert_eq!(config(&["HOME=/root", "OPENCLAW_PROFILE=two"]), "/root/.openclaw-two/openclaw.json");
+        assert_eq!(config(&["OPENCLAW_STATE_DIR=/srv/claw"]), "/srv/claw/openclaw.json");
+        assert_eq!(config(&["OPENCLAW_STATE_DIR=/srv/claw", "OPENCLAW_CONFIG_PATH=~/c.json"]), "/home/claw/c.json");
+        // Relative to a directory that is not known.
+        assert_eq!(config(&["OPENCLAW_CONFIG_PATH=c.json"]), "");
+    }
+
+    #[test]
+    fn nobody_and_somebody_hidden_are_two_things() {
+        let machine = Machine::new();
+        let address = "127.0.0.1:18789".parse().unwrap();
+        assert_eq!(find(&machine.world(), address), Listener::Nobody);
+        machine.gateway("/", 1000, &[]);
+        std::fs::remove_dir_all(machine.world().at("/proc/4242/fd")).unwrap();
+        assert_eq!(find(&machine.world(), address), Listener::Hidden);
+    }
+}

@@ -1,0 +1,92 @@
+//! What is looked at: this machine, or a tree that stands for one.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+/// The file system below `root`, and what the command was told about OpenClaw.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub root: PathBuf,
+    /// `HOME` of whoever runs the check.
+    pub home: Option<PathBuf>,
+    /// `OPENCLAW_CONFIG_PATH` of whoever runs the check.
+    pub config_path: Option<PathBuf>,
+}
+
+/// Of an account in `/etc/passwd`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub uid: u32,
+    pub home: PathBuf,
+}
+
+/// Nothing that is read here is larger.
+const LONGEST: u64 = 4 << 20;
+
+impl World {
+    /// This machine.
+    pub fn host() -> World {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        World { root: "/".into(), home: variable("HOME"), config_path: variable("OPENCLAW_CONFIG_PATH") }
+    }
+
+    /// Where the absolute `path` of that machine is.
+    pub fn at(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// A file's text. What is no file (a pipe would never end) cannot be read.
+    pub fn read(&self, path: impl AsRef<Path>) -> io::Result<String> {
+        let path = self.at(path);
+        // Files of /proc have no length; they are files all the same.
+        if !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::other("not a file"));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 4 MiB"));
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    pub fn exists(&self, path: impl AsRef<Path>) -> io::Result<bool> {
+        self.at(path).try_exists()
+    }
+
+    /// The accounts that a person or a service could run a gateway as.
+    pub fn users(&self) -> Vec<User> {
+        let text = self.read("/etc/passwd").unwrap_or_default();
+        let user = |line: &str| {
+            let mut fields = line.split(':');
+            let (name, uid, home) = (fields.next()?, fields.nth(1)?.parse().ok()?, fields.nth(2)?);
+            home.starts_with('/').then(|| User { name: name.to_owned(), uid, home: home.into() })
+        };
+        text.lines().filter_map(user).collect()
+    }
+
+    /// Whether a directory `NAME.wants` below one of `directories` has `unit`; `None` where one of them may not be read.
+    pub fn is_wanted(&self, directories: &[PathBuf], unit: &str) -> Option<bool> {
+        let mut hidden = false;
+        for directory in directories {
+            match fs::read_dir(self.at(directory)) {
+                Ok(entries) => {
+                    let wants = entries.flatten().map(|entry| entry.path());
+                    let mut wants =
+                        wants.filter(|path| path.extension().is_some_and(|e| e == "wants" || e == "requires"));
+                    // A link, and where it points need not be there for us.
+                    if wants.any(|path| path.join(unit).symlink_metadata().is_ok()) {
+                        return Some(true);
+                    }
+                }
+                Err(error) => hidden |= error.kind() == io::ErrorKind::PermissionDenied,
+            }
+        }
+        (!hidden).then_some(false)
+    }
+}
