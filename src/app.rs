@@ -8,6 +8,7 @@ mod control;
 mod core;
 mod history;
 mod numbers;
+mod probe;
 mod report;
 mod scrape;
 
@@ -396,6 +397,8 @@ impl App {
     /// Has the control thread look after these upstreams, and no others.
     fn watch(&self, snapshot: &Snapshot) {
         let _ = self.control.commands.send(control::Command::Upstreams(snapshot.behind.clone()));
+        let probe = probe::Settings::of(snapshot, self.numbers.shared.attributed_source);
+        let _ = self.control.commands.send(control::Command::Probe(probe));
     }
 }
 

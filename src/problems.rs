@@ -111,6 +111,11 @@ impl Problems {
         tracing::warn!(code, cure = &*cure, about, left_out, "{what}");
     }
 
+    /// Remembers it without a line: it has one of its own.
+    pub fn remember(&self, problem: Problem) {
+        self.book(|book| book.note(problem, SystemTime::now()));
+    }
+
     /// The latest first.
     pub fn latest(&self, most: usize) -> Vec<Entry> {
         self.book(|book| book.latest(most))

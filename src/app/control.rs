@@ -10,11 +10,11 @@ use std::{
 };
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch::channel as watch_channel},
     task::{JoinHandle, LocalSet},
 };
 
-use super::{Numbers, Thread, Turned};
+use super::{Numbers, Thread, Turned, probe};
 use crate::{
     acme::{
         driver::{self, Surroundings},
@@ -24,7 +24,7 @@ use crate::{
     config::model::{self, Endpoint, LOOPBACK_SOURCE, UpstreamKind},
     gateway::{
         approved::{self, Approved},
-        probe::{self, NoAuth, Readiness},
+        probe::{NoAuth, Readiness, probe_no_auth, readiness},
     },
     serve::behind::Behind,
     tls,
@@ -40,6 +40,8 @@ pub(super) enum Command {
     Upstreams(Vec<Arc<Behind>>),
     /// The certificate sources of a new configuration.
     Certificates(Box<tls::CertKeeper>),
+    /// Which gateway is probed, if any.
+    Probe(Option<Arc<probe::Settings>>),
     /// For the one who gets certificates from CAs.
     Acme(driver::Command),
     Stop,
@@ -90,6 +92,12 @@ async fn run(
         let _guard = crate::exit::OnPanic::new("acme");
         driver::run(open, around, settings, orders).await;
     });
+    let (probes, wanted) = watch_channel(None);
+    let (kept_in, probed) = (memory.state_dir.clone(), numbers.clone());
+    tokio::task::spawn_local(async move {
+        let _guard = crate::exit::OnPanic::new("probe");
+        probe::run(kept_in, wanted, probed).await;
+    });
     let mut turn = tokio::time::interval(TURN);
     let mut look = tokio::time::interval(CERTS);
     let mut watchers = Watchers::default();
@@ -101,6 +109,7 @@ async fn run(
                     memory.gateways = behind;
                 }
                 Some(Command::Certificates(new)) => keeper = *new,
+                Some(Command::Probe(settings)) => drop(probes.send(settings)),
                 // It ends with this thread only.
                 Some(Command::Acme(command)) => drop(certificates.send(command)),
                 Some(Command::Stop) | None => {
@@ -216,7 +225,7 @@ async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: 
             }
         }
     };
-    match probe::readiness(address, PROBE).await {
+    match readiness(address, PROBE).await {
         Readiness::Ready => {}
         Readiness::NotReady(status) if status.is_client_error() => {}
         Readiness::Silent(_) if asked >= SILENT => return up(UNCLEAR),
@@ -226,7 +235,7 @@ async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: 
         // D1 is never given there.
         return up(SETTLED);
     }
-    match probe::probe_no_auth(address, LOOPBACK_SOURCE, PROBE).await {
+    match probe_no_auth(address, LOOPBACK_SOURCE, PROBE).await {
         NoAuth::AuthOff => {
             if state.now() != Seen::UpWithoutAuth {
                 tracing::error!("{}", crate::serve::no_auth_warning(&name));

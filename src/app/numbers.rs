@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     acme::board::Board,
-    gateway::translate::Trouble,
+    gateway::{standing, translate::Trouble},
     listen::Admission,
     metrics::{Count, count::Readings},
     serve::{
@@ -30,6 +30,8 @@ pub(crate) struct Numbers {
     pub(super) admission: Arc<Admission>,
     pub(super) store: Arc<CertStore>,
     pub(super) certificates: Board,
+    /// What became of `[probe]`.
+    pub(super) probed: standing::Board,
     pub(super) started: SystemTime,
     began: Instant,
     looks: Mutex<Looks>,
@@ -60,6 +62,7 @@ impl Numbers {
             admission,
             store,
             certificates,
+            probed: standing::Board::default(),
             started: SystemTime::now(),
             began: Instant::now(),
             looks: Mutex::default(),

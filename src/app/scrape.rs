@@ -10,6 +10,7 @@ use super::{
 use crate::{
     acme::{board::Picture, show},
     config::Config,
+    gateway::standing::Standing,
     headers::identity::Identity,
     metrics::{Count, Gauge, Page, count::Readings, table},
     serve::{
@@ -141,6 +142,16 @@ fn gateway(page: &mut Page, numbers: &Numbers, snapshot: &Snapshot) {
     }
     for (code, n) in numbers.troubles() {
         page.sample(&table::GATEWAY_ANSWERS, &[code], n);
+    }
+    if snapshot.config.probe.is_none() {
+        return;
+    }
+    for standing in Standing::ALL {
+        let holds = numbers.probed.now() == Some(standing);
+        page.sample(&table::PROBE_STANDING, &[standing.name()], u8::from(holds));
+    }
+    for (standing, n) in numbers.probed.counts() {
+        page.sample(&table::PROBES, &[standing.name()], n);
     }
 }
 

@@ -20,6 +20,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         sites: _,
         upstreams: _,
         acme: _,
+        probe: _,
     } = old;
     [
         // Opened once, with the rights of the start.

@@ -36,6 +36,7 @@ table! {
         upstream: Named<String, Upstream>,
         site: Vec<At<Site>>,
         acme: Acme,
+        probe: Probe,
     }
 }
 
@@ -102,6 +103,16 @@ table! {
 
 table! {
     OnEvent "in [acme.on_event]", as "[acme.on_event]" {
+        command: Vec<At<String>>,
+        webhook: WebUrl,
+    }
+}
+
+table! {
+    Probe "in [probe]", as "[probe]" {
+        every: Duration,
+        host: Hostname,
+        token: String,
         command: Vec<At<String>>,
         webhook: WebUrl,
     }

@@ -41,6 +41,8 @@ pub struct Config {
     /// Sites and routes point here by [`UpstreamId`].
     pub upstreams: Vec<Upstream>,
     pub acme: Acme,
+    /// Whether the gateway still approves a backend is asked now and then; `None` is never.
+    pub probe: Option<Probe>,
 }
 
 impl Config {
@@ -56,6 +58,27 @@ impl Config {
             is_open(&site.policy, site.upstream) || site.routes.iter().any(|r| is_open(&r.policy, r.upstream))
         };
         self.sites.iter().enumerate().filter(move |(_, site)| is_unfenced(site)).map(|(index, _)| index)
+    }
+}
+
+/// A `connect` as a backend makes it, again and again, and who is told when its answer changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Whose backend is played: the place in [`Config::sites`].
+    pub site: usize,
+    pub every: Duration,
+    /// The gateway's.
+    pub token: Secret,
+    pub hooks: Hooks,
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Arc<str>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
     }
 }
 

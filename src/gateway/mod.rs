@@ -2,7 +2,7 @@
 //!
 //! Pure, and fuzzed through the same functions: [`frames`] (where WebSocket frames end), [`answer`] and [`observe`] (what a
 //! tunnel's handshake came to), [`device`] (a client's signed `connect`), [`pin`] (who has shown a pinned key),
-//! [`translate`] (trouble to cause and cure), [`demote`] (who loses D1 for a while). With a shell: [`places`] (who may
+//! [`translate`] (trouble to cause and cure), [`demote`] (who loses D1 for a while), [`standing`] (when what a probe came to is worth a word). With a shell: [`places`] (who may
 //! stand at the gateway's door), [`client`] (the proxy as one of its clients, with a [`key`] of its own), [`pairing`] (does
 //! it take a backend), [`probe`] (is its auth on, is it ready), [`standin`] (a small gateway for the demo and for tests),
 //! [`approved`] (where its last backend came from).
@@ -26,6 +26,7 @@ pub mod pin;
 pub mod places;
 pub mod probe;
 pub mod standin;
+pub mod standing;
 mod strict;
 pub mod translate;
 

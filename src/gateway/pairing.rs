@@ -115,7 +115,7 @@ pub async fn forget(door: &Door, token: Option<&str>, key: &DeviceKey, request_i
         client.close().await;
         Ok::<_, ClientError>(taken.is_ok())
     };
-    matches!(timeout(Duration::from_secs(3), take_back).await, Ok(Ok(true)))
+    matches!(timeout(Duration::from_secs(2), take_back).await, Ok(Ok(true)))
 }
 
 #[cfg(test)]

@@ -9,13 +9,20 @@ mod variables;
 #[cfg(test)]
 mod tests;
 
-use super::{Facts, Gateway, Here, expect::Trust, file::File, openclaw::Openclaw, process::Listener};
+use super::{
+    Facts, Gateway, Here,
+    expect::Trust,
+    file::File,
+    openclaw::{Openclaw, Version},
+    process::Listener,
+};
 use crate::{
     check::{Code, Finding},
     config::{
         Config,
         model::{ListenerKind, Site, Upstream},
     },
+    gateway::pairing::Outcome,
 };
 
 /// What was seen, for `config`.
@@ -121,13 +128,18 @@ impl<'f> Judge<'f> {
         }
     }
 
-    /// What the process was made for; what last wrote the file is older at most.
-    fn version(&self) -> Option<super::openclaw::Version> {
+    /// What the gateway says; else what its process was made for; what last wrote the file is older at most.
+    fn version(&self) -> Option<Version> {
+        let told = self.gateway.probes.iter().flatten().find_map(|probe| match &probe.outcome {
+            Outcome::Approved { version, .. } => version.as_deref().and_then(Version::parse),
+            _ => None,
+        });
+        let told = told.or_else(|| self.gateway.live.as_ref().and_then(|live| live.version));
         let of_process = match self.listener() {
             Listener::Process(process) => process.environment.as_ref().and_then(|environment| environment.version),
             Listener::Nobody | Listener::Hidden => None,
         };
-        of_process.or_else(|| self.read().and_then(|(_, openclaw)| openclaw.version))
+        told.or(of_process).or_else(|| self.read().and_then(|(_, openclaw)| openclaw.version))
     }
 
     /// `https://HOST`, with the port where it is not 443.

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use http::HeaderMap;
 use tokio::time::timeout;
 
+use super::openclaw::Version;
 use crate::{
     check::Options,
     config::{
@@ -64,8 +65,10 @@ pub struct Live {
     pub healthz: Reply,
     pub readyz: Reply,
     pub loopback: Knock,
-    /// `None` where 127.0.0.2 cannot be used, and where it would not be.
+    /// `None` where 127.0.0.2 cannot be used.
     pub attributed: Option<Knock>,
+    /// Older gateways tell it to whoever asks.
+    pub version: Option<Version>,
 }
 
 /// One site's backend, tried.
@@ -109,11 +112,15 @@ pub async fn look(upstream: &Upstream, address: SocketAddr, host: Option<&str>) 
     let local = door(upstream, address, Identity::Loopback, host, source(LOOPBACK_SOURCE));
     let attributed = door(upstream, address, Identity::Attributed, host, source(ATTRIBUTED_SOURCE));
     let can = !loopback || attributed_source();
-    let (healthz, readyz, loopback, attributed) =
-        tokio::join!(reply(&local, "/healthz"), reply(&local, "/readyz"), knock(&local), async {
-            if can { Some(knock(&attributed).await) } else { None }
-        },);
-    Live { healthz, readyz, loopback, attributed }
+    let knock_attributed = async { if can { Some(knock(&attributed).await) } else { None } };
+    let (healthz, readyz, version, loopback, attributed) = tokio::join!(
+        reply(&local, "/healthz"),
+        reply(&local, "/readyz"),
+        version(&local),
+        knock(&local),
+        knock_attributed
+    );
+    Live { healthz, readyz, loopback, attributed, version }
 }
 
 /// As a request of a client that is nobody's comes there with this identity.
@@ -141,6 +148,14 @@ async fn reply(door: &Door, path: &str) -> Reply {
         Ok(Err(error)) => Reply::Silent(error.to_string()),
         Err(_) => Reply::Silent(format!("no answer within {} s", DEADLINE.as_secs())),
     }
+}
+
+/// What the gateway's page is told about the gateway; newer ones tell it to who is logged in only.
+async fn version(door: &Door) -> Option<Version> {
+    let told = timeout(DEADLINE, client::get(door, "/__openclaw/control-ui-config.json")).await;
+    let (_, body) = told.ok()?.ok().filter(|(status, _)| status.is_success())?;
+    let value: serde_json::Value = serde_json::from_slice(&body).ok()?;
+    Version::parse(value["serverVersion"].as_str()?)
 }
 
 async fn knock(door: &Door) -> Knock {

@@ -166,7 +166,7 @@ fn dns(key: Key<file::Dns>, report: &mut Report<'_>) -> Option<DnsProof> {
             report.add_also(Code::AcmeDns, other, message, "remove one of the two", &also);
             None
         }
-        (Some(_), None) => Some(DnsProof::Command { command: command(file.command, report)?, wait }),
+        (Some(_), None) => Some(DnsProof::Command { command: command(file.command, Code::AcmeCommand, report)?, wait }),
         (None, Some(_)) => {
             for (name, _) in rfc2136.iter().filter(|(_, place)| place.is_none()) {
                 let message = format!("dynamic updates lack {name}");
@@ -190,21 +190,22 @@ fn dns(key: Key<file::Dns>, report: &mut Report<'_>) -> Option<DnsProof> {
 }
 
 fn hooks(file: file::OnEvent, report: &mut Report<'_>) -> Hooks {
-    let command = command(file.command, report).unwrap_or_default();
+    let command = command(file.command, Code::AcmeCommand, report).unwrap_or_default();
     Hooks { command, webhook: file.webhook.value().map(|url| url.0) }
 }
 
-fn command(key: Key<Vec<At<String>>>, report: &mut Report<'_>) -> Option<Vec<String>> {
+/// A program and its arguments.
+pub(super) fn command(key: Key<Vec<At<String>>>, code: Code, report: &mut Report<'_>) -> Option<Vec<String>> {
     let place: Place = key.place()?;
     let words = key.value()?;
     let program = words.first();
     if !program.is_some_and(|at| at.value.starts_with('/')) {
         let place = program.map_or(place, |at| at.place);
         let message = "the command does not begin with a program's absolute path";
-        report.add(Code::AcmeCommand, place, message, "such as [\"/usr/local/bin/hook\", \"argument\"]");
+        report.add(code, place, message, "such as [\"/usr/local/bin/hook\", \"argument\"]");
     }
     if let Some(at) = words.iter().find(|at| at.value.contains('\0')) {
-        report.add(Code::AcmeCommand, at.place, "an argument cannot contain a zero byte", "remove it");
+        report.add(code, at.place, "an argument cannot contain a zero byte", "remove it");
     }
     Some(values(words))
 }

@@ -6,6 +6,7 @@ mod acme;
 mod device_keys;
 mod headers;
 mod policy;
+mod probe;
 mod site;
 mod upstream;
 
@@ -38,12 +39,14 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>)
     // Where it is there, but wrong, that is said already.
     let no_dns = file.acme.given().map_or(file.acme.is_absent(), |acme| acme.value.dns.is_absent());
     let wildcards = if no_dns { Wildcards::Impossible } else { Wildcards::Possible };
-    let (sites, places) = site::sites(file.site, &mut upstreams, wildcards, report).into_iter().unzip();
+    let (sites, places): (Vec<_>, Vec<_>) =
+        site::sites(file.site, &mut upstreams, wildcards, report).into_iter().unzip();
     let path = |key: Key<std::path::PathBuf>, default: &str| key.value().unwrap_or_else(|| default.into());
     if let Some(at) = file.admin_socket.given().filter(|at| at.value.as_os_str().len() > SOCKET_PATH) {
         let message = format!("a socket's path has at most {SOCKET_PATH} bytes");
         report.add(Code::ValueOutOfRange, at.place, message, "use a shorter one");
     }
+    let upstreams = upstreams.finish(report);
     let config = Config {
         state_dir: path(file.state_dir, defaults::STATE_DIR),
         admin_socket: path(file.admin_socket, defaults::ADMIN_SOCKET),
@@ -55,8 +58,9 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>)
         listeners: listeners(file.listen, report),
         limits: limits(&file.limits.value().unwrap_or_default(), report),
         log: log(file.log.value().unwrap_or_default()),
+        probe: probe::probe(file.probe, &sites, &upstreams, report),
         sites,
-        upstreams: upstreams.finish(report),
+        upstreams,
         acme: acme::acme(file.acme, report),
     };
     (config, places)

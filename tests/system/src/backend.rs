@@ -120,6 +120,13 @@ impl Backend {
         hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// The private key as a platform keeps it.
+    pub fn pem(&self) -> String {
+        let der = self.key.to_pkcs8v1().expect("a key can be written");
+        let body = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+        format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
+    }
+
     /// Upgrades, answers the challenge, and waits for the gateway's word.
     ///
     /// # Errors

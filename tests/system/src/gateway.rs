@@ -49,7 +49,7 @@ fn cache() -> PathBuf {
 pub struct Options {
     version: Option<Version>,
     origins: Vec<String>,
-    no_trusted_proxies: bool,
+    trusted_proxies: Option<Vec<String>>,
     no_auth: bool,
     model: Option<SocketAddr>,
 }
@@ -63,7 +63,13 @@ impl Options {
 
     /// As it is before the operator ran the command that makes our attributed address known.
     pub fn without_trusted_proxies(mut self) -> Self {
-        self.no_trusted_proxies = true;
+        self.trusted_proxies = Some(Vec::new());
+        self
+    }
+
+    /// `gateway.trustedProxies` is just these.
+    pub fn trusting(mut self, addresses: &[&str]) -> Self {
+        self.trusted_proxies = Some(addresses.iter().map(|address| (*address).to_owned()).collect());
         self
     }
 
@@ -105,8 +111,10 @@ impl Options {
             },
         });
         let room = &mut config["gateway"];
-        if !self.no_trusted_proxies {
-            room["trustedProxies"] = json!(["127.0.0.2"]);
+        match &self.trusted_proxies {
+            None => room["trustedProxies"] = json!(["127.0.0.2"]),
+            Some(none) if none.is_empty() => {}
+            Some(addresses) => room["trustedProxies"] = json!(addresses),
         }
         if self.no_auth {
             room["auth"] = json!({ "mode": "none" });
@@ -226,6 +234,32 @@ impl Gateway {
     pub async fn pending_pairings(&self) -> Vec<Value> {
         let list = self.operator().await.call("device.pair.list", json!({})).await.expect("device.pair.list answers");
         list["pending"].as_array().expect("a list of pending requests").clone()
+    }
+
+    pub async fn paired_devices(&self) -> Vec<Value> {
+        let list = self.operator().await.call("device.pair.list", json!({})).await.expect("device.pair.list answers");
+        list["paired"].as_array().expect("a list of paired devices").clone()
+    }
+
+    /// As an update that wipes the list.
+    pub async fn forget_devices(&self) {
+        for device in self.paired_devices().await {
+            let remove = json!({ "deviceId": device["deviceId"] });
+            self.operator().await.call("device.pair.remove", remove).await.expect("the operator may remove");
+        }
+    }
+
+    /// A file with the token in it, for `--token-file`.
+    pub fn token_file(&self) -> String {
+        let path = self.home.path().join("token");
+        fs::write(&path, format!("{TOKEN}\n")).expect("a file can be written");
+        path.display().to_string()
+    }
+
+    /// Writes the token where OpenClaw's own commands find it too.
+    pub fn keep_token(&self) {
+        let state = self.home.path().join("state");
+        fs::write(state.join(".env"), format!("OPENCLAW_GATEWAY_TOKEN={TOKEN}\n")).expect("a file can be written");
     }
 
     /// `openclaw devices approve`.

@@ -20,10 +20,16 @@ pub const HOST: &str = "claw.test";
 const LISTENS_WITHIN: Duration = Duration::from_secs(20);
 
 /// What stands in the config beside the listeners and the one site.
-#[derive(Default)]
 pub struct Options {
     top: String,
     site: String,
+    https: u16,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { top: String::new(), site: String::new(), https: ports::free() }
+    }
 }
 
 impl Options {
@@ -32,6 +38,11 @@ impl Options {
         self.site += lines;
         self.site.push('\n');
         self
+    }
+
+    /// What a browser calls the site.
+    pub fn origin(&self) -> String {
+        format!("https://{HOST}:{}", self.https)
     }
 
     /// Lines before the first table.
@@ -44,7 +55,7 @@ impl Options {
     /// Starts the proxy before `gateway` and waits until it listens and its root certificate can be read.
     pub async fn run(self, gateway: &Gateway) -> Proxy {
         let folder = tempfile::Builder::new().prefix("clawgate-system-").tempdir().expect("a temporary folder");
-        let (https, balanced) = (ports::free(), ports::free());
+        let (https, balanced) = (self.https, ports::free());
         let state = folder.path().join("state");
         let config = format!(
             r#"state_dir = "{state}"
@@ -116,6 +127,36 @@ impl Proxy {
     /// Where an [`Edge`](crate::Edge) connects to: reads PROXY protocol.
     pub fn balanced(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.balanced))
+    }
+
+    /// What a browser calls the site.
+    pub fn origin(&self) -> String {
+        format!("https://{HOST}:{}", self.https)
+    }
+
+    /// A file beside the config; its path.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        let path = self.file.with_file_name(name);
+        fs::write(&path, text).expect("a file can be written");
+        path.display().to_string()
+    }
+
+    /// Rewrites the config; a reload takes it over.
+    pub fn change(&self, change: impl Fn(String) -> String) {
+        let text = fs::read_to_string(&self.file).expect("the config is there");
+        fs::write(&self.file, change(text)).expect("the config can be written");
+    }
+
+    /// `clawgate check --json` with these arguments: the exit code and the report.
+    pub fn check(&self, arguments: &[&str]) -> (i32, serde_json::Value) {
+        let mut command = Command::new(binary());
+        command.args(["check", "--json"]).args(arguments).arg("--config").arg(&self.file);
+        command.env_remove("OPENCLAW_GATEWAY_TOKEN").env_remove("OPENCLAW_CONFIG_PATH");
+        let output = command.output().expect("clawgate can be run");
+        let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!("no report ({error}): {}", String::from_utf8_lossy(&output.stderr));
+        });
+        (output.status.code().expect("it exits"), report)
     }
 
     /// Everything it logged.

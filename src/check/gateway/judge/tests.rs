@@ -50,7 +50,13 @@ fn machine() -> Machine {
 
 fn live() -> Live {
     let ok = || Reply::Status(200);
-    Live { healthz: ok(), readyz: ok(), loopback: Knock::Challenged, attributed: Some(Knock::Challenged) }
+    Live {
+        healthz: ok(),
+        readyz: ok(),
+        loopback: Knock::Challenged,
+        attributed: Some(Knock::Challenged),
+        version: None,
+    }
 }
 
 fn away() -> Live {
@@ -60,6 +66,7 @@ fn away() -> Live {
         readyz: Reply::Away(error()),
         loopback: Knock::Away(error()),
         attributed: Some(Knock::Away(error())),
+        version: None,
     }
 }
 

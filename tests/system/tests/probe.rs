@@ -1,0 +1,92 @@
+//! The watch on lost pairings: a gateway forgets its devices, and the operator hears of it with the command that helps.
+
+use std::{path::Path, time::Duration};
+
+use clawgate_system::{Gateway, Proxy, gateway::TOKEN, on_both_gateways, proxy::HOST, wait};
+use serde_json::Value;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// What the command was told so far, one event a line.
+fn told(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Waits for the next event after `seen`, and takes it.
+async fn next(file: &Path, seen: &mut usize, event: &str) -> Value {
+    let found = wait::until("the command is told", SOON, async || told(file).get(*seen).cloned()).await;
+    *seen += 1;
+    assert_eq!((&found["event"], &found["host"]), (&event.into(), &HOST.into()), "{found}");
+    found
+}
+
+fn config(token: &str, file: &Path) -> String {
+    format!(
+        "[probe]\ntoken = \"{token}\"\nevery = \"1s\"\ncommand = [\"/bin/sh\", \"-c\", \"cat >> {file}; echo >> {file}\"]",
+        file = file.display()
+    )
+}
+
+on_both_gateways! {
+    async fn a_lost_pairing_is_told_with_its_request_and_so_is_its_end(version: Version) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("told");
+        let mut gateway = Gateway::of(version).run().await;
+        let site = r#"identity = "attributed""#;
+        let proxy = Proxy::options().top(&config(TOKEN, &file)).site(site).run(&gateway).await;
+        let mut seen = 0;
+
+        // It is new to the gateway.
+        let first = next(&file, &mut seen, "not-paired").await;
+        assert_eq!(first.get("was"), None);
+        approve(&gateway, &first).await;
+        assert_eq!(next(&file, &mut seen, "approved").await["was"], "not-paired");
+
+        // The gateway forgets.
+        gateway.forget_devices().await;
+        let lost = next(&file, &mut seen, "not-paired").await;
+        assert_eq!(lost["was"], "approved");
+        let command = format!("openclaw devices approve {}", lost["request_id"].as_str().expect("an id"));
+        assert!(lost["cure"].as_str().expect("a cure").contains(&command), "{lost}");
+        assert!(proxy.log().contains("the gateway does not approve the probe"), "the log has it too");
+        approve(&gateway, &lost).await;
+        next(&file, &mut seen, "approved").await;
+
+        // Another token, by a reload.
+        proxy.change(|text| text.replace(TOKEN, "not-the-token"));
+        proxy.command("reload");
+        assert_eq!(next(&file, &mut seen, "wrong-token").await["was"], "approved");
+        assert!(!proxy.log().contains("not-the-token"), "no token is in the log");
+        proxy.change(|text| text.replace("not-the-token", TOKEN));
+        proxy.command("reload");
+        next(&file, &mut seen, "approved").await;
+
+        // Away for longer than a restart takes.
+        gateway.kill();
+        assert_eq!(next(&file, &mut seen, "unreachable").await["was"], "approved");
+        gateway.start().await;
+        assert_eq!(next(&file, &mut seen, "approved").await["was"], "unreachable");
+        assert_eq!(told(&file).len(), seen, "and nothing else was told");
+    }
+
+    /// A backend that is local has no entry to lose: all is well, and nobody is told.
+    async fn a_local_backend_is_approved_without_a_word(version: Version) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("told");
+        let gateway = Gateway::of(version).run().await;
+        let proxy = Proxy::options().top(&config(TOKEN, &file)).run(&gateway).await;
+        wait::until("the proxy has probed", SOON, async || {
+            proxy.log().contains("the gateway approves the probe").then_some(())
+        })
+        .await;
+        assert_eq!(told(&file), Vec::<Value>::new());
+        assert!(gateway.paired_devices().await.is_empty());
+    }
+}
+
+async fn approve(gateway: &Gateway, event: &Value) {
+    // As the command in the event does it.
+    let request = serde_json::json!({ "requestId": event["request_id"] });
+    gateway.approve(&request).await;
+}
