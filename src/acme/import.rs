@@ -40,6 +40,8 @@ pub struct Pair {
     /// Where it was found.
     pub path: PathBuf,
     pub directory: Option<DirectoryUrl>,
+    /// The URL of the account that asked for it, where that is known.
+    account: Option<String>,
     held: Held,
     chain_pem: String,
     key_pem: String,
@@ -181,8 +183,27 @@ impl<'f> Import<'f> {
             };
             let (chain_pem, key_pem) = (pair.chain_pem.clone(), pair.key_pem.clone());
             store.install(&Certificate { about, chain_pem, key_pem })?;
+            if let Some(id) = pair.held.have.ari_id.clone().filter(|_| !self.is_ours(pair, &records)) {
+                state::apply(&mut records, &Event::NotOurs { set: wanted.set(), id });
+                store.save(&records)?;
+            }
         }
         Ok(())
+    }
+}
+
+impl Import<'_> {
+    /// Whether the account that is used here has asked for this certificate.
+    fn is_ours(&self, pair: &Pair, records: &Records) -> bool {
+        let Some(directory) = &pair.directory else { return false };
+        let Some(ours) = records.directories.get(directory).and_then(|record| record.account.url.as_ref()) else {
+            return false;
+        };
+        match &pair.account {
+            Some(account) => account == ours,
+            // Older Caddys do not say; they have one account at a CA.
+            None => self.found.accounts.iter().any(|a| a.directory == *directory && a.url == *ours),
+        }
     }
 }
 
@@ -193,7 +214,7 @@ impl Pair {
         let key_text = std::fs::read_to_string(key).map_err(|error| say(key, &error))?;
         let key_pem = keys::pkcs8(&key_text).ok_or_else(|| say(key, &"no private key that can be used"))?;
         let held = Held::parse(&chain_pem, &key_pem, directory.as_ref()).map_err(|error| say(chain, &error))?;
-        Ok(Pair { path: chain.to_owned(), directory, held, chain_pem, key_pem })
+        Ok(Pair { path: chain.to_owned(), directory, account: None, held, chain_pem, key_pem })
     }
 }
 

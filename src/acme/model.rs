@@ -266,7 +266,7 @@ pub struct SetRecord {
     pub forced: bool,
     /// When staging last worked for this set.
     pub staging_passed: Option<CaTime>,
-    /// The CA said alreadyReplaced for this certificate: send no `replaces` for it.
+    /// The CA said alreadyReplaced for this certificate, or it is another account's: send no `replaces` for it.
     pub replaced: Option<String>,
     /// The last thing that went wrong, for the operator.
     pub last_problem: Option<(CaTime, Problem)>,

@@ -128,6 +128,12 @@ pub enum Event {
         account: Option<(KeyRef, String)>,
         identifiers: Vec<Identifier>,
     },
+    /// The certificate that was installed was asked for by an account that is not ours (its ARI id): the CA would
+    /// refuse to have it replaced by us.
+    NotOurs {
+        set: SetId,
+        id: String,
+    },
 }
 
 /// Writes down what happened.
@@ -223,6 +229,9 @@ pub fn apply(records: &mut Records, event: &Event) {
             for identifier in identifiers {
                 record.identifiers.entry(identifier.clone()).or_default().bucket.spent_at_next_date = true;
             }
+        }
+        Event::NotOurs { set, id } => {
+            records.sets.entry(set.clone()).or_default().replaced = Some(id.clone());
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clawgate::{
     acme::{
         import::{self, caddy, certbot},
+        model::DirectoryUrl,
         store::FileStore,
     },
     process::{certs, load},
@@ -29,16 +30,23 @@ pub(super) struct Certbot {
 }
 
 pub(super) fn from_caddy(path: &Path, args: &Caddy) -> anyhow::Result<u8> {
-    import(path, &caddy::find(&args.directory)?, args.apply)
+    import(path, |known| caddy::find(&args.directory, known), args.apply)
 }
 
 pub(super) fn from_certbot(path: &Path, args: &Certbot) -> anyhow::Result<u8> {
-    import(path, &certbot::find(&args.directory)?, args.apply)
+    import(path, |_| certbot::find(&args.directory), args.apply)
 }
 
-fn import(path: &Path, found: &import::Found, apply: bool) -> anyhow::Result<u8> {
+/// `find` is told the CAs of the configuration.
+fn import(
+    path: &Path,
+    find: impl FnOnce(&[DirectoryUrl]) -> Result<import::Found, import::FindError>,
+    apply: bool,
+) -> anyhow::Result<u8> {
     let config = load::load_as_service(path)?.config;
     let wanted = certs::wanted(&config);
+    let known = wanted.iter().flat_map(|wanted| &wanted.directories).map(|directory| directory.url.clone());
+    let found = &find(&known.collect::<Vec<_>>())?;
     if !apply {
         let plan = import::Import::plan(found, &wanted, &FileStore::look(&config.state_dir))?;
         print(&lines(&plan))?;

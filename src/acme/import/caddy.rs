@@ -10,20 +10,19 @@ use crate::acme::model::DirectoryUrl;
 /// Where the packages put it.
 pub const DIRECTORY: &str = "/var/lib/caddy/.local/share/caddy";
 
-/// Reads everything below `root`.
+/// Reads everything below `root`. `known` are the CAs whose accounts are of interest beside Let's Encrypt's.
 ///
 /// # Errors
 /// When the directory itself cannot be read; a certificate that cannot is one that is left.
-pub fn find(root: &Path) -> Result<Found, FindError> {
+pub fn find(root: &Path, known: &[DirectoryUrl]) -> Result<Found, FindError> {
     fs::read_dir(root).map_err(|source| FindError::Read { path: root.into(), source })?;
     let mut found = Found { client: "caddy", ..Found::default() };
-    // The folder of a CA is its URL without slashes, from which the URL cannot be told; the certificates name it.
-    let mut urls: Vec<(String, DirectoryUrl)> = ["acme-v02", "acme-staging-v02"]
-        .map(|ca| {
-            (format!("{ca}.api.letsencrypt.org-directory"), format!("https://{ca}.api.letsencrypt.org/directory"))
-        })
-        .map(|(folder, url)| (folder, DirectoryUrl(url)))
-        .into();
+    // The folder of a CA is its URL without slashes, from which the URL cannot be told: certificates name it, and of the
+    // CAs that are known here it is what Caddy makes of their URLs.
+    let lets_encrypt = ["acme-v02", "acme-staging-v02"];
+    let lets_encrypt = lets_encrypt.map(|ca| DirectoryUrl(format!("https://{ca}.api.letsencrypt.org/directory")));
+    let known = known.iter().cloned().chain(lets_encrypt);
+    let mut urls: Vec<(String, DirectoryUrl)> = known.map(|url| (folder_of(&url), url)).collect();
     for ca in entries(&root.join("certificates"))? {
         let folder = name(&ca);
         for site in entries(&ca)? {
@@ -36,7 +35,10 @@ pub fn find(root: &Path) -> Result<Found, FindError> {
             // Without one it is of Caddy's own CA.
             let url = url.or_else(|| url_of(&urls, &folder));
             match Pair::read(&file("crt"), &file("key"), url) {
-                Ok(pair) if pair.directory.is_some() => found.certificates.push(pair),
+                Ok(pair) if pair.directory.is_some() => {
+                    let account = about.and_then(|about| Some(about["issuer_data"]["account"].as_str()?.to_owned()));
+                    found.certificates.push(Pair { account, ..pair });
+                }
                 Ok(pair) => found.left.push(format!("{}: not of an ACME CA", pair.path.display())),
                 Err(why) => found.left.push(why),
             }
@@ -64,6 +66,13 @@ pub fn find(root: &Path) -> Result<Found, FindError> {
         }
     }
     Ok(found)
+}
+
+/// `ca.example.com-8443-acme-directory` for `https://ca.example.com:8443/acme/directory`.
+fn folder_of(url: &DirectoryUrl) -> String {
+    let url = url.0.strip_prefix("https://").unwrap_or(&url.0).trim_end_matches('/');
+    let url = url.split(['?', '#']).next().unwrap_or(url).to_lowercase().replace([':', '/'], "-");
+    url.chars().filter(|c| c.is_alphanumeric() || "_@.-".contains(*c)).collect()
 }
 
 fn url_of(urls: &[(String, DirectoryUrl)], folder: &str) -> Option<DirectoryUrl> {

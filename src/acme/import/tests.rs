@@ -10,7 +10,7 @@ use std::{
 use super::*;
 use crate::acme::{
     ledger::CHALLENGES,
-    model::{CaTime, Directory},
+    model::{CaTime, Directory, SetRecord},
     store::FileStore,
 };
 
@@ -21,6 +21,8 @@ fn pair(names: &[&str], days: u64) -> (String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(names.iter().map(|n| n.to_string()).collect::<Vec<_>>()).unwrap();
     params.not_after = (SystemTime::now() + Duration::from_secs(days * 86_400)).into();
+    // Without an authority's key there is no renewal information.
+    params.use_authority_key_identifier_extension = true;
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
@@ -62,7 +64,7 @@ fn caddys_account_certificates_and_keys_are_taken_over_and_the_tries_count_as_sp
     let state = tempfile::tempdir().unwrap();
     let store = FileStore::open(state.path()).unwrap();
     let wanted = wanted(&["a.example.com", "new.example.com"]);
-    let found = caddy::find(root.path()).unwrap();
+    let found = caddy::find(root.path(), &[]).unwrap();
     let plan = Import::plan(&found, &wanted, &store).unwrap();
     let text = plan.lines().join("\n");
     for line in [
@@ -103,11 +105,44 @@ fn a_certificate_that_is_damaged_or_has_another_key_is_left_with_the_reason() {
     };
     fs::write(file("a.example.com", "key"), pair(&["a.example.com"], 1).1).unwrap();
     fs::remove_file(file("b.example.com", "key")).unwrap();
-    let found = caddy::find(root.path()).unwrap();
+    let found = caddy::find(root.path(), &[]).unwrap();
     assert_eq!(found.certificates.len(), 1);
     let left = found.left.join("\n");
     assert!(left.contains("a.example.com.crt: the certificate does not belong to its key"), "{left}");
     assert!(left.contains("b.example.com.key: "), "{left}");
+}
+
+#[test]
+fn an_account_at_a_ca_of_ones_own_is_found_though_no_certificate_names_the_ca() {
+    let root = tempfile::tempdir().unwrap();
+    let user = root.path().join("acme/ca.example.com-8443-acme-directory/users/default");
+    write(&user.join("default.json"), r#"{"location":"https://ca.example.com:8443/acme/acct/1"}"#);
+    write(&user.join("default.key"), &rcgen::KeyPair::generate().unwrap().serialize_pem());
+    let url = DirectoryUrl::from("https://CA.example.com:8443/acme/directory");
+    let found = caddy::find(root.path(), std::slice::from_ref(&url)).unwrap();
+    assert_eq!(found.accounts.iter().map(|account| &account.directory).collect::<Vec<_>>(), [&url]);
+    let found = caddy::find(root.path(), &[]).unwrap();
+    assert!(found.left[0].ends_with("default.json: which CA it is of is not known"), "{:?}", found.left);
+}
+
+#[test]
+fn only_what_our_account_has_asked_for_can_be_replaced() {
+    let root = caddy(&["a.example.com", "b.example.com", "c.example.com"]);
+    let about = |name: &str, account: &str| {
+        let ca = "acme-v02.api.letsencrypt.org-directory";
+        let path = root.path().join(format!("certificates/{ca}/{name}/{name}.json"));
+        write(&path, &format!(r#"{{"issuer_data":{{"ca":"{LE}","account":"{account}"}}}}"#));
+    };
+    about("a.example.com", LOCATION);
+    about("b.example.com", "https://acme-v02.api.letsencrypt.org/acme/acct/9");
+    let state = tempfile::tempdir().unwrap();
+    let store = FileStore::open(state.path()).unwrap();
+    let wanted = wanted(&["a.example.com", "b.example.com", "c.example.com"]);
+    Import::plan(&caddy::find(root.path(), &[]).unwrap(), &wanted, &store).unwrap().apply(&store).unwrap();
+    let records = store.load().unwrap();
+    let without = |name: &str| records.sets.get(&name.into()).is_some_and(|set: &SetRecord| set.replaced.is_some());
+    // A certificate that does not say is the only account's.
+    assert_eq!(["a", "b", "c"].map(|name| without(&format!("{name}.example.com"))), [false, true, false]);
 }
 
 #[test]
@@ -138,6 +173,6 @@ fn certbots_certificates_are_taken_over_for_each_name_and_its_account_is_not() {
 
 #[test]
 fn a_directory_that_is_not_there_is_said() {
-    let error = caddy::find(Path::new("/nowhere/caddy")).err().expect("an error");
+    let error = caddy::find(Path::new("/nowhere/caddy"), &[]).err().expect("an error");
     assert!(error.to_string().contains("/nowhere/caddy; name the directory if it is elsewhere"), "{error}");
 }

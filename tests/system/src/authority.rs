@@ -18,13 +18,13 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, IsCa, Issuer, KeyPair};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{Dial, dial, ports, process::Process, request, wait};
+use crate::{Dial, cached::folder as folder_of, dial, ports, process::Process, request, wait};
 
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -38,11 +38,21 @@ pub struct Options {
     life: u64,
     /// Where it looks for http-01 and for tls-alpn-01.
     looks: Option<(u16, u16)>,
+    /// Whom it asks for names, instead of its own.
+    resolver: Option<SocketAddr>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { eab: false, bad_nonces: 0, retry_after: 0, slow: false, life: 90 * 86_400, looks: None }
+        Options {
+            eab: false,
+            bad_nonces: 0,
+            retry_after: 0,
+            slow: false,
+            life: 90 * 86_400,
+            looks: None,
+            resolver: None,
+        }
     }
 }
 
@@ -65,6 +75,11 @@ impl Options {
     /// Certificates of the profile `default` live so many seconds.
     pub fn life(self, seconds: u64) -> Self {
         Options { life: seconds, ..self }
+    }
+
+    /// It asks this name server, which knows one zone only.
+    pub fn resolver(self, address: SocketAddr) -> Self {
+        Options { resolver: Some(address), ..self }
     }
 
     /// It looks for proofs where `other` looks.
@@ -98,7 +113,8 @@ impl Options {
         let config_file = folder.path().join("pebble.json");
         fs::write(&config_file, config.to_string()).expect("the CA's config can be written");
 
-        let mut command = Command::new(programs().join("pebble-challtestsrv"));
+        let programs = folder_of("pebble", "PEBBLE_SUITE").join("bin");
+        let mut command = Command::new(programs.join("pebble-challtestsrv"));
         command.args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-doh", ""]);
         command.args(["-http01", "", "-https01", "", "-tlsalpn01", ""]);
         command.args([
@@ -111,8 +127,9 @@ impl Options {
         let listens = async || tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, dns_management)).await.ok();
         wait::until("the CA's DNS listens", READY_WITHIN, listens).await;
 
-        let mut command = Command::new(programs().join("pebble"));
-        command.arg("-config").arg(&config_file).args(["-strict", "-dnsserver", &format!("127.0.0.1:{dns}")]);
+        let resolver = self.resolver.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, dns)));
+        let mut command = Command::new(programs.join("pebble"));
+        command.arg("-config").arg(&config_file).args(["-strict", "-dnsserver", &resolver.to_string()]);
         command.env("PEBBLE_WFE_NONCEREJECT", self.bad_nonces.to_string());
         // Every order is validated anew, as with a CA that has forgotten.
         command.env("PEBBLE_AUTHZREUSE", "0");
@@ -282,7 +299,9 @@ impl Identity {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = params.self_signed(&root_key).expect("a root").pem();
         let issuer = Issuer::new(params, root_key);
-        let leaf = CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()]).expect("two names");
+        let mut leaf = CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()]).expect("two names");
+        // OpenSSL takes a certificate with its issuer's name for a root.
+        leaf.distinguished_name = DistinguishedName::new();
         let leaf = leaf.signed_by(&leaf_key, &issuer).expect("a leaf").pem();
         let write = |name: &str, text: String| {
             let path = folder.join(name);
@@ -299,15 +318,4 @@ impl Identity {
     pub fn roots(&self) -> Arc<RootCertStore> {
         dial::roots(&fs::read_to_string(&self.root).expect("the root is there"))
     }
-}
-
-/// Where `tests/setup/install` has put them.
-fn programs() -> PathBuf {
-    let versions = include_str!("../../setup/versions");
-    let suite = versions.lines().find_map(|line| line.strip_prefix("PEBBLE_SUITE=")).expect("a suite is named");
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
-    let programs = cache.join("clawgate-test").join(format!("pebble-{suite}")).join("bin");
-    assert!(programs.exists(), "{} is missing: run tests/setup/install", programs.display());
-    programs
 }

@@ -250,14 +250,16 @@ impl Certified {
     }
 
     /// A command of the same binary with the same configuration.
-    pub fn command(&self, arguments: &[&str]) -> Said {
+    pub async fn command(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new(proxy::binary());
-        say(command.args(arguments).arg("--config").arg(&self.file))
+        command.args(arguments).arg("--config").arg(&self.file);
+        // Elsewhere: the CA's front lives on this thread, and the command may wait for it.
+        tokio::task::spawn_blocking(move || say(&mut command)).await.expect("it does not panic")
     }
 
     /// `clawgate certs --json`.
-    pub fn certs(&self) -> Value {
-        let said = self.command(&["certs", "--json"]);
+    pub async fn certs(&self) -> Value {
+        let said = self.command(&["certs", "--json"]).await;
         assert_eq!(said.code, Some(0), "{said:?}");
         serde_json::from_str(&said.out).expect("JSON")
     }
@@ -266,7 +268,7 @@ impl Certified {
     pub async fn row(&mut self, what: &str, host: &str, wish: impl Fn(&Value) -> bool) -> Value {
         wait::until(what, SOON, async || {
             self.still_runs();
-            let certs = self.certs();
+            let certs = self.certs().await;
             let rows = certs["certificates"].as_array().expect("rows");
             let row = rows.iter().find(|row| row["names"].as_array().is_some_and(|n| n.contains(&host.into())))?;
             wish(row).then(|| row.clone())

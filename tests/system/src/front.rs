@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -27,13 +28,23 @@ pub struct Front {
     task: JoinHandle<()>,
 }
 
+/// What Let's Encrypt answers to a client that asks too often.
+struct Limit {
+    kind: &'static str,
+    detail: String,
+    retry_after: Option<u64>,
+}
+
 #[derive(Default)]
 struct Seen {
     counts: Counts,
     /// Bodies of signed requests for orders, decoded.
     orders: Vec<serde_json::Value>,
+    /// Bodies of requests to finalize, decoded.
+    finalized: Vec<serde_json::Value>,
     /// Answer everything with a load balancer's page.
     down: bool,
+    limit: Option<Limit>,
 }
 
 impl Front {
@@ -90,6 +101,23 @@ impl Front {
         self.lock().down = down;
     }
 
+    /// The requests for certificates, in DER.
+    pub fn requests(&self) -> Vec<Vec<u8>> {
+        let seen = self.lock();
+        let csr = seen.finalized.iter().map(|body| body["csr"].as_str().expect("a request to finalize has a CSR"));
+        csr.map(|csr| BASE64.decode(csr).expect("base64url")).collect()
+    }
+
+    /// From now on, requests of this kind are over a limit, until so many seconds have passed, or as long as nobody
+    /// visits the page in the text.
+    pub fn limit(&self, kind: &'static str, detail: &str, retry_after: Option<u64>) {
+        self.lock().limit = Some(Limit { kind, detail: detail.to_owned(), retry_after });
+    }
+
+    pub fn end_limit(&self) {
+        self.lock().limit = None;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -130,13 +158,18 @@ async fn pass(
     {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         *seen.counts.entry(kind).or_default() += 1;
-        if kind == "new-order" {
-            seen.orders.push(payload(&body));
+        match kind {
+            "new-order" => seen.orders.push(payload(&body)),
+            "finalize" => seen.finalized.push(payload(&body)),
+            _ => {}
         }
         if seen.down {
             let mut page = Response::new(Full::from("<html><h1>503 Service Temporarily Unavailable</h1></html>"));
             *page.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             return Ok(page);
+        }
+        if let Some(limit) = seen.limit.as_ref().filter(|limit| limit.kind == kind) {
+            return Ok(limit.answer());
         }
     }
     head.headers.insert(header::HOST, behind.authority.parse()?);
@@ -148,11 +181,24 @@ async fn pass(
     Ok(Response::from_parts(head, Full::new(body.collect().await?.to_bytes())))
 }
 
+impl Limit {
+    fn answer(&self) -> Response<Full<Bytes>> {
+        let kind = "urn:ietf:params:acme:error:rateLimited";
+        let problem = serde_json::json!({ "type": kind, "detail": self.detail, "status": 429 });
+        let answer = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
+        let answer = answer.header(header::CONTENT_TYPE, "application/problem+json");
+        let answer = match self.retry_after {
+            Some(seconds) => answer.header(header::RETRY_AFTER, seconds),
+            None => answer,
+        };
+        answer.body(Full::from(problem.to_string())).expect("an answer")
+    }
+}
+
 /// What a JWS says (RFC 7515 §7.2.2), unverified.
 fn payload(jws: &[u8]) -> serde_json::Value {
-    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
     let jws: serde_json::Value = serde_json::from_slice(jws).unwrap_or_default();
-    let payload = BASE64_URL_SAFE_NO_PAD.decode(jws["payload"].as_str().unwrap_or_default()).unwrap_or_default();
+    let payload = BASE64.decode(jws["payload"].as_str().unwrap_or_default()).unwrap_or_default();
     serde_json::from_slice(&payload).unwrap_or_default()
 }
 

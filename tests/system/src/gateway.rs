@@ -6,7 +6,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Backend, Dial, Session, ports, process::Process, request, wait};
+use crate::{
+    Backend, Dial, Session,
+    cached::{cache, pinned},
+    ports,
+    process::Process,
+    request, wait,
+};
 
 /// What every client of these tests has to know.
 pub const TOKEN: &str = "a-token-for-tests-only-0123456789abcdef0123456789abcdef";
@@ -28,20 +34,6 @@ impl Version {
             Version::Oldest => pinned("OPENCLAW_OLDEST"),
         }
     }
-}
-
-/// A value from the file that the setup script installs by.
-fn pinned(name: &str) -> &'static str {
-    include_str!("../../setup/versions")
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-        .expect("the versions file names every version")
-}
-
-fn cache() -> PathBuf {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
-    base.unwrap_or_else(home).join("clawgate-test")
 }
 
 /// What differs from the setup guide's gateway, which trusts our attributed address and wants its token.

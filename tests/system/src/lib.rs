@@ -2,8 +2,9 @@
 //! [`proxy`] before it, and clients of every kind that come to such a pair: a platform [`backend`], plain
 //! requests ([`request`]), a load balancer ([`edge`]) and a person's [`browser`]. The [`model`] is the LLM provider behind.
 //! Certificates come from Let's Encrypt's test CA, Pebble: an [`authority`], a [`front`] before it that counts, and the
-//! proxy it certifies ([`certified`]), with what that shows ([`leaf`]) and an [`opening`] in its firewall. A test that needs
-//! a network for itself is [`alone`], with somebody [`outside`].
+//! proxy it certifies ([`certified`]), with what that shows ([`leaf`]) and an [`opening`] in its firewall; a real name
+//! server for its DNS records is in [`knot`], and [`other`] clients that people come from. A test that needs a network for
+//! itself is [`alone`], with somebody [`outside`].
 //!
 //! Everything here is a process or a socket of its own on loopback; nothing of the proxy's code is linked. A test that
 //! panics, times out or is killed leaves no process behind (see [`process`]).
@@ -14,14 +15,17 @@ pub mod alone;
 pub mod authority;
 pub mod backend;
 pub mod browser;
+pub mod cached;
 pub mod certified;
 pub mod dial;
 pub mod edge;
 pub mod front;
 pub mod gateway;
+pub mod knot;
 pub mod leaf;
 pub mod model;
 pub mod opening;
+pub mod other;
 pub mod outside;
 pub mod ports;
 pub mod process;
@@ -36,6 +40,7 @@ pub use dial::Dial;
 pub use edge::Edge;
 pub use front::Front;
 pub use gateway::{Gateway, Version};
+pub use knot::Knot;
 pub use leaf::Leaf;
 pub use model::Model;
 pub use opening::Opening;

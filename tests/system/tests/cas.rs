@@ -22,7 +22,7 @@ async fn after_a_failure_the_ports_are_tried_at_the_staging_until_they_are_open(
     assert_eq!(challenges(&front, &rehearsals), (1, 0));
 
     // By hand, before its time: what failed a moment ago is not asked of the CA that counts.
-    let said = proxy.command(&["certs", "renew", HOST]);
+    let said = proxy.command(&["certs", "renew", HOST]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     let failed = |row: &serde_json::Value| row["next"]["why"] == "after 2 failures it waits";
     proxy.row("the rehearsal has failed", HOST, failed).await;
@@ -70,7 +70,7 @@ async fn the_second_ca_is_for_when_the_first_is_out_for_a_day() {
     proxy.start_again();
     proxy.listens().await;
     wait::until("a new one can be asked for", SOON, async || {
-        (proxy.command(&["certs", "renew", HOST]).code == Some(0)).then_some(())
+        (proxy.command(&["certs", "renew", HOST]).await.code == Some(0)).then_some(())
     })
     .await;
     let from_the_first = proxy.certificate(&first).await;
