@@ -335,6 +335,11 @@ impl App {
         self.numbers.certificates.picture()
     }
 
+    /// The certificates that clients are shown now.
+    pub fn shown(&self) -> Arc<tls::Names> {
+        self.numbers.store.names().clone()
+    }
+
     /// What is served now.
     pub fn config(&self) -> Arc<Config> {
         self.state().snapshot.config.clone()

@@ -62,7 +62,7 @@ enum Command {
     Reload,
     /// Print the root certificate of the internal CA (PEM)
     Ca,
-    /// How the certificates from public CAs stand
+    /// How the certificates of all hosts stand
     Certs(certs::Args),
     /// Take over Caddy's account, certificates and keys; without --apply only say how
     ImportCaddy(import::Caddy),

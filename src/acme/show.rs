@@ -23,8 +23,16 @@ const DAY: u64 = 86_400;
 pub struct Row {
     /// What it is for.
     pub names: Vec<String>,
+    #[serde(default)]
+    pub source: Source,
+    /// The file that it was read from, where it is of [`Source::Files`].
+    #[serde(default)]
+    pub path: Option<String>,
     /// `None` until there is one.
     pub certificate: Option<Installed>,
+    /// A self-signed one is shown in its place, and nothing is forwarded.
+    #[serde(default)]
+    pub provisional: bool,
     /// The CA's renewal window (RFC 9773).
     pub window: Option<Window>,
     pub next: Next,
@@ -34,6 +42,19 @@ pub struct Row {
     /// What may be wrong, as seen from here before the CA was asked.
     #[serde(default)]
     pub warnings: Vec<String>,
+}
+
+/// Where a certificate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A public CA, asked by us.
+    #[default]
+    Acme,
+    /// The operator's files.
+    Files,
+    /// Our own CA.
+    Internal,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,7 +140,12 @@ fn row(picture: &Picture, shown: &Shown, chain: Option<&str>) -> Row {
     let hold = holds.clone().find(|hold| hold.until > *now);
     Row {
         names: shown.wanted.identifiers.iter().map(|name| name.0.clone()).collect(),
-        certificate: chain.and_then(|chain| installed(chain, *now)),
+        source: Source::Acme,
+        path: None,
+        certificate: chain
+            .and_then(|chain| CertificateDer::from_pem_slice(chain.as_bytes()).ok())
+            .and_then(|leaf| Installed::of(&leaf, *now)),
+        provisional: false,
         warnings: shown.warnings.clone(),
         window,
         next: next(shown, *now, set.forced, || shown.have.as_ref().map(|have| renewal::due_at(have, set))),
@@ -144,17 +170,19 @@ fn row(picture: &Picture, shown: &Shown, chain: Option<&str>) -> Row {
     }
 }
 
-fn installed(chain: &str, now: CaTime) -> Option<Installed> {
-    let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).ok()?;
-    let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).ok()?;
-    let not_after = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
-    Some(Installed {
-        issuer: name(leaf.issuer()),
-        serial: leaf.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"),
-        not_after,
-        days_left: not_after.saturating_sub(now.0) / DAY,
-        expired: now.0 > not_after,
-    })
+impl Installed {
+    /// What a leaf says of itself; `None` for what is no certificate.
+    pub fn of(leaf: &CertificateDer<'_>, now: CaTime) -> Option<Installed> {
+        let (_, leaf) = x509_parser::parse_x509_certificate(leaf).ok()?;
+        let not_after = u64::try_from(leaf.validity().not_after.timestamp()).unwrap_or(0);
+        Some(Installed {
+            issuer: name(leaf.issuer()),
+            serial: leaf.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"),
+            not_after,
+            days_left: not_after.saturating_sub(now.0) / DAY,
+            expired: now.0 > not_after,
+        })
+    }
 }
 
 /// Who issued a certificate, as people call it.
@@ -249,9 +277,6 @@ pub fn day(at: CaTime) -> String {
 
 /// The rows for a terminal. Times are UTC.
 pub fn text(rows: &[Row], now: CaTime) -> String {
-    if rows.is_empty() {
-        return "no host of this configuration has its certificate from a public CA\n".into();
-    }
     let blocks: Vec<String> = rows.iter().map(|row| block(row, now)).collect();
     blocks.join("\n")
 }
@@ -263,8 +288,23 @@ fn block(row: &Row, now: CaTime) -> String {
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let _ = writeln!(out, "  {label:<13}{text}");
     };
+    match (row.source, &row.path) {
+        (Source::Acme, _) => {}
+        (Source::Files, path) => line("from", path.as_deref().unwrap_or("files")),
+        (Source::Internal, _) => line("from", "the internal CA, whose root `clawgate ca` prints"),
+    }
     match &row.certificate {
-        None => line("certificate", "none yet; https answers with a page that says so, and forwards nothing"),
+        None => line(
+            "certificate",
+            match row.source {
+                Source::Acme if row.provisional => {
+                    "none yet; a self-signed one is shown, https answers with a page that says so, and forwards nothing"
+                }
+                Source::Acme => "none yet",
+                Source::Files => "it cannot be read",
+                Source::Internal => "none while nothing is served",
+            },
+        ),
         Some(installed) => {
             line("issuer", &installed.issuer);
             line("serial", &installed.serial);
@@ -286,7 +326,11 @@ fn block(row: &Row, now: CaTime) -> String {
         }
     }
     let when = row.next.at.map_or("now".into(), |at| clock(at, now));
-    line("next", &format!("{} {when}: {}", row.next.action, row.next.why));
+    match row.source {
+        // Not ours to renew.
+        Source::Files => line("next", &row.next.why),
+        Source::Acme | Source::Internal => line("next", &format!("{} {when}: {}", row.next.action, row.next.why)),
+    }
     for tries in &row.buckets {
         let of = if row.names.len() > 1 { format!("{} ", tries.name) } else { String::new() };
         line("tries", &format!("{of}at {}: {}", tries.ca, tries.text));

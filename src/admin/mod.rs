@@ -26,7 +26,7 @@ pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
 pub enum Verb {
     /// Read the configuration again and apply it.
     Reload,
-    /// How the certificates from public CAs stand.
+    /// How the certificates stand.
     Certs,
     /// How everything stands.
     Status,

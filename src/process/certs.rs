@@ -1,5 +1,7 @@
 //! `clawgate certs`, in the process that serves and beside it.
 
+mod all;
+
 use std::{path::Path, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,7 @@ use tokio::sync::oneshot;
 use super::{chain, load};
 use crate::{
     acme::{
+        board::{Picture, Shown},
         certificate::ca_time,
         driver::Command,
         model::{CaTime, Identifier, Nudge, Wanted},
@@ -20,6 +23,7 @@ use crate::{
     admin::{self, Answer, CallError, Refused, Verb},
     app::App,
     config::Config,
+    tls::Names,
 };
 
 /// How the certificates stand.
@@ -60,7 +64,7 @@ pub fn report(path: &Path) -> Result<Report, CertsError> {
     match admin::call(&load::admin_socket(path), &Verb::Certs) {
         Ok(Answer { ok: true, text, .. }) => serde_json::from_str(&text).map_err(CertsError::Answer),
         Ok(Answer { error, text, .. }) => Err(CertsError::Refused(error.unwrap_or(Refused::Other), text)),
-        Err(CallError::NotRunning { .. }) => Ok(from_files(&load::load_as_service(path)?.config, false)?),
+        Err(CallError::NotRunning { .. }) => Ok(from_files(&load::load_as_service(path)?.config, None)?),
         Err(error) => Err(error.into()),
     }
 }
@@ -70,23 +74,27 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
     Settings::of(config).wanted
 }
 
-fn from_files(config: &Config, running: bool) -> Result<Report, StoreError> {
+fn from_files(config: &Config, shown: Option<&Names>) -> Result<Report, StoreError> {
     let store = FileStore::look(&config.state_dir);
     let picture = show::offline::picture(&store, &wanted(config), ca_time(SystemTime::now()))?;
-    Ok(report_of(&picture, &store, running))
+    Ok(report_of(config, &picture, &store, shown))
 }
 
-fn report_of(picture: &crate::acme::board::Picture, store: &FileStore, running: bool) -> Report {
-    let chain = |shown: &crate::acme::board::Shown| Some(store.certificate(&shown.wanted.set()).ok()??.chain_pem);
-    Report { now: picture.now.0, running, certificates: show::rows(picture, chain) }
+/// `shown` is what the running process shows to clients.
+fn report_of(config: &Config, picture: &Picture, store: &FileStore, shown: Option<&Names>) -> Report {
+    let chain = |shown: &Shown| Some(store.certificate(&shown.wanted.set()).ok()??.chain_pem);
+    let public = show::rows(picture, chain);
+    let certificates = all::rows(config, public, shown, picture.now);
+    Report { now: picture.now.0, running: shown.is_some(), certificates }
 }
 
 pub(super) fn answer(app: &App) -> Answer {
     let config = app.config();
+    let shown = app.shown();
     let report = match app.certificates() {
-        Some(picture) => Ok(report_of(&picture, &FileStore::look(&config.state_dir), true)),
+        Some(picture) => Ok(report_of(&config, &picture, &FileStore::look(&config.state_dir), Some(&shown))),
         // Before the first look, and where the state cannot be used.
-        None => from_files(&config, true),
+        None => from_files(&config, Some(&shown)),
     };
     match report {
         Ok(report) => Answer::done(serde_json::to_string(&report).expect("numbers and text are always JSON")),

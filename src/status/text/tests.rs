@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    acme::show::{Installed, Next, Tries, Trouble},
+    acme::show::{Installed, Next, Source, Tries, Trouble},
     status::{Connections, Machine, Process, Sessions, Traffic},
 };
 
@@ -65,6 +65,9 @@ fn well() -> Report {
 fn row() -> Row {
     Row {
         names: vec!["gateway.example.com".into()],
+        source: Source::Acme,
+        path: None,
+        provisional: false,
         certificate: Some(Installed {
             issuer: "Let's Encrypt E7".into(),
             serial: "01".into(),

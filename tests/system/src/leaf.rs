@@ -36,6 +36,13 @@ impl Leaf {
         Key::of(leaf.public_key())
     }
 
+    /// Its common name.
+    pub fn issuer(&self) -> String {
+        let (_, leaf) = parse_x509_certificate(&self.0).expect("a certificate");
+        let name = leaf.issuer().iter_common_name().next().expect("it has one");
+        name.as_str().expect("text").to_owned()
+    }
+
     /// In hexadecimal with colons, as `clawgate certs` has it.
     pub fn serial(&self) -> String {
         let (_, leaf) = parse_x509_certificate(&self.0).expect("a certificate");
