@@ -43,6 +43,16 @@ pub fn new_key(kind: KeyType) -> Result<String, CertificateError> {
     Ok(key.map_err(CertificateError::Key)?.serialize_pem())
 }
 
+/// Whether a stored key is of this kind.
+pub fn is_of(key_pem: &str, kind: KeyType) -> bool {
+    let algorithm = match kind {
+        KeyType::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+        KeyType::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+        KeyType::Rsa2048 => &rcgen::PKCS_RSA_SHA256,
+    };
+    KeyPair::from_pem(key_pem).is_ok_and(|key| key.algorithm() == algorithm)
+}
+
 /// The request for a certificate (RFC 2986) for exactly `identifiers`, in DER. No common name: CAs put none in any more,
 /// and an address or a long name does not fit there.
 ///
@@ -133,6 +143,16 @@ mod tests {
             let params = rcgen::CertificateSigningRequestParams::from_der(&request.into()).unwrap();
             assert_eq!(params.params.subject_alt_names.len(), 4, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_key_is_of_the_kind_it_was_made_as() {
+        let kinds = [KeyType::P256, KeyType::P384, KeyType::Rsa2048];
+        for made in kinds {
+            let key = new_key(made).unwrap();
+            assert_eq!(kinds.map(|kind| is_of(&key, kind)), kinds.map(|kind| kind == made));
+        }
+        assert!(!is_of("", KeyType::P256));
     }
 
     /// The example of RFC 9773 §4.1.

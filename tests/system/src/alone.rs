@@ -1,4 +1,5 @@
-//! A test in a network of its own: nothing but loopback, and whatever addresses it wants there.
+//! A test in a network of its own: nothing but loopback, and whatever addresses it wants there; and with mounts of its
+//! own, which nobody else sees.
 
 use std::process::Command;
 
@@ -20,7 +21,7 @@ pub fn alone(name: &str, addresses: &[&str], story: impl AsyncFnOnce()) {
     }
     let own = std::env::current_exe().expect("a running program has a path");
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "--kill-child"]).arg(own);
+    command.args(["--user", "--map-root-user", "--net", "--mount", "--kill-child"]).arg(own);
     let output = command.args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output().expect("unshare can be run");
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (said(&output.stdout), said(&output.stderr));

@@ -24,7 +24,7 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{Dial, cached::folder as folder_of, dial, ports, process::Process, request, wait};
+use crate::{Dial, Leaf, cached::folder as folder_of, dial, ports, process::Process, request, wait};
 
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -221,6 +221,16 @@ impl Authority {
         let request = post("/set-renewal-info/", body);
         let answer = request::send(&self.at(self.management), request).await.expect("the CA takes the window");
         assert!(answer.status.is_success(), "{}: {}", answer.status, answer.text());
+    }
+
+    /// `Valid` or `Revoked`.
+    pub async fn status(&self, leaf: &Leaf) -> String {
+        // Without the zero in front that DER wants for a number that is not negative.
+        let serial = leaf.serial().replace(':', "");
+        let serial = serial.strip_prefix("00").unwrap_or(&serial).to_owned();
+        let answer = self.ask(&format!("/cert-status-by-serial/{serial}")).await.expect("the CA knows the certificate");
+        let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        answer["Status"].as_str().expect("a status").to_owned()
     }
 
     /// Revokes a certificate, signed with its own key (RFC 8555 §7.6): somebody found the key.

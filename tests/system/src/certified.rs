@@ -2,8 +2,9 @@
 //! its commands can be run beside it.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -244,6 +245,10 @@ impl Certified {
         self.folder.path().join("state")
     }
 
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("admin.sock")
+    }
+
     /// The configuration file.
     pub fn config(&self) -> &Path {
         &self.file
@@ -257,6 +262,27 @@ impl Certified {
         tokio::task::spawn_blocking(move || say(&mut command)).await.expect("it does not panic")
     }
 
+    /// The same as another user, who may read the configuration; for root, or whoever may become it by `sudo -n`.
+    pub async fn command_as(&self, uid: u32, gid: u32, arguments: &[&str]) -> Said {
+        let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+        mode(self.folder.path(), 0o755);
+        mode(&self.file, 0o644);
+        // The build folder may be nobody else's to enter.
+        let binary = self.folder.path().join("clawgate");
+        if !binary.exists() {
+            fs::copy(proxy::binary(), &binary).expect("there is room for the binary");
+        }
+        // SAFETY: reads a number that the process has.
+        let root = unsafe { libc::geteuid() } == 0;
+        let mut command = Command::new(if root { "setpriv" } else { "sudo" });
+        if !root {
+            command.args(["-n", "setpriv"]);
+        }
+        command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".into()]);
+        command.arg(binary).args(arguments).arg("--config").arg(&self.file);
+        tokio::task::spawn_blocking(move || say(&mut command)).await.expect("it does not panic")
+    }
+
     /// `clawgate certs --json`.
     pub async fn certs(&self) -> Value {
         let said = self.command(&["certs", "--json"]).await;
@@ -264,16 +290,21 @@ impl Certified {
         serde_json::from_str(&said.out).expect("JSON")
     }
 
-    /// Waits until the row of `host` in `clawgate certs --json` is as `wish` has it; that row.
+    /// Waits until the process answers, and the row of `host` in `clawgate certs --json` is as `wish` has it; that row.
     pub async fn row(&mut self, what: &str, host: &str, wish: impl Fn(&Value) -> bool) -> Value {
         wait::until(what, SOON, async || {
             self.still_runs();
-            let certs = self.certs().await;
+            let certs = Some(self.certs().await).filter(|certs| certs["running"] == true)?;
             let rows = certs["certificates"].as_array().expect("rows");
             let row = rows.iter().find(|row| row["names"].as_array().is_some_and(|n| n.contains(&host.into())))?;
             wish(row).then(|| row.clone())
         })
         .await
+    }
+
+    pub fn edit_config(&self, edit: impl FnOnce(&str) -> String) {
+        let text = fs::read_to_string(&self.file).expect("the config");
+        fs::write(&self.file, edit(&text)).expect("the config can be written");
     }
 
     /// What the ledger on the disk says now; nothing before there is one.

@@ -17,7 +17,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Authority, Dial, authority::Identity};
+use x509_parser::{certification_request::X509CertificationRequest, prelude::FromDer as _};
+
+use crate::{Authority, Dial, authority::Identity, leaf::Key};
 
 /// Requests by kind: `new-order`, `challenge`, ...
 pub type Counts = BTreeMap<&'static str, usize>;
@@ -101,11 +103,15 @@ impl Front {
         self.lock().down = down;
     }
 
-    /// The requests for certificates, in DER.
-    pub fn requests(&self) -> Vec<Vec<u8>> {
-        let seen = self.lock();
-        let csr = seen.finalized.iter().map(|body| body["csr"].as_str().expect("a request to finalize has a CSR"));
-        csr.map(|csr| BASE64.decode(csr).expect("base64url")).collect()
+    /// For which keys certificates were asked.
+    pub fn keys(&self) -> Vec<Key> {
+        let key = |body: &serde_json::Value| {
+            let request = BASE64.decode(body["csr"].as_str().expect("a request to finalize has a CSR"));
+            let request = request.expect("base64url");
+            let (_, request) = X509CertificationRequest::from_der(&request).expect("a request for a certificate");
+            Key::of(&request.certification_request_info.subject_pki)
+        };
+        self.lock().finalized.iter().map(key).collect()
     }
 
     /// From now on, requests of this kind are over a limit, until so many seconds have passed, or as long as nobody

@@ -220,3 +220,35 @@ async fn six_starts_with_closed_ports_fail_at_most_two_authorizations() {
     let failed = front.count("challenge");
     assert!((1..=2).contains(&failed), "{:?}\n{}", front.counts(), proxy.log());
 }
+
+#[tokio::test]
+async fn keys_are_of_the_kind_that_is_configured_and_new_each_time_unless_they_are_to_be_kept() {
+    let ca = Authority::run().await;
+    let front = Front::before(&ca).await;
+    let kinds = [("p256", "EC 256"), ("p384", "EC 384"), ("rsa2048", "RSA 2048")];
+    for (at, (name, kind)) in kinds.into_iter().enumerate() {
+        let lines = format!("key_type = \"{name}\"\nreuse_key = {}", at == 1);
+        let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).acme(&lines).run();
+        let first = proxy.certificate(&ca).await;
+        assert_eq!(first.key().kind, kind);
+        assert_eq!(front.keys().last(), Some(&first.key()), "what was asked for is what is served");
+        let said = proxy.command(&["certs", "renew", HOST]).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let second = proxy.renewed(&ca, &first).await;
+        assert_eq!((second.key() == first.key(), second.key().kind.as_str()), (at == 1, kind));
+    }
+}
+
+#[tokio::test]
+async fn another_kind_of_key_is_a_new_key_even_where_keys_are_kept() {
+    let ca = Authority::run().await;
+    let mut proxy = Certified::options(&ca, HOST).acme("reuse_key = true").run();
+    let first = proxy.certificate(&ca).await;
+    proxy.edit_config(|text| text.replace("reuse_key = true", "reuse_key = true\nkey_type = \"p384\""));
+    let said = proxy.command(&["reload"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said = proxy.command(&["certs", "renew", HOST]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let second = proxy.renewed(&ca, &first).await;
+    assert_eq!((first.key().kind.as_str(), second.key().kind.as_str()), ("EC 256", "EC 384"));
+}

@@ -1,6 +1,9 @@
 //! `clawgate certs` by the real binary: what it prints, what `renew` and `revoke` do, and whom they refuse.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
 
 use clawgate_system::{Authority, Certified, Front, Leaf};
 use serde_json::{Value, json};
@@ -83,4 +86,106 @@ async fn every_host_is_shown_with_where_its_certificate_comes_from() {
     );
     let rows = proxy.certs().await;
     assert_eq!((&rows["running"], sources(&rows)), (&json!(false), ["acme", "files", "internal"].map(Value::from)));
+}
+
+/// Closed ports, and the first try has failed.
+async fn failing(ca: &Authority, front: &Front) -> Certified {
+    let options = Certified::options(ca, HOST).directory(front.directory()).acme("challenges = [\"http-01\"]");
+    let mut proxy = options.closed().run();
+    proxy.row("the first try has failed", HOST, |row| row["next"]["why"] == "after a failure it waits").await;
+    assert_eq!(front.count("challenge"), 1);
+    proxy
+}
+
+#[tokio::test]
+async fn renew_skips_the_schedule_and_never_the_bucket() {
+    let ca = Authority::run().await;
+    let front = Front::before(&ca).await;
+    let mut proxy = failing(&ca, &front).await;
+    let renew = async |proxy: &Certified| {
+        let said = proxy.command(&["certs", "renew", HOST]).await;
+        let words =
+            "claw.example.com is asked for now, unless its tries are spent; `clawgate certs` shows how it goes\n";
+        assert_eq!((said.code, said.out.as_str()), (Some(0), words), "{said:?}");
+    };
+    renew(&proxy).await;
+    proxy.row("it was tried at once", HOST, |row| row["next"]["why"] == "after 2 failures it waits").await;
+    for _ in 0..5 {
+        renew(&proxy).await;
+    }
+    let row = proxy.row("it is quiet", HOST, |row| row["next"]["why"] == "after 2 failures it waits").await;
+    assert_eq!(front.count("challenge"), 2, "by hand once a minute is enough");
+    assert_eq!(row["problem"]["kind"], "connection", "{row}");
+    assert_eq!(row["buckets"][0]["spent"], 2, "{row}");
+
+    // A minute later, in which somebody else has used up what was left.
+    proxy.kill();
+    proxy.edit_ledger(|ledger| {
+        let name = &mut ledger["directories"][front.directory()]["identifiers"][HOST];
+        name["early_minute"] = json!({ "tat": 0, "spent_at_next_date": false });
+        let tat = name["bucket"]["tat"].as_u64().expect("a time");
+        name["bucket"]["tat"] = (tat + 2 * 900).into();
+    });
+    proxy.start_again();
+    proxy.row("it is there again", HOST, |row| row["next"]["why"] == "after 2 failures it waits").await;
+    for _ in 0..3 {
+        renew(&proxy).await;
+        let spent = "the tries of claw.example.com are spent, so that the CA's limit is kept";
+        let row = proxy.row("the bucket is empty", HOST, |row| row["next"]["why"] == spent).await;
+        let text = row["buckets"][0]["text"].as_str().expect("words");
+        assert!(text.starts_with("4 of 4 spent, next free "), "{row}");
+    }
+    assert_eq!((front.count("challenge"), front.count("new-order")), (2, 2), "the CA was not asked");
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_is_replaced_at_once_with_another_key() {
+    let ca = Authority::run().await;
+    let front = Front::before(&ca).await;
+    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run();
+    let first = proxy.certificate(&ca).await;
+    assert_eq!(ca.status(&first).await, "Valid");
+    let said = proxy.command(&["certs", "revoke", "CLAW.example.com."]).await;
+    let words = "claw.example.com is revoked, and another certificate is asked for\n";
+    assert_eq!((said.code, said.out.as_str()), (Some(0), words), "{said:?}");
+    let second = proxy.renewed(&ca, &first).await;
+    assert_eq!((ca.status(&first).await.as_str(), ca.status(&second).await.as_str()), ("Revoked", "Valid"));
+    assert_ne!(first.key(), second.key());
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_said_with_the_exit_code_of_its_kind() {
+    let ca = Authority::run().await;
+    let mut proxy = Certified::options(&ca, HOST).run();
+    proxy.certificate(&ca).await;
+    for verb in ["renew", "revoke"] {
+        let said = proxy.command(&["certs", verb, "other.example.com"]).await;
+        let words = format!(
+            "clawgate: {verb} refused (failed): no certificate of this name is got here; there are claw.example.com\n"
+        );
+        assert_eq!((said.code, said.err), (Some(69), words));
+        let said = proxy.command(&["certs", verb]).await;
+        assert_eq!(said.code, Some(2), "{said:?}");
+    }
+
+    // Somebody who may not even open the socket, and somebody of the service's group, who may look.
+    let (nobody, group) = (65_534, fs::metadata(proxy.socket()).expect("a socket").gid());
+    for verb in ["renew", "revoke"] {
+        let said = proxy.command_as(nobody, nobody, &["certs", verb, HOST]).await;
+        let words = "run this as root or as the user clawgate runs as";
+        assert_eq!((said.code, said.err.contains(words)), (Some(77), true), "{said:?}");
+        let said = proxy.command_as(nobody, group, &["certs", verb, HOST]).await;
+        let begin = format!("clawgate: {verb} refused (forbidden): ");
+        assert_eq!((said.code, said.err.starts_with(&begin)), (Some(77), true), "{said:?}");
+    }
+    let said = proxy.command_as(nobody, group, &["certs"]).await;
+    assert_eq!((said.code, said.out.contains("issuer       Pebble")), (Some(0), true), "{said:?}");
+
+    proxy.kill();
+    for verb in ["renew", "revoke"] {
+        let said = proxy.command(&["certs", verb, HOST]).await;
+        let socket = proxy.socket();
+        let words = format!("clawgate: nobody answers on {}: clawgate is not running, or ", socket.display());
+        assert_eq!((said.code, said.err.starts_with(&words)), (Some(69), true), "{said:?}");
+    }
 }

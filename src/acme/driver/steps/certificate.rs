@@ -17,7 +17,8 @@ impl Driver {
     pub(super) fn save_certificate_key(&mut self, index: usize, directory: DirectoryUrl) -> Result<(), Failure> {
         let set = self.sets[index].id.clone();
         let old = if self.settings.reuse_key { self.store.certificate(&set)? } else { None };
-        let pem = match old {
+        let kind = self.settings.key_type;
+        let pem = match old.filter(|old| certificate::is_of(&old.key_pem, kind)) {
             Some(old) => old.key_pem,
             None => certificate::new_key(self.settings.key_type)?,
         };

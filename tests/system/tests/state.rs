@@ -1,0 +1,165 @@
+//! Bad input: what is wrong is said with its cure, nothing is overwritten, and the certificate from before goes on being
+//! served.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use clawgate_system::{Authority, Certified, Front, Leaf, alone::alone};
+
+const HOST: &str = "claw.example.com";
+
+struct Story {
+    ca: Authority,
+    front: Front,
+    proxy: Certified,
+    first: Leaf,
+}
+
+impl Story {
+    /// A proxy that got its certificate, and was stopped.
+    async fn begin() -> Story {
+        let ca = Authority::run().await;
+        let front = Front::before(&ca).await;
+        let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run();
+        let first = proxy.certificate(&ca).await;
+        proxy.has_renewal_information().await;
+        proxy.kill();
+        Story { ca, front, proxy, first }
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.proxy.state().join("acme/ledger.json")
+    }
+
+    fn set_mode(&self, path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+    }
+
+    /// Started on what was done to its state: serves as before, names `code` and `cure`, changes nothing, asks nothing.
+    async fn refuses(&mut self, code: &str, cure: &str) {
+        let before = fs::read(self.ledger()).expect("a ledger");
+        self.proxy.start_again();
+        assert_eq!(self.proxy.listens().await, self.first, "the certificate from before is served");
+        self.proxy.logged(&format!("\"code\":\"{code}\""), 1).await;
+        for arguments in [&["certs"][..], &["certs", "--json"]] {
+            let said = self.proxy.command(arguments).await;
+            let begin = format!("clawgate: certs refused (failed): {code}: ");
+            assert_eq!((said.code, said.err.starts_with(&begin)), (Some(69), true), "{said:?}");
+            assert!(said.err.contains(cure), "{cure} in {said:?}");
+        }
+        let said = self.proxy.command(&["certs", "revoke", HOST]).await;
+        assert_eq!((said.code, said.err.contains(cure)), (Some(69), true), "{said:?}");
+        assert_eq!(fs::read(self.ledger()).expect("a ledger"), before, "nothing is overwritten");
+        assert_eq!(self.front.count("new-order"), 1, "nothing is asked");
+        assert_eq!(self.proxy.shown().await.as_ref(), Some(&self.first));
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_ca_is_a_finding_before_anything_is_served() {
+    let ca = Authority::run().await;
+    let proxy = Certified::options(&ca, HOST).directory("letsencrpyt".into()).stopped();
+    for command in ["run", "check"] {
+        let said = proxy.command(&[command]).await;
+        let words = "error[acme/unknown-ca]: no CA of this name is known";
+        assert_eq!((said.code, said.err.contains(words) || said.out.contains(words)), (Some(78), true), "{said:?}");
+        assert!(format!("{}{}", said.out, said.err).contains("did you mean \"letsencrypt\"?"), "{said:?}");
+    }
+    assert!(!proxy.state().exists(), "nothing was made");
+}
+
+#[tokio::test]
+async fn a_ledger_that_others_can_read_is_refused_until_its_mode_is_right() {
+    let mut story = Story::begin().await;
+    story.set_mode(&story.ledger(), 0o644);
+    let cure = format!("`chmod go-rwx {}` mends that", story.ledger().display());
+    story.refuses("state/exposed", &cure).await;
+    // Mended while it runs: it is looked at again by itself.
+    story.set_mode(&story.ledger(), 0o600);
+    story.proxy.row("it goes on", HOST, |row| row["window"].is_object()).await;
+    assert_eq!(story.front.count("new-order"), 1);
+}
+
+#[tokio::test]
+async fn a_state_directory_of_a_newer_version_is_left_alone() {
+    let mut story = Story::begin().await;
+    story.proxy.edit_ledger(|ledger| ledger["schema"] = 99.into());
+    story.refuses("state/newer-version", "is of version 99, and this clawgate knows 1; run the newer one again").await;
+}
+
+#[tokio::test]
+async fn a_damaged_ledger_is_kept_aside_and_every_try_counts_as_spent() {
+    let mut story = Story::begin().await;
+    fs::write(story.ledger(), b"{\"schema\":1,\"last_").expect("it is ours");
+    story.proxy.start_again();
+    assert_eq!(story.proxy.listens().await, story.first, "the certificate from before is served");
+    story.proxy.has_renewal_information().await;
+    let aside = fs::read(story.proxy.state().join("acme/ledger.json.damaged-1")).expect("what was there is kept");
+    assert_eq!(aside, b"{\"schema\":1,\"last_");
+    let said = story.proxy.command(&["certs", "renew", HOST]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let lost = |row: &serde_json::Value| {
+        let why = row["next"]["why"].as_str().unwrap_or_default();
+        why.starts_with("the ledger is damaged: ") && why.ends_with(", so every try counts as spent")
+    };
+    story.proxy.row("what is waited for is said", HOST, lost).await;
+    assert_eq!((story.front.count("new-order"), story.front.count("new-account")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_damaged_certificate_is_not_served_and_another_is_asked_for() {
+    let mut story = Story::begin().await;
+    let chain = story.proxy.state().join("acme/certificates").join(HOST).join("current/chain.pem");
+    fs::write(&chain, "-----BEGIN CERTIFICATE-----\nnot base64!\n").expect("it is ours");
+    story.proxy.start_again();
+    let second = story.proxy.renewed(&story.ca, &story.first).await;
+    assert_ne!(second, story.first);
+    assert_eq!(story.front.count("new-order"), 2);
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_asked_and_the_certificate_goes_on_being_served() {
+    alone("on_a_full_disk_nothing_is_asked_and_the_certificate_goes_on_being_served", &[], async || {
+        let ca = Authority::run().await;
+        let front = Front::before(&ca).await;
+        let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).stopped();
+        let state = proxy.state();
+        fs::create_dir(&state).expect("a folder of ours");
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k,mode=700", "none"]).arg(&state).status();
+        assert!(mount.expect("mount can be run").success());
+        proxy.start_again();
+        let first = proxy.certificate(&ca).await;
+        proxy.row("it is quiet", HOST, |row| row["window"].is_object()).await;
+
+        let filler = state.join("filler");
+        let full = fs::write(&filler, vec![0; 1 << 20]).expect_err("there is less room than this");
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        let before = proxy.ledger();
+        let said = proxy.command(&["certs", "renew", HOST]).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        proxy.logged("\"code\":\"state/full\"", 1).await;
+        let words = "no certificate is asked for until there is room";
+        assert!(proxy.log().contains(words), "{}", proxy.log());
+        assert_eq!((front.count("new-order"), proxy.ledger()), (1, before), "nothing was asked, nothing overwritten");
+        assert_eq!(proxy.shown().await.as_ref(), Some(&first));
+
+        // A start on the full disk is no different.
+        proxy.kill();
+        proxy.start_again();
+        assert_eq!(proxy.listens().await, first);
+        assert_eq!(front.count("new-order"), 1);
+
+        fs::remove_file(&filler).expect("it is ours");
+        let renewed = async {
+            let said = proxy.command(&["certs", "renew", HOST]).await;
+            assert_eq!(said.code, Some(0), "{said:?}");
+        };
+        renewed.await;
+        proxy.renewed(&ca, &first).await;
+    });
+}
