@@ -143,14 +143,36 @@ upstream = "127.0.0.1:9"
         fs::write(&file, config).expect("the config can be written");
         let tls = SocketAddr::from((address, self.tls));
         let http = self.http.map(|port| SocketAddr::from((address, port)));
-        Certified { tls, http, hosts: self.hosts, file, process: None, folder }
+        Certified { tls, http, hosts: self.hosts, file, process: None, user: None, folder }
     }
 }
 
-fn start(config: &Path, folder: &Path) -> Process {
-    let mut command = Command::new(proxy::binary());
-    command.args(["run", "--config"]).arg(config);
-    Process::start("clawgate", &mut command, &folder.join("clawgate.log"))
+/// Gives a file, or a folder and what is in it, to a user; for root, or whoever may become it by `sudo -n`.
+pub fn give(path: &Path, uid: u32) {
+    let said = say(as_root("chown").args(["-R", &uid.to_string()]).arg(path));
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+fn as_root(program: &str) -> Command {
+    // SAFETY: reads a number that the process has.
+    if unsafe { libc::geteuid() } == 0 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", program]);
+    command
+}
+
+fn as_user(uid: u32, gid: u32) -> Command {
+    let mut command = as_root("setpriv");
+    // A change of the user takes back what `Process` asks of the kernel.
+    command.args([
+        format!("--reuid={uid}"),
+        format!("--regid={gid}"),
+        "--clear-groups".into(),
+        "--pdeathsig=KILL".into(),
+    ]);
+    command
 }
 
 pub struct Certified {
@@ -161,6 +183,8 @@ pub struct Certified {
     hosts: Vec<String>,
     file: PathBuf,
     process: Option<Process>,
+    /// Whom it runs as, where that is somebody else.
+    user: Option<u32>,
     folder: TempDir,
 }
 
@@ -267,18 +291,8 @@ impl Certified {
         let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
         mode(self.folder.path(), 0o755);
         mode(&self.file, 0o644);
-        // The build folder may be nobody else's to enter.
-        let binary = self.folder.path().join("clawgate");
-        if !binary.exists() {
-            fs::copy(proxy::binary(), &binary).expect("there is room for the binary");
-        }
-        // SAFETY: reads a number that the process has.
-        let root = unsafe { libc::geteuid() } == 0;
-        let mut command = Command::new(if root { "setpriv" } else { "sudo" });
-        if !root {
-            command.args(["-n", "setpriv"]);
-        }
-        command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".into()]);
+        let binary = self.binary();
+        let mut command = as_user(uid, gid);
         command.arg(binary).args(arguments).arg("--config").arg(&self.file);
         tokio::task::spawn_blocking(move || say(&mut command)).await.expect("it does not panic")
     }
@@ -364,6 +378,21 @@ impl Certified {
         (read("chain.pem"), read("key.pem"))
     }
 
+    /// A copy of the binary that everybody may run: the build folder may be nobody else's to enter.
+    fn binary(&self) -> PathBuf {
+        let binary = self.folder.path().join("clawgate");
+        if !binary.exists() {
+            fs::copy(proxy::binary(), &binary).expect("there is room for the binary");
+        }
+        binary
+    }
+
+    /// From its next start on it runs as this user, who owns its files.
+    pub fn become_user(&mut self, uid: u32) {
+        give(self.folder.path(), uid);
+        self.user = Some(uid);
+    }
+
     /// SIGKILL, in the middle of whatever it is doing.
     pub fn kill(&mut self) {
         self.process = None;
@@ -371,6 +400,15 @@ impl Certified {
 
     /// Starts it again on the same state.
     pub fn start_again(&mut self) {
-        self.process = Some(start(&self.file, self.folder.path()));
+        let mut command = match self.user {
+            None => Command::new(proxy::binary()),
+            Some(uid) => {
+                let mut command = as_user(uid, uid);
+                command.arg(self.binary());
+                command
+            }
+        };
+        command.args(["run", "--config"]).arg(&self.file);
+        self.process = Some(Process::start("clawgate", &mut command, &self.folder.path().join("clawgate.log")));
     }
 }

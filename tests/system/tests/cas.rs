@@ -126,7 +126,7 @@ async fn a_limit_without_a_time_is_a_pause_that_somebody_has_to_end() {
     let now = proxy.certs().await["now"].as_u64().expect("a time");
     let at = row["next"]["at"].as_u64().expect("a time");
     assert!((now + 86_000..=now + 86_400).contains(&at), "daily: {row}, now {now}");
-    proxy.logged("\"message\":\"certificate paused\"", 1).await;
+    proxy.logged("\"message\":\"certificate paused by the CA\"", 1).await;
     assert!(proxy.log().contains(&format!("\"page\":\"{page}\"")), "{}", proxy.log());
 
     // Somebody visited the page, and says so.

@@ -8,9 +8,11 @@ use std::{
     process::Command,
 };
 
-use clawgate_system::{Authority, Certified, Front, Leaf, alone::alone};
+use clawgate_system::{Authority, Certified, Front, Leaf, alone::alone, certified::give};
 
 const HOST: &str = "claw.example.com";
+/// A user that owns nothing here.
+const SOMEBODY: u32 = 65_534;
 
 struct Story {
     ca: Authority,
@@ -89,6 +91,47 @@ async fn a_state_directory_of_a_newer_version_is_left_alone() {
     let mut story = Story::begin().await;
     story.proxy.edit_ledger(|ledger| ledger["schema"] = 99.into());
     story.refuses("state/newer-version", "is of version 99, and this clawgate knows 1; run the newer one again").await;
+}
+
+/// As the packages do it: the service is not root. An ordinary user runs it himself.
+fn serve_as_somebody(proxy: &mut Certified) -> u32 {
+    // SAFETY: reads a number that the process has.
+    let own = unsafe { libc::geteuid() };
+    if own == 0 {
+        proxy.become_user(SOMEBODY);
+        return SOMEBODY;
+    }
+    own
+}
+
+#[tokio::test]
+async fn state_that_cannot_be_read_is_left_alone() {
+    let mut story = Story::begin().await;
+    serve_as_somebody(&mut story.proxy);
+    story.set_mode(&story.ledger(), 0);
+    let cure = "; it has to belong to the user that clawgate runs as";
+    story.refuses("state/unreadable", cure).await;
+}
+
+#[tokio::test]
+async fn somebody_elses_state_is_left_alone_and_nothing_of_it_is_served() {
+    let mut story = Story::begin().await;
+    let user = serve_as_somebody(&mut story.proxy);
+    let theirs = story.proxy.state().join("acme");
+    let before = fs::read(story.ledger()).expect("a ledger");
+    give(&theirs, 0);
+    story.proxy.start_again();
+    let shown = story.proxy.listens().await;
+    assert_ne!(shown, story.first, "its key is not ours to read");
+    story.proxy.logged("\"code\":\"state/foreign\"", 1).await;
+    let said = story.proxy.command(&["certs"]).await;
+    let cure = format!("{} belongs to uid 0, and this process runs as uid {user}; `chown -R {user} ", theirs.display());
+    assert_eq!((said.code, said.err.contains(&cure)), (Some(69), true), "{said:?}");
+    give(&theirs, user);
+    assert_eq!(fs::read(story.ledger()).expect("a ledger"), before, "nothing is overwritten");
+    // What the finding said was done: it goes on by itself.
+    story.proxy.certificate(&story.ca).await;
+    assert_eq!((story.proxy.shown().await, story.front.count("new-order")), (Some(story.first), 1));
 }
 
 #[tokio::test]
