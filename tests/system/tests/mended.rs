@@ -45,7 +45,7 @@ async fn after_days(proxy: &mut Certified, front: &Front) {
     });
     proxy.start_again();
     let waits = async || {
-        let certs = proxy.certs();
+        let certs = proxy.certs().await;
         let why = &certs["certificates"][0]["next"]["why"];
         (certs["running"] == true && why == "after 4 failures it waits").then_some(())
     };
