@@ -18,7 +18,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{
     board::{Board, Shown},
@@ -116,6 +116,8 @@ pub struct Driver {
     teller: Teller,
     /// When the names of failures that wait are looked up again.
     next_look: Instant,
+    /// What is wrong with the place where the records are.
+    passing: Option<String>,
 }
 
 /// A CA we have spoken to since the start.
@@ -134,6 +136,10 @@ impl Driver {
     /// Where the state is unusable. Nothing is asked of a CA then; the proxy goes on serving without us.
     pub fn try_new(store: Box<dyn Store>, around: &Surroundings, settings: Settings) -> Result<Driver, StoreError> {
         let mut records = store.load()?;
+        let passing = store.passing().map(not_durable);
+        if let Some(why) = &passing {
+            warn!(code = "state/not-durable", "{why}");
+        }
         state::apply(&mut records, &Event::Started);
         let clock = Clock::new(around.outside.clone(), &records);
         let mut driver = Driver {
@@ -147,6 +153,7 @@ impl Driver {
             sets: Vec::new(),
             teller: Teller::default(),
             next_look: Instant::now(),
+            passing,
         };
         driver.configure(settings);
         driver.save();
@@ -349,10 +356,18 @@ impl Driver {
             wanted: set.wanted.clone(),
             have: set.have.clone(),
             step: set.shown.clone(),
-            warnings: set.worries.clone(),
+            warnings: self.passing.iter().chain(&set.worries).cloned().collect(),
         });
         self.around.board.put(now, sets.collect(), &self.records);
     }
+}
+
+/// The CA's limit for the same names is not forgotten with the records.
+fn not_durable(kind: &str) -> String {
+    format!(
+        "the state directory is on {kind} and gone after a restart, while the CA goes on counting its 5 certificates a \
+         week for the same names: set `state_dir` to a disk, or to a volume of the container"
+    )
 }
 
 fn complain(error: &StoreError) {

@@ -17,9 +17,10 @@
 //! 1. `now` is [`ledger::time`]`(records.last_time, date + monotonic time since)`. Until this process has read a
 //!    `Date`, `ledger::time(records.last_time + monotonic time since the start, the machine's clock)` stands in for it:
 //!    good enough to decide when to look, and the plan never spends on it, because it asks for
-//!    [`plan::Step::ReadDirectory`] first. When the machine's clock moves otherwise than the monotonic one (it slept),
-//!    the driver empties [`model::Facts::directories`], and the plan reads anew. Every error of a directory's GET is
-//!    [`state::Event::Unreachable`].
+//!    [`plan::Step::ReadDirectory`] first. The monotonic time goes on while the machine
+//!    sleeps (`CLOCK_BOOTTIME`), so that a `Date` read before stays good; the driver's timers stand still meanwhile and
+//!    are never longer than 15 minutes, so that is how late a step is after a sleep, at most. Every error of a
+//!    directory's GET is [`state::Event::Unreachable`].
 //! 2. **Write-ahead**: for [`plan::Step::NewOrder`] and [`plan::Step::SpendThenRespond`] the driver first applies
 //!    [`state::Event::Ordering`] / [`state::Event::Spent`] and saves the records to the disk. If that fails the request
 //!    is **not sent**.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{DirectoryUrl, Identifier, KeyRef, Records, SetId};
 
+pub use disk::passing;
 pub use files::{FileStore, certificate_files, set_of};
 
 /// Everything that must not be forgotten, and where it is.
@@ -48,6 +49,11 @@ pub trait Store: Send {
 
     /// The certificate of a set that was installed last.
     fn certificate(&self, set: &SetId) -> Result<Option<Certificate>, StoreError>;
+
+    /// The kind of file system all this is on, where that forgets it at a restart of the machine or the container.
+    fn passing(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// What a key is for.

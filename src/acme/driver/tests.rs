@@ -135,3 +135,14 @@ async fn somebody_from_outside_shortens_the_wait_for_a_ca_that_could_not_be_reac
     assert_eq!(told.driver.sets[0].facts.reached, Some(crate::acme::model::ChallengeType::TlsAlpn01));
     assert!(told.driver.sets[0].is_due());
 }
+
+#[tokio::test]
+async fn a_state_directory_that_a_restart_empties_is_a_warning_beside_each_certificate() {
+    // A tmpfs wherever there is POSIX shared memory.
+    let home = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut told = Told::new();
+    told.driver.passing = FileStore::open(&home.path().join("state")).unwrap().passing().map(not_durable);
+    told.driver.show();
+    let warnings = told.driver.around.board.picture().unwrap().sets[0].warnings.clone();
+    assert!(warnings[0].starts_with("the state directory is on tmpfs and gone after a restart"), "{warnings:?}");
+}

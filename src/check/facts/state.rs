@@ -8,7 +8,7 @@ use std::{
 
 use super::words;
 use crate::{
-    acme::store::{FileStore, Store as _},
+    acme::store::{self, FileStore, Store as _},
     config::{Config, secrets},
 };
 
@@ -174,12 +174,9 @@ fn foreign(path: &Path, uid: u32) -> Vec<Entry> {
 }
 
 fn file_system(path: &Path) -> Option<FileSystem> {
-    // linux/magic.h
-    const PASSING: [(i64, &str); 3] = [(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs"), (0x794c_7630, "overlay")];
-    let kind = rustix::fs::statfs(path).ok()?.f_type;
     let room = rustix::fs::statvfs(path).ok()?;
     Some(FileSystem {
-        passing: PASSING.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name),
+        passing: store::passing(path),
         read_only: room.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
         free: room.f_bavail * room.f_frsize,
     })
