@@ -13,11 +13,7 @@ use http::header;
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde_json::{Value, json};
 
-use super::{
-    order::{Authority, StepError},
-    problem::BAD_NONCE,
-    wire::WireError,
-};
+use super::{authority::Authority, order::StepError, problem::BAD_NONCE, wire::WireError};
 
 /// How often a request is signed anew because the CA did not like the nonce. Such a request was not looked at, so the
 /// number protects only against a CA that will never be content.

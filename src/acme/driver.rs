@@ -21,9 +21,10 @@ use tokio::{
 use tracing::{error, warn};
 
 use super::{
+    authority::Authority,
     board::{Board, Shown},
     model::{DirectoryUrl, Facts, Identifier, Nudge, Records, SetId},
-    order::{Authority, Session},
+    order::Session,
     outside::Outside,
     plan::{self, Step, Why},
     settings::Settings,

@@ -39,6 +39,7 @@
 //!    The driver makes no schedule of its own.
 
 pub mod account;
+pub mod authority;
 pub mod backoff;
 pub mod board;
 pub mod certificate;

@@ -11,9 +11,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     account::AccountKey,
+    authority::Authority,
     challenge_dns, challenge_tls,
     model::{AuthorizationStatus, CaTime, ChallengeType, DirectoryUrl, Identifier, Problem, Wanted},
-    order::{self, Authority, Order, Session},
+    order::{self, Order, Session},
     outside::Outside,
     settings::Settings,
     wire::{Roots, Wire},

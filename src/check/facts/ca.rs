@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::words;
 use crate::{
     acme::{
+        authority::{Authority, Meta},
         model::DirectoryUrl,
-        order::{Authority, Meta},
         outside::{Machine, Outside},
         settings::Settings,
         wire::{Roots, Wire},

@@ -8,9 +8,10 @@ use super::{
 };
 use crate::acme::{
     account::AccountKey,
+    authority::Authority,
     certificate::ca_time,
     model::{DirectoryFacts, DirectoryUrl, KeyRef},
-    order::{Authority, Session},
+    order::Session,
     state::Event,
     store::KeyPurpose,
     wire::{Roots, Wire},
