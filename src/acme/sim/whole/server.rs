@@ -228,7 +228,7 @@ impl Server {
         json!({
             "newNonce": at("nonce"), "newAccount": at("account"), "newOrder": at("order"), "revokeCert": at("revoke"),
             "renewalInfo": at("ari"),
-            "meta": { "profiles": { "classic": "the one for all", "tlsserver": "the one for us" } },
+            "meta": { "profiles": { "classic": "", "tlsserver": "", "shortlived": "addresses too" } },
         })
     }
 

@@ -63,7 +63,8 @@ impl Server {
         let named = payload["identifiers"].as_array().ok_or_else(|| malformed("no identifiers"))?;
         let names: Vec<Identifier> =
             named.iter().filter_map(|name| name["value"].as_str()).map(Identifier::from).collect();
-        if payload.get("profile").is_some_and(|profile| profile != "tlsserver" && profile != "classic") {
+        let offered = ["classic", "tlsserver", "shortlived"];
+        if payload["profile"].as_str().is_some_and(|profile| !offered.contains(&profile)) {
             return Err(Answer::Problem(problem("invalidProfile", "no such profile", 400), None));
         }
         let replaces = payload["replaces"].as_str();
