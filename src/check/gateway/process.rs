@@ -66,6 +66,9 @@ pub struct Environment {
     pub version: Option<Version>,
 }
 
+/// What the gateway is called in `/proc/PID/comm`, by its own title or by what runs it.
+const NAMES: [&str; 4] = ["openclaw", "node", "bun", "MainThread"];
+
 /// Looks for it in `/proc`.
 pub fn find(world: &World, address: SocketAddr) -> Listener {
     let Some(taken) = holder::taken_in(&world.at("/proc"), address) else { return Listener::Nobody };
@@ -76,7 +79,9 @@ pub fn find(world: &World, address: SocketAddr) -> Listener {
     let uid = read("status").ok().and_then(|status| uid(&status));
     let user = uid.and_then(|uid| world.users().into_iter().find(|user| user.uid == uid));
     let seat = seat(world, user.as_ref(), &read("cgroup").unwrap_or_default());
-    let environment = read("environ").ok().map(|text| environment(&text, user.as_ref()));
+    // What only forwards the port (docker-proxy, ssh, socat) knows nothing of the gateway's files.
+    let is_gateway = NAMES.iter().any(|name| found.name.starts_with(name));
+    let environment = read("environ").ok().filter(|_| is_gateway).map(|text| environment(&text, user.as_ref()));
     Listener::Process(Box::new(Process { pid: found.pid, name: found.name, user, seat, addresses, environment }))
 }
 
@@ -246,6 +251,14 @@ mod tests {
         assert_eq!(config(&["OPENCLAW_STATE_DIR=/srv/claw", "OPENCLAW_CONFIG_PATH=~/c.json"]), "/home/claw/c.json");
         // Relative to a directory that is not known.
         assert_eq!(config(&["OPENCLAW_CONFIG_PATH=c.json"]), "");
+    }
+
+    #[test]
+    fn what_only_forwards_the_port_has_no_say_about_files() {
+        let machine = Machine::new();
+        machine.gateway("/system.slice/docker.service", 0, &["HOME=/root", "OPENCLAW_GATEWAY_TOKEN=x"]);
+        machine.file("/proc/4242/comm", "docker-proxy\n");
+        assert_eq!(process(&machine).environment, None);
     }
 
     #[test]
