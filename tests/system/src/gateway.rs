@@ -1,6 +1,13 @@
 //! A real OpenClaw gateway: its own HOME, state and port, as `tests/setup/install` has put it there.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -163,6 +170,14 @@ impl Gateway {
     /// Starts it without waiting.
     pub fn spawn(&mut self) {
         assert!(self.process.is_none(), "the gateway runs already");
+        let mut command = self.command();
+        command.args(["gateway", "--port", &self.port.to_string()]);
+        let log = self.home.path().join("gateway.log");
+        self.process = Some(Process::start("openclaw gateway", &mut command, &log));
+    }
+
+    /// `openclaw`, with this gateway's home and surroundings.
+    fn command(&self) -> Command {
         let cache = cache();
         let program = cache.join(format!("openclaw-{}/node_modules/openclaw/openclaw.mjs", self.version.number()));
         assert!(program.exists(), "{} is missing: run tests/setup/install", program.display());
@@ -171,7 +186,7 @@ impl Gateway {
         let shared = cache.join("tmp");
         fs::create_dir_all(&shared).expect("the cache can be written");
         let mut command = Command::new(cache.join(format!("node-{}/bin/node", pinned("NODE"))));
-        command.arg(program).args(["gateway", "--port", &self.port.to_string()]).current_dir(home).env_clear();
+        command.arg(program).current_dir(home).env_clear();
         command.envs([("HOME", home.to_owned()), ("OPENCLAW_CONFIG_PATH", self.config_file())]);
         command.env("OPENCLAW_STATE_DIR", home.join("state")).env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(
@@ -181,7 +196,24 @@ impl Gateway {
         if !self.no_auth {
             command.env("OPENCLAW_GATEWAY_TOKEN", TOKEN);
         }
-        self.process = Some(Process::start("openclaw gateway", &mut command, &home.join("gateway.log")));
+        command
+    }
+
+    /// Makes a command `openclaw` in `folder` that is this gateway's.
+    pub fn put_command_into(&self, folder: &Path) {
+        let command = self.command();
+        let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().expect("no odd bytes in these paths"));
+        let mut script = String::from("#!/bin/sh\n");
+        for (name, value) in command.get_envs() {
+            if let (Some(name), Some(value)) = (name.to_str(), value) {
+                script += &format!("export {name}={}\n", quoted(value));
+            }
+        }
+        let words: Vec<String> = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
+        script += &format!("exec {} \"$@\"\n", words.join(" "));
+        let path = folder.join("openclaw");
+        fs::write(&path, script).expect("a temporary folder");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
     }
 
     pub async fn ready(&mut self) {
@@ -265,7 +297,7 @@ impl Gateway {
         Backend::fresh().connect(&self.dial()).await.expect("a local operator is approved")
     }
 
-    fn config_file(&self) -> PathBuf {
+    pub fn config_file(&self) -> PathBuf {
         self.home.path().join("openclaw.json")
     }
 }

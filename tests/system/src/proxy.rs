@@ -174,7 +174,7 @@ impl Proxy {
 }
 
 /// `CLAWGATE_BIN`, as `./test` sets it, or what the same cargo profile has built beside this test.
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("CLAWGATE_BIN").map(PathBuf::from).unwrap_or_else(|| {
         let test = std::env::current_exe().expect("a running program has a path");
         let profile = test.ancestors().nth(2).expect("test binaries lie in target/PROFILE/deps");

@@ -1,0 +1,68 @@
+//! `clawgate init --apply` and the gateway's own command.
+
+use std::{fs, net::Ipv4Addr, process::Command, time::Duration};
+
+use clawgate_system::{Backend, Edge, Gateway, Proxy, Refused, Version, proxy, wait};
+use serde_json::Value;
+
+/// Whom the gateway has to be told of.
+const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+
+/// Runs `init` for `host` with what OpenClaw's user has in his shell; what it printed.
+fn init(gateway: &Gateway, folder: &std::path::Path, host: &str) -> String {
+    gateway.put_command_into(folder);
+    let mut command = Command::new(proxy::binary());
+    command.arg("--config").arg(folder.join("config.toml")).args(["init", "--apply", host]);
+    command.env("OPENCLAW_CONFIG_PATH", gateway.config_file());
+    command.env("PATH", format!("{}:/usr/bin:/bin", folder.display()));
+    let output = command.output().expect("clawgate can be run");
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+fn lists(gateway: &Gateway) -> (Value, Value) {
+    let text = fs::read_to_string(gateway.config_file()).expect("the gateway has a configuration");
+    let value: Value = serde_json::from_str(&text).expect("JSON, as OpenClaw writes it");
+    let room = &value["gateway"];
+    // What refers to the environment still does.
+    assert_eq!(room["auth"]["token"], "${OPENCLAW_GATEWAY_TOKEN}");
+    (room["trustedProxies"].clone(), room["controlUi"]["allowedOrigins"].clone())
+}
+
+#[tokio::test]
+async fn a_stranger_is_attributed_after_init_and_the_gateway_is_not_restarted() {
+    let gateway = Gateway::of(Version::Newest).origin("https://old.test").without_trusted_proxies().run().await;
+    let proxy = Proxy::before(&gateway).await;
+    let edge = Edge::run(STRANGER, proxy.balanced()).await;
+    // A browser's WebSocket: attributed, which the gateway does not take from us yet.
+    let ask = async || Backend::fresh().origin("https://claw.test").connect(&proxy.dial().via(edge.address)).await;
+    assert!(matches!(ask().await, Err(Refused::Http { .. })), "the gateway refuses a proxy that it does not know");
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let said = init(&gateway, folder.path(), "claw.test");
+    assert_eq!(said.matches("    done: Updated gateway.").count(), 2, "{said}");
+    let config = fs::read_to_string(folder.path().join("config.toml")).expect("init wrote it");
+    assert!(config.contains(&format!("upstream = \"127.0.0.1:{}\"", gateway.port)), "{config}");
+    let (proxies, origins) = lists(&gateway);
+    assert_eq!(proxies, serde_json::json!(["127.0.0.2"]));
+    assert_eq!(origins, serde_json::json!(["https://old.test", "https://claw.test"]));
+    wait::until("the gateway believes the proxy", Duration::from_secs(60), async || {
+        (!matches!(ask().await, Err(Refused::Http { .. }))).then_some(())
+    })
+    .await;
+    // Nothing is left to do.
+    fs::remove_file(folder.path().join("config.toml")).expect("it is there");
+    assert!(init(&gateway, folder.path(), "claw.test").contains("has all that it needs"));
+}
+
+#[tokio::test]
+async fn the_oldest_gateways_command_is_understood_too() {
+    let gateway = Gateway::of(Version::Oldest).origin("https://old.test").without_trusted_proxies().run().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let said = init(&gateway, folder.path(), "claw.test");
+    assert!(said.contains("  systemctl --user restart openclaw-gateway "), "{said}");
+    let (proxies, origins) = lists(&gateway);
+    assert_eq!(proxies, serde_json::json!(["127.0.0.2"]));
+    assert_eq!(origins, serde_json::json!(["https://old.test", "https://claw.test"]));
+}
