@@ -11,6 +11,7 @@ mod import;
 mod init;
 mod reload;
 mod status;
+mod top;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf};
 
@@ -56,6 +57,8 @@ enum Command {
     Check(check::Args),
     /// How everything stands, on one screen
     Status(status::Args),
+    /// What happens right now, live (q ends it)
+    Top,
     /// Print every number, for Prometheus
     Metrics,
     /// Make the running process take over a changed configuration
@@ -105,6 +108,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
         Command::Run => Ok(run::run(&cli.config).map(done)?),
         Command::Check(args) => check::run(&cli.config, args),
         Command::Status(args) => status::run(&cli.config, args),
+        Command::Top => top::run(&cli.config),
         Command::Metrics => status::metrics(&cli.config),
         Command::Reload => reload::run(&cli.config),
         Command::Ca => ca::run(&cli.config),
@@ -228,6 +232,7 @@ mod tests {
             ("clawgate status", Some(Command::Status(status::Args::default())), CONFIG),
             ("clawgate status --json", Some(Command::Status(status::Args { json: true, watch: false })), CONFIG),
             ("clawgate metrics", Some(Command::Metrics), CONFIG),
+            ("clawgate top", Some(Command::Top), CONFIG),
             ("clawgate ca", Some(Command::Ca), CONFIG),
             ("clawgate certs --json", Some(Command::Certs(certs::Args { json: true, command: None })), CONFIG),
             ("clawgate certs renew a.test", Some(renew("a.test")), CONFIG),

@@ -30,4 +30,5 @@ pub mod serve;
 pub mod socket;
 pub mod status;
 pub mod tls;
+pub mod top;
 pub mod upstream;

@@ -9,7 +9,7 @@ use std::{
 /// From the top down: a room may use every room of a lower storey.
 const STOREYS: [&[&str]; 7] = [
     &["main", "cli"],
-    &["app", "check", "explain", "init", "process", "demo"],
+    &["app", "check", "explain", "init", "process", "demo", "top"],
     &["admin", "serve", "status"],
     &["acme", "upstream", "gateway", "listen", "tls", "route", "headers"],
     &["hooks"],

@@ -247,7 +247,7 @@ fn next(row: &Row, now: u64) -> String {
 const DAY: u64 = 86_400;
 
 /// A span of time in its two largest units.
-fn ago(now: u64, then: u64) -> String {
+pub(crate) fn ago(now: u64, then: u64) -> String {
     let seconds = now.saturating_sub(then);
     let (days, hours, minutes) = (seconds / DAY, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

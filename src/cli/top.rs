@@ -1,0 +1,36 @@
+//! `clawgate top`.
+
+use std::{io::IsTerminal as _, path::Path};
+
+use anyhow::Context as _;
+use clawgate::{
+    admin::{self, Answer, Verb},
+    exit,
+    process::load,
+    status::top::Moment,
+    top,
+};
+
+use super::status::ask;
+
+pub(super) fn run(path: &Path) -> anyhow::Result<u8> {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        eprintln!("clawgate: top needs a terminal; `clawgate status --watch` does not");
+        return Ok(exit::USAGE);
+    }
+    // Before the screen is taken: what goes wrong now is a message and an exit code.
+    let text = match ask(path, &Verb::Top)? {
+        Ok(text) => text,
+        Err(code) => return Ok(code),
+    };
+    let first: Moment =
+        serde_json::from_str(&text).context("the answer cannot be understood; is another version running?")?;
+    let path = path.to_owned();
+    let next = move || match admin::call(&load::admin_socket(&path), &Verb::Top) {
+        Ok(Answer { ok: true, text, .. }) => serde_json::from_str(&text).map_err(|error| error.to_string()),
+        Ok(Answer { text, .. }) => Err(text),
+        Err(error) => Err(error.to_string()),
+    };
+    top::run(first, next).context("cannot use the terminal")?;
+    Ok(0)
+}
