@@ -2,7 +2,7 @@
 
 use clawgate::metrics::Page;
 
-use crate::harness::{Proxy, eventually, origin, proxy};
+use crate::harness::{Proxy, client, eventually, origin, proxy, ws};
 
 /// The samples that begin with `prefix`, as they are written.
 fn samples(proxy: &Proxy, prefix: &str) -> Vec<String> {
@@ -174,4 +174,79 @@ async fn the_page_is_the_table() {
     for name in typed {
         assert!(clawgate::metrics::table::ALL.iter().any(|metric| metric.name == name), "{name}");
     }
+}
+
+/// What the gateway says at its door: see tests/proxy/door.rs.
+const CHALLENGE: &str = r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#;
+const APPROVED: &str =
+    r#"{"type":"res","id":"1","ok":true,"payload":{"type":"hello-ok","server":{"version":"2026.9.6"},"auth":{}}}"#;
+const REFUSED: &str = r#"{"type":"res","id":"1","ok":false,"error":{"code":"NOT_PAIRED","message":"pairing required","details":{"code":"PAIRING_REQUIRED","requestId":"8e2f"}}}"#;
+
+/// A WebSocket on which the gateway answers `says` after its challenge and closes with `close`.
+async fn visit(proxy: &Proxy, gateway: &origin::Origin, says: Option<&str>, close: (u16, &str)) {
+    let mut wire = proxy.client().at("203.0.113.7").h1("chat.test").await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    wire.head().await.unwrap();
+    for text in [Some(CHALLENGE), says].into_iter().flatten() {
+        conn.send(ws::plain(ws::TEXT, text.as_bytes())).await;
+        assert_eq!(ws::next(&mut wire).await.unwrap().text(), text);
+    }
+    conn.send(ws::plain(ws::CLOSE, &ws::close(close.0, close.1))).await;
+    ws::next(&mut wire).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_gateway_is_counted_once_and_told_with_its_cure() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    // The close says the same again.
+    visit(&proxy, &gateway, Some(REFUSED), (1008, "pairing required")).await;
+    counts(&proxy, r#"clawgate_gateway_answers_total{code="gateway/pairing-required"} 1"#).await;
+    counts(&proxy, r#"clawgate_gateway_connects_total{identity="loopback",answer="refused"} 1"#).await;
+    counts(&proxy, r#"clawgate_websockets_closed_total{by="upstream",code="1008"} 1"#).await;
+    let report = proxy.app().report();
+    let [problem] = &report.problems[..] else { panic!("{:?}", report.problems) };
+    assert_eq!((&*problem.code, &*problem.about, problem.times), ("gateway/pairing-required", "203.0.113.7", 1));
+    assert!(problem.cure.contains("openclaw devices approve 8e2f"), "{}", problem.cure);
+    assert_eq!(report.gateway_answers[0].name, "gateway/pairing-required");
+}
+
+#[tokio::test]
+async fn a_close_code_of_the_gateway_is_translated_and_an_ordinary_one_is_not() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    visit(&proxy, &gateway, Some(APPROVED), (1000, "bye")).await;
+    visit(&proxy, &gateway, Some(APPROVED), (1012, "service restart")).await;
+    visit(&proxy, &gateway, None, (1008, "slow consumer")).await;
+    for sample in [
+        r#"clawgate_gateway_answers_total{code="gateway/restarting"} 1"#,
+        r#"clawgate_gateway_answers_total{code="gateway/slow-consumer"} 1"#,
+        r#"clawgate_gateway_connects_total{identity="loopback",answer="approved"} 2"#,
+        r#"clawgate_websockets_closed_total{by="upstream",code="1000"} 1"#,
+    ] {
+        counts(&proxy, sample).await;
+    }
+    assert_eq!(proxy.app().report().problems.len(), 2);
+    assert_eq!(proxy.app().report().upstreams[0].version.as_deref(), Some("2026.9.6"));
+}
+
+#[tokio::test]
+async fn a_person_in_a_browser_reads_what_a_refusal_means_and_a_program_gets_the_gateways_own() {
+    let body = r#"{"error":{"message":"Too many failed authentication attempts. Please try again later."}}"#;
+    let answer = format!(
+        "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\nretry-after: 7\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let gateway = origin::answering(answer).run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let client = proxy.client().at("203.0.113.7");
+    let page = client.get("chat.test", "/", &["origin: https://chat.test", "accept: text/html"]).await;
+    assert_eq!((page.status, page.get("retry-after")), (429, Some("7")));
+    assert!(page.text().contains("wait five minutes, then connect with the right token"), "{}", page.text());
+    let own = client.get("chat.test", "/", &["origin: https://chat.test"]).await;
+    assert_eq!((own.status, own.text().as_str()), (429, body));
+    counts(&proxy, r#"clawgate_gateway_answers_total{code="gateway/rate-limited"} 2"#).await;
+    counts(&proxy, r#"clawgate_refusals_total{reason="gateway_refused"} 1"#).await;
 }
