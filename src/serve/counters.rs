@@ -267,6 +267,21 @@ mod tests {
     }
 
     #[test]
+    fn every_problem_is_in_the_reference() {
+        let page = include_str!("../../docs/STATUS.md");
+        for reason in Reason::ALL {
+            let refusal = crate::serve::refusal::Refusal::from(reason);
+            if let Some(problem) = refusal.problem("x") {
+                assert!(page.contains(&format!("| `{}` | ", problem.code)), "docs/STATUS.md lacks {}", problem.code);
+            }
+        }
+        for trouble in Trouble::ALL {
+            let row = format!("| `{}` | {} |", trouble.code(), trouble.what());
+            assert!(page.contains(&row), "docs/STATUS.md lacks {row}");
+        }
+    }
+
+    #[test]
     fn labels_are_what_the_rooms_call_themselves() {
         for identity in Identity::ALL {
             assert_eq!(IDENTITIES[identity as usize], identity.name());

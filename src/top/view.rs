@@ -39,7 +39,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, moment: &Moment, trouble: Option<&str>
     frame.render_widget(Paragraph::new(headline(moment, trouble)), head);
     sparklines(frame, lines, moment);
     frame.render_widget(Paragraph::new(moment.upstreams.iter().map(upstream(moment.now)).collect::<Vec<_>>()), middle);
-    let [clients, routes] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(busy);
+    let [clients, routes] = Layout::horizontal([Constraint::Percentage(45), Constraint::Percentage(55)]).areas(busy);
     table(frame, clients, "clients", &moment.clients);
     table(frame, routes, "routes", &moment.routes);
     frame.render_widget(problems_of(moment, bottom), bottom);
@@ -135,7 +135,8 @@ fn problems_of(moment: &Moment, area: Rect) -> Paragraph<'static> {
     let mut lines = Vec::new();
     for problem in &moment.problems {
         let times = if problem.times > 1 { format!(" ({} times)", problem.times) } else { String::new() };
-        let what = format!("{} ago{times} {}: {}", ago(moment.now, problem.last), problem.code, problem.what);
+        let about = if problem.about.is_empty() { String::new() } else { format!(" {}", problem.about) };
+        let what = format!("{} ago{times}{about} {}: {}", ago(moment.now, problem.last), problem.code, problem.what);
         lines.push(Line::styled(shortened(&clean(&what), width), Style::new().fg(Color::Yellow)));
         lines.push(Line::raw(shortened(&clean(&format!("  -> {}", problem.cure)), width)));
     }
@@ -205,6 +206,7 @@ mod tests {
                 code: "gateway/pairing-required".into(),
                 what: "the gateway wants this device approved by hand".into(),
                 cure: "approve it: openclaw devices list, then openclaw devices approve 8e2f".into(),
+                about: "203.0.113.7".into(),
                 last: 1_000_000 - 90,
                 times: 3,
                 ..Problem::default()
@@ -232,7 +234,7 @@ mod tests {
             "203.0.113.7",
             "4.5",
             "chat.test /api/",
-            "1 min ago (3 times) gateway/pairing-required: the gateway wants this device",
+            "1 min ago (3 times) 203.0.113.7 gateway/pairing-required: the gateway wants",
             "-> approve it: openclaw devices list, then openclaw devices approve 8e2f",
             "refused in the last hour: 12 misdirected",
         ] {
