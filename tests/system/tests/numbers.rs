@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use clawgate_system::{Backend, Edge, Gateway, Proxy, Version, on_both_gateways};
+use clawgate_system::{Backend, Edge, Gateway, Proxy, on_both_gateways};
 
 const PLATFORM: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
