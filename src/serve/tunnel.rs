@@ -3,10 +3,12 @@
 //! A tunnel owns no buffer while it is idle: it reads into its core's scratch space and keeps only what the other side
 //! would not take at once.
 
+mod pump;
+mod watching;
+
 use std::{
     future::poll_fn,
     io,
-    net::IpAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -19,18 +21,16 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{
-    behind::Gateway,
-    core::{Core, Listening, Stage},
+pub use self::watching::Watching;
+use self::{
+    pump::{Way, pump},
+    watching::observe,
 };
+use super::core::{Core, Listening, Stage};
 use crate::gateway::{
-    answer::Answer,
     frames::{self, Close, Side},
-    observe::{Observed, Observer},
-    places::Place,
-    translate::{Seen, Situation, translate},
+    observe::Observer,
 };
-use crate::headers::identity::Identity;
 
 /// How long the peers have to answer our close frame, or to reach the end of a frame under way.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
@@ -74,21 +74,6 @@ pub struct Ended {
     pub error: Option<io::Error>,
 }
 
-/// What the tunnel does for the gateway's sake.
-pub struct Watching {
-    pub client: IpAddr,
-    pub place: Option<Place>,
-    pub gateway: Option<std::sync::Arc<Gateway>>,
-    /// As whom it went there.
-    pub identity: Identity,
-    /// Why it did not.
-    pub attributed: Option<String>,
-    /// The host as the client wrote it.
-    pub host: Box<str>,
-    /// The operator was told what the gateway did not like.
-    pub told: bool,
-}
-
 /// Carries bytes until both sides have ended. `admitted` says whether the rule that let this tunnel in still holds; it
 /// is asked again after every reload.
 pub async fn run<C, U>(
@@ -129,37 +114,6 @@ struct Tunnel<C, U> {
     generation: u64,
     stopping: Option<Stopping>,
     timer: Option<Pin<Box<Sleep>>>,
-}
-
-/// One direction.
-#[derive(Default)]
-struct Way {
-    /// Read, not yet taken by the other side.
-    pending: Vec<u8>,
-    sent: usize,
-    read_ended: bool,
-    shut: bool,
-    /// Bytes were written and not flushed yet.
-    dirty: bool,
-}
-
-impl Way {
-    fn waiting(&self) -> &[u8] {
-        &self.pending[self.sent..]
-    }
-
-    fn is_empty(&self) -> bool {
-        self.sent == self.pending.len()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.sent += n;
-        if self.is_empty() {
-            // An idle tunnel keeps no buffer.
-            self.pending = Vec::new();
-            self.sent = 0;
-        }
-    }
 }
 
 /// Saying goodbye: first to each side at its next frame boundary, then the grace for their answers.
@@ -307,137 +261,5 @@ where
             added = true;
         }
         added
-    }
-}
-
-/// Moves bytes one way; whether any were read. `seen` gets what was read before it is passed on.
-fn pump<R, W>(
-    cx: &mut Context<'_>,
-    from: &mut R,
-    to: &mut W,
-    way: &mut Way,
-    scratch: &mut [u8],
-    seen: &mut impl FnMut(&[u8]),
-) -> io::Result<bool>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    while !way.is_empty() {
-        match Pin::new(&mut *to).poll_write(cx, way.waiting())? {
-            Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Poll::Ready(n) => {
-                way.advance(n);
-                way.dirty = true;
-            }
-            Poll::Pending => return Ok(false),
-        }
-    }
-    let mut read = false;
-    if !way.read_ended {
-        let mut buf = ReadBuf::new(scratch);
-        match Pin::new(from).poll_read(cx, &mut buf)? {
-            Poll::Ready(()) if buf.filled().is_empty() => way.read_ended = true,
-            Poll::Ready(()) => {
-                let n = buf.filled().len();
-                read = true;
-                let mut rest = &scratch[..n];
-                seen(rest);
-                while !rest.is_empty() {
-                    match Pin::new(&mut *to).poll_write(cx, rest)? {
-                        Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                        Poll::Ready(sent) => {
-                            rest = &rest[sent..];
-                            way.dirty = true;
-                        }
-                        Poll::Pending => {
-                            way.pending.extend_from_slice(rest);
-                            break;
-                        }
-                    }
-                }
-            }
-            Poll::Pending => {}
-        }
-    }
-    // Flushed when there is no more to read at once: TLS records coalesce under load.
-    if way.dirty && !read && Pin::new(&mut *to).poll_flush(cx)?.is_ready() {
-        way.dirty = false;
-    }
-    if way.read_ended && way.is_empty() && !way.shut && Pin::new(to).poll_shutdown(cx)?.is_ready() {
-        way.shut = true;
-    }
-    Ok(read)
-}
-
-fn observe(core: &Core, observer: &mut Observer, side: Side, bytes: &[u8], watching: &mut Watching, ended: &mut Ended) {
-    let n = bytes.len() as u64;
-    match side {
-        Side::Client => {
-            ended.from_client += n;
-            core.counters.tunnel_bytes_up.add(n);
-        }
-        Side::Gateway => {
-            ended.from_upstream += n;
-            core.counters.tunnel_bytes_down.add(n);
-        }
-    }
-    let on = |event| match event {
-        Observed::Challenged => {}
-        // Whatever the gateway says first instead, it is not waiting for a login: no place is held for it.
-        Observed::NotChallenged => watching.place = None,
-        Observed::Answered(answer) => watching.answered(core, &answer),
-        Observed::Closed { by, close } => {
-            watching.trouble(core, Seen::Closed { by, close: &close });
-            ended.close = Some((by, close));
-        }
-    };
-    match side {
-        Side::Client => observer.client_sent(bytes, on),
-        Side::Gateway => observer.gateway_sent(bytes, on),
-    }
-}
-
-impl Watching {
-    fn answered(&mut self, core: &Core, answer: &Answer) {
-        if let Some(place) = self.place.take() {
-            place.answered(matches!(answer, Answer::Approved(_)));
-        }
-        let Some(gateway) = self.gateway.clone() else { return };
-        let loopback = self.identity == Identity::Loopback;
-        let answers = &core.counters.connects[self.identity as usize];
-        match answer {
-            Answer::Approved(approval) => {
-                answers[0].add(1);
-                gateway.says_version(approval.version.as_deref());
-                if loopback {
-                    gateway.approved(self.client);
-                }
-            }
-            Answer::Refused(refusal) => {
-                answers[1].add(1);
-                if loopback && refusal.counts_against_client() && gateway.refused(self.client) {
-                    tracing::warn!(
-                        client = %self.client,
-                        "the gateway refused five connects of this client: it is attributed for the next ten minutes"
-                    );
-                }
-                self.trouble(core, Seen::Refused(refusal));
-            }
-            Answer::Unknown => answers[2].add(1),
-        }
-    }
-
-    /// Tells the operator what the gateway means, once for each tunnel: a close frame after a refusal says the same
-    /// again.
-    fn trouble(&mut self, core: &Core, seen: Seen<'_>) {
-        if self.gateway.is_none() || self.told {
-            return;
-        }
-        let at = Situation { host: &self.host, attributed: self.attributed.as_deref() };
-        if let Some(cause) = translate(seen, &at) {
-            self.told = true;
-            core.gateway_says(cause, self.client.to_string());
-        }
     }
 }
