@@ -35,7 +35,7 @@ use crate::{
         Config,
         model::{ATTRIBUTED_SOURCE, Hostname, ListenerKind},
     },
-    gateway::approved,
+    gateway::{approved, seen::Seen},
     listen::{self, Admission, BindError, Bound},
     metrics::{Page, table},
     problems::Problems,
@@ -48,7 +48,7 @@ use crate::{
     },
     status::{Report, top::Moment},
     tls,
-    upstream::hold::Seen,
+    upstream::hold,
 };
 
 /// A running proxy.
@@ -323,7 +323,7 @@ impl App {
             );
         }
         for behind in &snapshot.behind {
-            if behind.upstream.state.now() == Seen::UpWithoutAuth {
+            if behind.upstream.state.now() == hold::Seen::UpWithoutAuth {
                 warnings.push(crate::serve::no_auth_warning(&behind.upstream.config.name));
             }
         }
@@ -338,6 +338,21 @@ impl App {
     /// The certificates that clients are shown now.
     pub fn shown(&self) -> Arc<tls::Names> {
         self.numbers.store.names().clone()
+    }
+
+    /// The device keys that connected lately, by the gateway that they connected to.
+    pub fn seen_keys(&self) -> Vec<(Arc<str>, Vec<Seen>)> {
+        let snapshot = self.state().snapshot.clone();
+        let of = |behind: &Arc<Behind>| {
+            let seen = behind.gateway.as_ref().map(|gateway| gateway.seen_keys())?;
+            Some((behind.upstream.config.name.clone(), seen))
+        };
+        snapshot.behind.iter().filter_map(of).collect()
+    }
+
+    /// How many WebSockets of pinned sites were refused because they showed no key that may pass.
+    pub fn unverified(&self) -> u64 {
+        self.numbers.unverified().iter().map(|(_, n)| n).sum()
     }
 
     /// What is served now.

@@ -122,6 +122,10 @@ impl Numbers {
         self.named(|counters| counters.handshakes_failed.read().collect())
     }
 
+    pub(super) fn unverified(&self) -> Vec<(&'static str, u64)> {
+        self.named(|counters| counters.unverified.read().collect())
+    }
+
     pub(super) fn troubles(&self) -> Vec<(&'static str, u64)> {
         let of = |counters: &Counters| {
             Trouble::ALL.iter().zip(&counters.troubles).map(|(trouble, count)| (trouble.code(), count.get())).collect()

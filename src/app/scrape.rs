@@ -98,6 +98,9 @@ fn websockets(page: &mut Page, numbers: &Numbers) {
         for (c, code) in CLOSE_CODES.iter().enumerate() {
             page.counted(&table::WEBSOCKETS_CLOSED, &[by, code], numbers.sum(|own| own.tunnels_closed[b][c].get()));
         }
+        for (reason, n) in numbers.unverified() {
+            page.sample(&table::WEBSOCKETS_UNVERIFIED, &[reason], n);
+        }
     }
     page.sample(&table::WEBSOCKET_BYTES, &["client"], numbers.sum(|c| c.tunnel_bytes_up.get()));
     page.sample(&table::WEBSOCKET_BYTES, &["upstream"], numbers.sum(|c| c.tunnel_bytes_down.get()));

@@ -65,8 +65,10 @@ impl Refusal {
 /// What one message of the gateway was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// The event `connect.challenge`.
-    Challenge,
+    /// The event `connect.challenge`; its nonce is empty where it could not be read.
+    Challenge {
+        nonce: Box<str>,
+    },
     /// Any other event.
     Event,
     Answer(Answer),
@@ -80,7 +82,9 @@ pub fn read(text: &[u8], cut: bool) -> Message {
         return Message::Other;
     };
     match (head.kind.as_deref(), head.ok) {
-        (Some("event"), _) if head.event.as_deref() == Some("connect.challenge") => Message::Challenge,
+        (Some("event"), _) if head.event.as_deref() == Some("connect.challenge") => {
+            Message::Challenge { nonce: serde_json::from_slice(text).map(Challenge::nonce).unwrap_or_default() }
+        }
         (Some("event"), _) => Message::Event,
         (Some("res"), Some(true)) => {
             Message::Answer(Answer::Approved(serde_json::from_slice(text).map(Hello::approval).unwrap_or_default()))
@@ -146,6 +150,26 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 impl Text<'_> {
     fn keep(self) -> Box<str> {
         self.0[..self.0.floor_char_boundary(LONGEST_TEXT)].into()
+    }
+}
+
+/// What is read of a `connect.challenge`.
+#[derive(Deserialize)]
+struct Challenge<'a> {
+    #[serde(borrow)]
+    payload: Nonce<'a>,
+}
+
+#[derive(Deserialize)]
+struct Nonce<'a> {
+    #[serde(borrow)]
+    nonce: Text<'a>,
+}
+
+impl Challenge<'_> {
+    /// Whole, however long: half a nonce would be another one.
+    fn nonce(self) -> Box<str> {
+        self.payload.nonce.0.into()
     }
 }
 
@@ -250,8 +274,11 @@ mod tests {
     fn each_message_of_the_handshake_is_told_from_the_others() {
         let approved = Answer::Approved(Approval::default());
         let cases = [
-            (r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#, Message::Challenge),
-            (r#"{"event":"connect.challenge","type":"event"}"#, Message::Challenge),
+            (
+                r#"{"type":"event","event":"connect.challenge","payload":{"nonce":"n","ts":1}}"#,
+                Message::Challenge { nonce: "n".into() },
+            ),
+            (r#"{"event":"connect.challenge","type":"event"}"#, Message::Challenge { nonce: "".into() }),
             (r#"{"type":"event","event":"tick","payload":[1]}"#, Message::Event),
             (r#"{"type":"res","id":"1","ok":true,"payload":7}"#, Message::Answer(approved)),
             (r#"{"type":"res","id":"1"}"#, Message::Answer(Answer::Unknown)),

@@ -143,7 +143,7 @@ impl Client {
         let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
         let mut client = Client { socket, nonce: String::new(), calls: 0 };
         let text = client.text().await?;
-        if answer::read(text.as_bytes(), false) != Message::Challenge {
+        if !matches!(answer::read(text.as_bytes(), false), Message::Challenge { .. }) {
             return Err(ClientError::NoChallenge);
         }
         client.nonce = serde_json::from_str(&text).map(|Challenge { payload }| payload.nonce).unwrap_or_default();

@@ -18,8 +18,9 @@ use std::{net::IpAddr, sync::Arc};
 use ipnet::IpNet;
 
 use super::{
-    device::{self, DeviceError},
+    device::{self, Connect, DeviceError},
     frames::{Event, Opcode, Scanner, Side, Violation},
+    masked::Masked,
 };
 use crate::config::model::{DeviceId, PinnedKey};
 
@@ -70,6 +71,28 @@ pub enum Unverified {
 }
 
 impl Unverified {
+    /// Every [`Unverified::name`].
+    pub const NAMES: [&str; 18] = [
+        "late",
+        "closed",
+        "too_large",
+        "frames",
+        "extension",
+        "not_text",
+        "not_utf8",
+        "not_json",
+        "member_twice",
+        "not_connect",
+        "no_device",
+        "no_challenge",
+        "device",
+        "not_pinned",
+        "address",
+        "role",
+        "scopes",
+        "second_message",
+    ];
+
     /// A stable name for logs and labels.
     pub fn name(self) -> &'static str {
         match self {
@@ -120,6 +143,26 @@ pub struct Shown {
     pub mode: Box<str>,
     pub role: Box<str>,
     pub scopes: Vec<Box<str>>,
+}
+
+impl Shown {
+    /// What a `connect` says of itself; `None` if that is no key. Whether it is the client's own is another question.
+    fn of(connect: &Connect) -> Option<Shown> {
+        let device = connect.device.as_ref()?;
+        Some(Shown {
+            id: DeviceId::of(&device.key()?),
+            key: device.public_key.trim_end_matches('=').into(),
+            client: connect.client.id.as_str().into(),
+            mode: connect.client.mode.as_str().into(),
+            role: connect.role.as_str().into(),
+            scopes: connect.scopes.iter().map(|scope| scope.as_str().into()).collect(),
+        })
+    }
+
+    /// The same of a client's first message.
+    pub fn read(text: &[u8]) -> Option<Shown> {
+        message::read(text).ok().as_ref().and_then(Shown::of)
+    }
 }
 
 /// Which of `keys` admits who has shown this, from there.
@@ -177,9 +220,7 @@ enum State {
 struct Held {
     raw: Vec<u8>,
     text: Vec<u8>,
-    mask: [u8; 4],
-    /// How far into the frame's payload we are.
-    masked: usize,
+    masked: Masked,
     complete: bool,
     wrong: Option<Unverified>,
 }
@@ -205,9 +246,14 @@ impl Gate {
         *self.keys == *keys
     }
 
-    /// What the client has shown, and the name of the key it was; also when that was not enough.
-    pub fn shown(&self) -> (Option<&Shown>, Option<&Arc<str>>) {
-        (self.shown.as_deref(), self.name.as_ref())
+    /// What the client has proven, also when that was not enough.
+    pub fn shown(&self) -> Option<&Shown> {
+        self.shown.as_deref()
+    }
+
+    /// The name of the pinned key that it was.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The next bytes of the client.
@@ -251,15 +297,8 @@ impl Gate {
         let device = connect.device.as_ref().ok_or(Unverified::NoDevice)?;
         let nonce = self.nonce.as_deref().ok_or(Unverified::NoChallenge)?;
         device::verify(&connect, device, nonce, now_ms).map_err(Unverified::Device)?;
-        let key = device.key().ok_or(Unverified::Device(DeviceError::Id))?;
-        let shown = self.shown.insert(Box::new(Shown {
-            id: DeviceId::of(&key),
-            key: device.public_key.as_str().into(),
-            client: connect.client.id.as_str().into(),
-            mode: connect.client.mode.as_str().into(),
-            role: connect.role.as_str().into(),
-            scopes: connect.scopes.iter().map(|scope| scope.as_str().into()).collect(),
-        }));
+        let shown = Shown::of(&connect).ok_or(Unverified::Device(DeviceError::Id))?;
+        let shown = self.shown.insert(Box::new(shown));
         self.name = self.keys.iter().find(|key| key.id == shown.id).map(|key| key.name.clone());
         admits(&self.keys, shown, self.origin).map(|_| ())
     }
@@ -287,15 +326,13 @@ impl Held {
             Event::Frame(head) if head.opcode == Opcode::Binary => Some(Unverified::NotText),
             Event::Frame(head) if head.length > MOST_HELD as u64 => Some(Unverified::TooLarge),
             Event::Frame(head) if matches!(head.opcode, Opcode::Text | Opcode::Continuation) => {
-                (self.mask, self.masked) = (head.mask.unwrap_or_default(), 0);
+                self.masked.begin(head);
                 None
             }
             Event::Frame(_) => None,
             Event::Payload(piece) if self.text.len() + piece.len() > MOST_HELD => Some(Unverified::TooLarge),
             Event::Payload(piece) => {
-                let mask = self.mask.iter().cycle().skip(self.masked % 4);
-                self.text.extend(piece.iter().zip(mask).map(|(byte, key)| byte ^ key));
-                self.masked += piece.len();
+                self.masked.read(piece, &mut self.text);
                 None
             }
             Event::MessageEnd => {

@@ -63,6 +63,8 @@ metrics! {
     WEBSOCKETS_OPENED: Counter "clawgate_websockets_opened_total" ["identity"] "WebSockets that were opened.";
     WEBSOCKETS_CLOSED: Counter "clawgate_websockets_closed_total" ["by", "code"]
         "WebSockets that ended, by who sent the first close frame and its code; none without a frame.";
+    WEBSOCKETS_UNVERIFIED: Counter "clawgate_websockets_unverified_total" ["reason"]
+        "WebSockets of sites with device keys that showed no key they may pass with.";
     WEBSOCKET_BYTES: Counter "clawgate_websocket_bytes_total" ["from"] "Bytes of WebSockets, as they pass.";
 
     UPSTREAM_UP: Gauge "clawgate_upstream_up" ["upstream"] "1 while the upstream answers.";

@@ -1,9 +1,18 @@
 //! The rule that let a tunnel in, to be asked again after a reload.
 
-use super::{core::Core, head, judge::Plan, snapshot::Snapshot};
-use crate::headers::{
-    client_address::Seen,
-    identity::{self, Decision, Identity},
+use super::{
+    core::Core,
+    head,
+    judge::Plan,
+    snapshot::Snapshot,
+    tunnel::{Key, Watching},
+};
+use crate::{
+    gateway::pin::{self, Origin},
+    headers::{
+        client_address::Seen,
+        identity::{self, Decision, Identity, Rule},
+    },
 };
 
 /// What a request for a tunnel was judged by.
@@ -30,15 +39,23 @@ impl Admitted {
         Admitted { host, path, browser, seen, identity: plan.identity(), upstream: plan.behind().upstream.id }
     }
 
-    /// Whether the same request would still be admitted, as the same identity, to the same upstream. What the gateway
+    /// Whether the same request would still be admitted, as the same identity, to the same upstream, and the key that was
+    /// shown is still pinned for what it asked. What the gateway
     /// and its clients did meanwhile (demotion, authentication off) does not count: it is not policy.
-    pub fn still_holds(&self, core: &Core, snapshot: &Snapshot) -> bool {
+    pub fn still_holds(&self, core: &Core, snapshot: &Snapshot, watching: &Watching) -> bool {
         let Some(site) = snapshot.site(&self.host) else { return false };
         let route = snapshot.find(site, &self.host, &self.path);
         let behind = snapshot.behind(route);
         let attributed_source = core.shared.attributed_source;
-        let facts = head::facts(attributed_source, behind, snapshot.policy(route), &self.seen, self.browser, true);
-        let same = matches!(identity::decide(&facts), Decision::Forward { identity, .. } if identity == self.identity);
-        same && behind.upstream.id == self.upstream
+        let policy = snapshot.policy(route);
+        let facts = head::facts(attributed_source, behind, policy, &self.seen, self.browser, true);
+        let Decision::Forward { identity, rule } = identity::decide(&facts) else { return false };
+        let origin = Origin { address: self.seen.address, disputed: self.seen.disputed };
+        let key = match (&watching.key, &watching.gate) {
+            (Key::Pinned(shown), _) => pin::admits(&policy.device_keys, shown, origin).is_ok(),
+            (_, Some(gate)) => gate.has_keys(&policy.device_keys),
+            (_, None) => rule != Rule::PinnedKey,
+        };
+        key && identity == self.identity && behind.upstream.id == self.upstream
     }
 }

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use http::HeaderValue;
@@ -15,7 +15,9 @@ use crate::{
     config::model::{self, UpstreamKind},
     gateway::{
         demote::Demotions,
+        pin::Shown,
         places::{self, Places},
+        seen::{Outcome, Seen, SeenKeys},
     },
     headers::forwarded,
     upstream::Upstream,
@@ -37,6 +39,7 @@ pub struct Gateway {
     any_refused: AtomicBool,
     last_approved: Mutex<Option<IpAddr>>,
     version: Mutex<Option<Box<str>>>,
+    keys: Mutex<SeenKeys>,
 }
 
 impl Behind {
@@ -62,6 +65,7 @@ impl Gateway {
             any_refused: AtomicBool::new(false),
             last_approved: Mutex::new(None),
             version: Mutex::new(None),
+            keys: Mutex::default(),
         }
     }
 
@@ -91,6 +95,16 @@ impl Gateway {
     /// The gateway's version, since somebody was approved.
     pub fn version(&self) -> Option<Box<str>> {
         lock(&self.version).clone()
+    }
+
+    /// A device key was there, with a good signature.
+    pub fn seen_key(&self, shown: &Shown, address: IpAddr, outcome: Outcome) {
+        lock(&self.keys).note(Seen { shown: shown.clone(), address, at: SystemTime::now(), outcome });
+    }
+
+    /// The keys seen lately, the last one first.
+    pub fn seen_keys(&self) -> Vec<Seen> {
+        lock(&self.keys).all().to_vec()
     }
 
     pub fn last_approved(&self) -> Option<IpAddr> {

@@ -12,7 +12,7 @@ use http::StatusCode;
 use super::access::ClosedBy;
 use crate::{
     config::Config,
-    gateway::translate::Trouble,
+    gateway::{pin::Unverified, translate::Trouble},
     headers::identity::Identity,
     metrics::{Count, Gauge, Histogram, Named},
     tls::HandshakeError,
@@ -42,6 +42,8 @@ pub struct Counters {
     pub reused: Count,
     pub resent: Count,
     pub idle: Gauge,
+    /// WebSockets of pinned sites that showed no key that may pass, by the reason.
+    pub unverified: Named,
     /// Approved, refused, could not be read.
     pub connects: [[Count; CONNECT_ANSWERS.len()]; Identity::ALL.len()],
     pub troubles: [Count; Trouble::ALL.len()],
@@ -138,6 +140,7 @@ impl Default for Counters {
     fn default() -> Counters {
         Counters {
             refusals: Named::new(REFUSALS),
+            unverified: Named::new(&Unverified::NAMES),
             handshakes_failed: Named::new(&HandshakeError::NAMES),
             connections: Gauge::default(),
             connections_opened: Count::default(),

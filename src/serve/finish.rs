@@ -21,7 +21,7 @@ use super::{
     exchange,
     refusal::{Reason, Refusal, Side},
     snapshot::RouteRef,
-    tunnel::Ended,
+    tunnel::{Ended, Goodbye},
 };
 use crate::{gateway::frames, headers::identity::Identity, upstream::pool};
 
@@ -254,12 +254,11 @@ pub struct TunnelRecord {
 
 impl TunnelRecord {
     pub fn end(self, ended: &Ended, duration: Duration) {
+        let said = ended.goodbye.map(Goodbye::reason).unwrap_or_default();
         let close = match (ended.goodbye, &ended.close) {
-            (Some(goodbye), _) => Some(access::Close {
-                code: Some(goodbye.code()),
-                by: ClosedBy::Proxy,
-                reason: goodbye.reason().as_bytes(),
-            }),
+            (Some(goodbye), _) => {
+                Some(access::Close { code: Some(goodbye.code()), by: ClosedBy::Proxy, reason: said.as_bytes() })
+            }
             (None, Some((by, close))) => Some(access::Close {
                 code: close.code,
                 by: match by {

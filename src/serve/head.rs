@@ -217,7 +217,7 @@ pub fn facts(
     policy: &Policy,
     seen: &Seen,
     browser: bool,
-    _upgrade: bool,
+    upgrade: bool,
 ) -> Facts {
     let upstream = &behind.upstream.config;
     let keys = &policy.device_keys;
@@ -229,8 +229,7 @@ pub fn facts(
         fenced: !policy.clients.is_empty() || (!keys.is_empty() && keys.iter().all(|key| !key.clients.is_empty())),
         inside_fence: inside(&policy.clients) && (keys.is_empty() || keys.iter().any(|key| inside(&key.clients))),
         pinned: !keys.is_empty(),
-        // Until tunnels hold their first message, nobody has shown a key.
-        upgrade: false,
+        upgrade,
         address_disputed: seen.disputed,
         client_loopback: seen.address.is_loopback(),
         demoted: false,

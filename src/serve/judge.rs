@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     config::model::Policy,
+    gateway::pin,
     headers::{
         client_address::Seen,
         forwarded,
@@ -84,6 +85,13 @@ impl Plan {
     /// Whether this is only forwarded as it is because the gateway asks everyone for a credential.
     pub fn relies_on_auth(&self) -> bool {
         self.behind().gateway.is_some() && self.identity() != Identity::Attributed
+    }
+
+    /// What the client's first message has to pass; `None` where no key has to be shown.
+    pub fn gate(&self) -> Option<pin::Gate> {
+        let (_, Rule::PinnedKey) = self.as_whom? else { return None };
+        let origin = pin::Origin { address: self.client, disputed: self.facts.address_disputed };
+        Some(pin::Gate::new(self.policy().device_keys.clone(), origin))
     }
 
     pub fn identity(&self) -> Identity {

@@ -7,11 +7,12 @@ mod pump;
 mod watching;
 
 use std::{
+    borrow::Cow,
     future::poll_fn,
     io,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -21,21 +22,25 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-pub use self::watching::Watching;
+pub use self::watching::{Key, Watching};
 use self::{
     pump::{Way, pump},
-    watching::observe,
+    watching::Verdict,
 };
 use super::core::{Core, Listening, Stage};
 use crate::gateway::{
     frames::{self, Close, Side},
     observe::Observer,
+    pin::Unverified,
 };
 
 /// How long the peers have to answer our close frame, or to reach the end of a frame under way.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// After one side ended, the other may be silent this long.
 const HALF_CLOSED_IDLE: Duration = Duration::from_secs(75);
+/// How long a client has to show its device key. The gateway's own patience is 3 s (2026.3.13) to 15 s (2026.9.6), and its
+/// close comes first where it is shorter.
+const SHOW_WITHIN: Duration = Duration::from_secs(15);
 /// Reads of one poll, so that one busy tunnel does not starve its core.
 const TURNS: usize = 16;
 
@@ -46,20 +51,24 @@ pub enum Goodbye {
     Draining,
     /// 1008: the rule that admitted this tunnel is gone.
     PolicyChanged,
+    /// 1008: no pinned key was shown.
+    Unverified(Unverified),
 }
 
 impl Goodbye {
     pub fn code(self) -> u16 {
         match self {
             Goodbye::Draining => 1001,
-            Goodbye::PolicyChanged => 1008,
+            Goodbye::Unverified(Unverified::Closed) => 1000,
+            Goodbye::PolicyChanged | Goodbye::Unverified(_) => 1008,
         }
     }
 
-    pub fn reason(self) -> &'static str {
+    pub fn reason(self) -> Cow<'static, str> {
         match self {
-            Goodbye::Draining => "proxy stopping",
-            Goodbye::PolicyChanged => "policy changed",
+            Goodbye::Draining => "proxy stopping".into(),
+            Goodbye::PolicyChanged => "policy changed".into(),
+            Goodbye::Unverified(why) => why.to_string().into(),
         }
     }
 }
@@ -75,13 +84,13 @@ pub struct Ended {
 }
 
 /// Carries bytes until both sides have ended. `admitted` says whether the rule that let this tunnel in still holds; it
-/// is asked again after every reload.
+/// is asked again after every reload. With a gate in `watching`, the client's first message waits for its verdict.
 pub async fn run<C, U>(
     core: Rc<Core>,
     client: (C, Bytes),
     upstream: (U, Bytes),
     mut watching: Watching,
-    admitted: impl Fn() -> bool,
+    admitted: impl Fn(&Watching) -> bool,
 ) -> Ended
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -93,11 +102,16 @@ where
         upstream: upstream.0,
         up: Way::default(),
         down: Way::default(),
-        observer: Observer::new(),
+        observer: match (&watching.gate, &watching.gateway) {
+            // The gate reads the first message itself.
+            (None, Some(_)) => Observer::of_gateway(),
+            _ => Observer::new(),
+        },
         ended: Ended::default(),
         generation: core.generation(),
         stopping: None,
-        timer: None,
+        holding: watching.gate.is_some(),
+        timer: watching.gate.is_some().then(|| Box::pin(tokio::time::sleep(SHOW_WITHIN))),
     };
     tunnel.seed(&core, &client.1, &upstream.1, &mut watching);
     poll_fn(|cx| tunnel.poll(cx, &core, &listening, &mut watching, &admitted)).await;
@@ -113,6 +127,8 @@ struct Tunnel<C, U> {
     ended: Ended,
     generation: u64,
     stopping: Option<Stopping>,
+    /// The client's first message is awaited, and the timer is its deadline.
+    holding: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -131,11 +147,12 @@ where
     /// What came right behind the two heads (pipelined first bytes) goes first.
     fn seed(&mut self, core: &Core, from_client: &[u8], from_upstream: &[u8], watching: &mut Watching) {
         if !from_client.is_empty() {
-            observe(core, &mut self.observer, Side::Client, from_client, watching, &mut self.ended);
-            self.up.pending.extend_from_slice(from_client);
+            if watching::client_sent(core, &mut self.observer, from_client, watching, &mut self.ended) {
+                self.up.pending.extend_from_slice(from_client);
+            }
         }
         if !from_upstream.is_empty() {
-            observe(core, &mut self.observer, Side::Gateway, from_upstream, watching, &mut self.ended);
+            watching::gateway_sent(core, &mut self.observer, from_upstream, watching, &mut self.ended);
             self.down.pending.extend_from_slice(from_upstream);
         }
     }
@@ -146,7 +163,7 @@ where
         core: &Rc<Core>,
         listening: &Listening,
         watching: &mut Watching,
-        admitted: &impl Fn() -> bool,
+        admitted: &impl Fn(&Watching) -> bool,
     ) -> Poll<()> {
         listening.register(cx);
         if self.stopping.is_none() {
@@ -154,23 +171,32 @@ where
                 self.stop(Goodbye::Draining);
             } else if core.generation() != self.generation {
                 self.generation = core.generation();
-                if !admitted() {
+                if !admitted(watching) {
                     self.stop(Goodbye::PolicyChanged);
                 }
             }
         }
         let mut turns = TURNS;
         loop {
-            let mut moved = false;
+            // Before anything more is read: what was held goes first.
+            let verdict = watching.verdict.take();
+            let mut moved = verdict.is_some();
+            if let Some(verdict) = verdict {
+                self.obey(verdict, watching, core);
+            }
             {
                 let mut scratch = core.scratch.borrow_mut();
                 for side in [Side::Client, Side::Gateway] {
                     let Tunnel { client, upstream, up, down, observer, ended, .. } = self;
                     // Seen before it is passed on: who acts on an answer at once finds it counted.
-                    let mut seen = |bytes: &[u8]| observe(core, observer, side, bytes, watching, ended);
                     let result = match side {
-                        Side::Client => pump(cx, client, upstream, up, &mut scratch, &mut seen),
-                        Side::Gateway => pump(cx, upstream, client, down, &mut scratch, &mut seen),
+                        Side::Client => pump(cx, client, upstream, up, &mut scratch, &mut |bytes| {
+                            watching::client_sent(core, observer, bytes, watching, ended)
+                        }),
+                        Side::Gateway => pump(cx, upstream, client, down, &mut scratch, &mut |bytes| {
+                            watching::gateway_sent(core, observer, bytes, watching, ended);
+                            true
+                        }),
                     };
                     match result {
                         Ok(read) => moved |= read,
@@ -180,6 +206,11 @@ where
                         }
                     }
                 }
+            }
+            if self.holding && self.up.read_ended {
+                // Nothing is to come that could be verified, and a place at the gateway is kept for nobody.
+                watching.verdict.get_or_insert(Verdict::Refuse(Unverified::Closed));
+                moved = true;
             }
             let added = self.say_goodbye();
             if self.up.shut && self.down.shut {
@@ -201,8 +232,33 @@ where
             self.arm_half_closed();
         }
         match &mut self.timer {
-            Some(timer) => timer.as_mut().poll(cx),
-            None => Poll::Pending,
+            Some(timer) => ready!(timer.as_mut().poll(cx)),
+            None => return Poll::Pending,
+        }
+        if self.holding {
+            watching.verdict = Some(Verdict::Refuse(Unverified::Late));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// What the gate has decided.
+    fn obey(&mut self, verdict: Verdict, watching: &mut Watching, core: &Core) {
+        match verdict {
+            Verdict::Pass(held) => {
+                (self.holding, self.timer) = (false, None);
+                self.up.pending.extend_from_slice(&held);
+            }
+            // Nothing of the client's reaches the gateway, and nothing is said there in its name.
+            Verdict::Refuse(why) => {
+                watching.refused(why, core);
+                self.stop(Goodbye::Unverified(why));
+                self.up.cut();
+                if let Some(stopping) = &mut self.stopping {
+                    stopping.told_upstream = true;
+                }
+            }
         }
     }
 
@@ -226,12 +282,13 @@ where
 
     fn stop(&mut self, goodbye: Goodbye) {
         self.ended.goodbye = Some(goodbye);
+        self.holding = false;
         self.stopping = Some(Stopping { goodbye, told_client: false, told_upstream: false });
         self.timer = Some(Box::pin(tokio::time::sleep(CLOSE_GRACE)));
     }
 
     fn arm_half_closed(&mut self) {
-        if self.stopping.is_none() {
+        if self.stopping.is_none() && !self.holding {
             let at = Instant::now() + HALF_CLOSED_IDLE;
             match &mut self.timer {
                 Some(timer) => timer.as_mut().reset(at),
@@ -245,10 +302,13 @@ where
     fn say_goodbye(&mut self) -> bool {
         let Some(stopping) = &mut self.stopping else { return false };
         let mut added = false;
+        if stopping.told_client && stopping.told_upstream {
+            return false;
+        }
         let (code, reason) = (stopping.goodbye.code(), stopping.goodbye.reason());
         if !stopping.told_client && !self.down.read_ended && self.observer.frames(Side::Gateway).at_boundary() {
             stopping.told_client = true;
-            self.down.pending.extend_from_slice(&frames::close_frame(code, reason, None));
+            self.down.pending.extend_from_slice(&frames::close_frame(code, &reason, None));
             self.down.read_ended = true;
             added = true;
         }
@@ -256,7 +316,7 @@ where
             stopping.told_upstream = true;
             let mask = self.ended.from_client.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
             let mask = [mask[4], mask[5], mask[6], mask[7]];
-            self.up.pending.extend_from_slice(&frames::close_frame(code, reason, Some(mask)));
+            self.up.pending.extend_from_slice(&frames::close_frame(code, &reason, Some(mask)));
             self.up.read_ended = true;
             added = true;
         }

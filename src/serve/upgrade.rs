@@ -20,11 +20,11 @@ use super::{
     io::ClientIo,
     judge::Plan,
     refusal::{Reason, Refusal},
-    tunnel::{self, Ended, Watching},
+    tunnel::{self, Ended, Key, Watching},
 };
 use crate::{
     gateway::places::Place,
-    headers::{hop, policy},
+    headers::{hop, identity::Rule, policy},
     upstream::pool::UpstreamIo,
 };
 
@@ -43,6 +43,10 @@ pub async fn upgrade(
         *request.method_mut() = Method::GET;
     }
     head::ask_websocket(request.headers_mut(), key.as_ref());
+    if plan.as_whom.is_some_and(|(_, rule)| rule == Rule::PinnedKey) {
+        // Its first message is read: an extension would let the gateway read another one.
+        request.headers_mut().remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    }
 
     let place = place(plan).await?;
     let mut response = match ask(plan, finish).await? {
@@ -87,6 +91,9 @@ pub async fn upgrade(
         attributed: gateway_answer::why_attributed(plan),
         host: plan.host.to_str().unwrap_or_default().into(),
         told: false,
+        key: Key::Unknown,
+        gate: plan.gate().map(Box::new),
+        verdict: None,
     };
     let record = finish.for_tunnel();
     let admitted = Admitted::new(*asked, plan);
@@ -143,7 +150,7 @@ async fn join(
 ) -> Ended {
     let check = {
         let core = core.clone();
-        move || admitted.still_holds(&core, &core.snapshot())
+        move |watching: &Watching| admitted.still_holds(&core, &core.snapshot(), watching)
     };
     let upstream = match from_upstream.downcast::<TokioIo<UpstreamIo>>() {
         Ok(parts) => (parts.io.into_inner(), parts.read_buf),

@@ -17,6 +17,7 @@ mod identity;
 mod lifecycle;
 mod limits;
 mod numbers;
+mod pins;
 mod records;
 mod routing;
 mod streaming;

@@ -25,6 +25,11 @@ impl Way {
         &self.pending[self.sent..]
     }
 
+    /// What is read goes no further, and neither does what was.
+    pub(super) fn cut(&mut self) {
+        (self.pending, self.sent, self.read_ended) = (Vec::new(), 0, true);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.sent == self.pending.len()
     }
@@ -39,14 +44,15 @@ impl Way {
     }
 }
 
-/// Moves bytes one way; whether any were read. `seen` gets what was read before it is passed on.
+/// Moves bytes one way; whether any were read. `seen` gets what was read before it is passed on, and says whether it
+/// is.
 pub(super) fn pump<R, W>(
     cx: &mut Context<'_>,
     from: &mut R,
     to: &mut W,
     way: &mut Way,
     scratch: &mut [u8],
-    seen: &mut impl FnMut(&[u8]),
+    seen: &mut impl FnMut(&[u8]) -> bool,
 ) -> io::Result<bool>
 where
     R: AsyncRead + Unpin,
@@ -71,7 +77,9 @@ where
                 let n = buf.filled().len();
                 read = true;
                 let mut rest = &scratch[..n];
-                seen(rest);
+                if !seen(rest) {
+                    rest = &[];
+                }
                 while !rest.is_empty() {
                     match Pin::new(&mut *to).poll_write(cx, rest)? {
                         Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -1,6 +1,10 @@
 //! What is learnt from a tunnel's bytes, and for whom.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use super::{
     super::{behind::Gateway, core::Core},
@@ -8,10 +12,11 @@ use super::{
 };
 use crate::{
     gateway::{
-        answer::Answer,
-        frames::Side,
+        answer::{Answer, Refusal},
         observe::{Observed, Observer},
+        pin::{Gate, Shown, Step, Unverified},
         places::Place,
+        seen::Outcome,
         translate::{Seen, Situation, translate},
     },
     headers::identity::Identity,
@@ -30,49 +35,110 @@ pub struct Watching {
     pub host: Box<str>,
     /// The operator was told what the gateway did not like.
     pub told: bool,
+    pub key: Key,
+    /// Of a pinned site's tunnel, until the gateway has answered. Boxed: most tunnels have none.
+    pub gate: Option<Box<Gate>>,
+    /// What the gate has decided and the tunnel has to do.
+    pub verdict: Option<Verdict>,
 }
 
-pub(super) fn observe(
+/// What is known of the client's device key.
+pub enum Key {
+    Unknown,
+    /// It says so; the gateway's answer tells whether it is true.
+    Named(Box<Shown>),
+    /// It is a pinned one, and signed this tunnel's challenge.
+    Pinned(Box<Shown>),
+}
+
+pub enum Verdict {
+    /// All that was held, to be passed on.
+    Pass(Vec<u8>),
+    Refuse(Unverified),
+}
+
+/// The gateway's next bytes, before they are passed on.
+#[inline]
+pub(super) fn gateway_sent(
     core: &Core,
     observer: &mut Observer,
-    side: Side,
     bytes: &[u8],
     watching: &mut Watching,
     ended: &mut Ended,
 ) {
-    let n = bytes.len() as u64;
-    match side {
-        Side::Client => {
-            ended.from_client += n;
-            core.counters.tunnel_bytes_up.add(n);
-        }
-        Side::Gateway => {
-            ended.from_upstream += n;
-            core.counters.tunnel_bytes_down.add(n);
-        }
+    ended.from_upstream += bytes.len() as u64;
+    core.counters.tunnel_bytes_down.add(bytes.len() as u64);
+    observer.gateway_sent(bytes, |event| watching.see(core, event, ended));
+}
+
+/// The client's next bytes; whether they go on as they are.
+#[inline]
+pub(super) fn client_sent(
+    core: &Core,
+    observer: &mut Observer,
+    bytes: &[u8],
+    watching: &mut Watching,
+    ended: &mut Ended,
+) -> bool {
+    ended.from_client += bytes.len() as u64;
+    core.counters.tunnel_bytes_up.add(bytes.len() as u64);
+    if watching.gate.is_some() && !watching.ask_gate(core, observer, bytes, ended) {
+        return false;
     }
-    let on = |event| match event {
-        Observed::Challenged => {}
-        // Whatever the gateway says first instead, it is not waiting for a login: no place is held for it.
-        Observed::NotChallenged => watching.place = None,
-        Observed::Answered(answer) => watching.answered(core, &answer),
-        Observed::Closed { by, close } => {
-            watching.trouble(core, Seen::Closed { by, close: &close });
-            ended.close = Some((by, close));
-        }
-    };
-    match side {
-        Side::Client => observer.client_sent(bytes, on),
-        Side::Gateway => observer.gateway_sent(bytes, on),
-    }
+    observer.client_sent(bytes, |event| watching.see(core, event, ended));
+    true
 }
 
 impl Watching {
+    /// Whether the client's bytes go on as they are.
+    fn ask_gate(&mut self, core: &Core, observer: &mut Observer, bytes: &[u8], ended: &mut Ended) -> bool {
+        let Some(gate) = &mut self.gate else { return true };
+        match gate.client_sent(bytes, now_ms()) {
+            Step::Along => return true,
+            Step::Hold => {}
+            Step::Pass(held) => {
+                self.key = gate.shown().map_or(Key::Unknown, |shown| Key::Pinned(Box::new(shown.clone())));
+                tracing::debug!(client = %self.client, key = gate.name(), "device key verified");
+                observer.client_sent(&held, |event| self.see(core, event, ended));
+                self.verdict = Some(Verdict::Pass(held));
+            }
+            Step::Refuse(why) => self.verdict = Some(Verdict::Refuse(why)),
+        }
+        false
+    }
+
+    fn see(&mut self, core: &Core, event: Observed, ended: &mut Ended) {
+        match event {
+            Observed::Challenged { nonce } => {
+                if let Some(gate) = &mut self.gate {
+                    gate.challenged(&nonce);
+                }
+            }
+            // Whatever the gateway says first instead, it is not waiting for a login: no place is held for it.
+            Observed::NotChallenged => self.place = None,
+            Observed::Introduced(shown) => {
+                if matches!(self.key, Key::Unknown) {
+                    self.key = Key::Named(shown);
+                }
+            }
+            Observed::Answered(answer) => self.answered(core, &answer),
+            Observed::Closed { by, close } => {
+                self.trouble(core, Seen::Closed { by, close: &close });
+                ended.close = Some((by, close));
+            }
+        }
+    }
+
     fn answered(&mut self, core: &Core, answer: &Answer) {
+        // A gate that still holds the client's first message goes on: nothing can be the answer to that.
+        self.gate.take_if(|gate| !gate.is_holding());
         if let Some(place) = self.place.take() {
             place.answered(matches!(answer, Answer::Approved(_)));
         }
         let Some(gateway) = self.gateway.clone() else { return };
+        if let (Some(outcome), Key::Named(shown) | Key::Pinned(shown)) = (outcome(answer), &self.key) {
+            gateway.seen_key(shown, self.client, outcome);
+        }
         let loopback = self.identity == Identity::Loopback;
         let answers = &core.counters.connects[self.identity as usize];
         match answer {
@@ -109,4 +175,38 @@ impl Watching {
             core.gateway_says(cause, self.client.to_string());
         }
     }
+
+    /// The gate does not open: said, counted, and the key remembered for who wants to pin it.
+    pub(super) fn refused(&mut self, why: Unverified, core: &Core) {
+        if why == Unverified::Closed {
+            tracing::debug!(client = %self.client, "a client of a pinned site went away before its connect");
+            return;
+        }
+        core.counters.unverified.add(why.name());
+        let shown = self.gate.as_ref().and_then(|gate| gate.shown());
+        let name = self.gate.as_ref().and_then(|gate| gate.name());
+        tracing::warn!(
+            client = %self.client, reason = why.name(), key = name, device = shown.map(|shown| shown.id.to_string()),
+            "WebSocket refused: {why}"
+        );
+        if let (Some(gateway), Some(shown)) = (&self.gateway, shown) {
+            gateway.seen_key(shown, self.client, Outcome::Refused(why.name()));
+        }
+    }
+}
+
+/// What an answer says of the key; `None` where the gateway did not get as far as its signature.
+fn outcome(answer: &Answer) -> Option<Outcome> {
+    match answer {
+        Answer::Approved(_) => Some(Outcome::Approved),
+        Answer::Refused(Refusal { detail: Some(detail), .. }) if &**detail == "PAIRING_REQUIRED" => {
+            Some(Outcome::NotPaired)
+        }
+        Answer::Refused(_) | Answer::Unknown => None,
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -3,6 +3,7 @@
 //! Waiting is for conditions, with one deadline for all of them ([`DEADLINE`]); nothing here sleeps for a while.
 
 pub mod client;
+pub mod device;
 mod gateway;
 pub mod h2;
 pub mod origin;
