@@ -9,6 +9,7 @@ mod fmt;
 mod generate;
 mod import;
 mod init;
+mod pin;
 mod reload;
 mod status;
 mod top;
@@ -67,6 +68,8 @@ enum Command {
     Ca,
     /// How the certificates of all hosts stand
     Certs(certs::Args),
+    /// List the device keys that connected lately, with the lines that pin them
+    Pin,
     /// Take over Caddy's account, certificates and keys; without --apply only say how
     ImportCaddy(import::Caddy),
     /// Take over certbot's certificates and keys; without --apply only say how
@@ -113,6 +116,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
         Command::Reload => reload::run(&cli.config),
         Command::Ca => ca::run(&cli.config),
         Command::Certs(args) => certs::run(&cli.config, args),
+        Command::Pin => pin::run(&cli.config),
         Command::ImportCaddy(args) => import::from_caddy(&cli.config, &args),
         Command::ImportCertbot(args) => import::from_certbot(&cli.config, &args),
         Command::Init(args) => init::run(&cli.config, args),

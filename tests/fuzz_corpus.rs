@@ -8,13 +8,14 @@ mod targets;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 7] = [
+const TARGETS: [(&str, Target); 8] = [
     ("path", targets::path),
     ("connection", targets::connection),
     ("header_policy", targets::header_policy),
     ("client_address", targets::client_address),
     ("proxy_protocol", targets::proxy_protocol),
     ("observer", targets::observer),
+    ("gate", targets::gate),
     ("config", targets::config),
 ];
 

@@ -4,7 +4,13 @@ use std::net::IpAddr;
 
 use clawgate::{
     config,
-    gateway::observe::Observer,
+    config::model::{DeviceId, PinnedKey},
+    gateway::{
+        device,
+        frames::{Event, Scanner, Side},
+        observe::Observer,
+        pin::{Gate, Origin, Step},
+    },
     headers::{
         authority::{Head, authority},
         claims, client_address as address, forwarded, hop,
@@ -58,6 +64,60 @@ pub fn observer(data: &[u8]) {
     data.chunks(1).for_each(|byte| stepwise.gateway_sent(byte, |event| pieces.push(event)));
     data.chunks(3).for_each(|bytes| stepwise.client_sent(bytes, |event| pieces.push(event)));
     assert_eq!(whole, pieces);
+}
+
+/// What a client may send to a pinned site: whatever passes was signed by the pinned key, for this challenge, and passes
+/// whole, however the reads are cut. The first byte chooses their size.
+pub fn gate(data: &[u8]) {
+    // Key, nonce and time of the sample that `gateway::device` has from Node.
+    const KEY: &str = "eb7d8f8fa2568946914325ddf26d875c794a6bbc454c7bc8c70c0cbd66e0349e";
+    const NONCE: &str = "6b8b3461-bc43-4269-ae32-e9ad195b6402";
+    const NOW: i64 = 1_795_371_472_015;
+    let Some((size, wire)) = data.split_first() else { return };
+    let address = IpAddr::from([203, 0, 113, 7]);
+    let run = |size: usize| {
+        let id = DeviceId::from_hex(KEY).expect("an id");
+        let key = PinnedKey { name: "platform".into(), id, scopes: None, clients: Vec::new() };
+        let mut gate = Gate::new([key].into(), Origin { address, disputed: false });
+        gate.challenged(NONCE);
+        let mut passed = Vec::new();
+        for read in wire.chunks(size) {
+            match gate.client_sent(read, NOW) {
+                Step::Hold => {}
+                Step::Pass(held) => passed.extend(held),
+                Step::Along => passed.extend(read),
+                Step::Refuse(why) => return (passed, Some(why)),
+            }
+        }
+        (passed, None)
+    };
+    let (whole, _) = run(wire.len().max(1));
+    let (passed, refused) = run(usize::from(*size).max(1));
+    assert!(wire.starts_with(&passed) && passed.len() >= whole.len());
+    if passed.is_empty() {
+        return;
+    }
+    assert!(refused.is_some() || passed.len() == wire.len());
+    // What the observer makes of the same bytes names the same key.
+    let mut named = Vec::new();
+    Observer::of_gateway().client_sent(&passed, |event| named.push(event));
+    assert!(named.iter().any(|event| format!("{event:?}").contains(KEY)));
+    // And another reader of JSON finds a good signature in them.
+    let mut text = Vec::new();
+    let mut scanner = Scanner::new(Side::Client);
+    let (mut mask, mut complete) = (Vec::new(), false);
+    scanner.feed(&passed, |event| match event {
+        Event::Frame(head) => mask = head.mask.unwrap_or_default().to_vec(),
+        Event::Payload(piece) if !complete => {
+            text.extend(piece.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+        }
+        Event::MessageEnd => complete = true,
+        _ => {}
+    });
+    let message: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let connect: device::Connect = serde_json::from_value(message["params"].clone()).expect("a connect");
+    let shown = connect.device.clone().expect("a device");
+    assert!(device::verify(&connect, &shown, NONCE, NOW).is_ok() && shown.id == KEY && connect.role == "operator");
 }
 
 /// Any text as a configuration: findings, never a panic, and none that prints raw control characters.

@@ -41,6 +41,8 @@ pub enum Verb {
     Revoke { name: String },
     /// Prove each name from outside, by an order at the CA's staging directory.
     Rehearse,
+    /// The device keys that connected lately.
+    Pin,
 }
 
 /// Who may use a verb.
@@ -63,13 +65,14 @@ impl Verb {
             Verb::Renew { .. } => "renew",
             Verb::Revoke { .. } => "revoke",
             Verb::Rehearse => "rehearse",
+            Verb::Pin => "pin",
         }
     }
 
     pub fn access(&self) -> Access {
         match self {
             Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } | Verb::Rehearse => Access::Change,
-            Verb::Certs | Verb::Status | Verb::Metrics | Verb::Top => Access::Look,
+            Verb::Certs | Verb::Status | Verb::Metrics | Verb::Top | Verb::Pin => Access::Look,
         }
     }
 }

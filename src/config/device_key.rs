@@ -36,7 +36,7 @@ impl DeviceId {
     }
 
     /// 64 digits of hex.
-    fn from_hex(text: &str) -> Option<DeviceId> {
+    pub fn from_hex(text: &str) -> Option<DeviceId> {
         if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }

@@ -10,6 +10,11 @@ use super::pin::Shown;
 /// Most keys remembered.
 pub const MOST_SEEN: usize = 64;
 
+/// Longest word kept of what a client says of itself, in bytes.
+const LONGEST_TEXT: usize = 64;
+/// Most scopes kept; the gateway knows about ten.
+const MOST_SCOPES: usize = 32;
+
 /// What became of a key's last `connect`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -34,7 +39,14 @@ pub struct Seen {
 pub struct SeenKeys(Vec<Seen>);
 
 impl SeenKeys {
-    pub fn note(&mut self, seen: Seen) {
+    pub fn note(&mut self, mut seen: Seen) {
+        let Shown { key, client, mode, role, scopes, .. } = &mut seen.shown;
+        scopes.truncate(MOST_SCOPES);
+        for text in [key, client, mode, role].into_iter().chain(scopes) {
+            if text.len() > LONGEST_TEXT {
+                *text = text[..text.floor_char_boundary(LONGEST_TEXT)].into();
+            }
+        }
         self.0.retain(|other| other.shown.id != seen.shown.id);
         if self.0.len() >= MOST_SEEN {
             let last = |approved: bool| self.0.iter().rposition(|s| (s.outcome == Outcome::Approved) == approved);
@@ -76,6 +88,17 @@ mod tests {
         let ids: Vec<_> = keys.all().iter().map(|seen| seen.shown.id).collect();
         assert_eq!(ids, [seen(1, Outcome::Approved), seen(2, Outcome::Approved)].map(|seen| seen.shown.id));
         assert_eq!(keys.all()[0].outcome, Outcome::Approved);
+    }
+
+    #[test]
+    fn what_a_client_says_of_itself_is_kept_in_bounds() {
+        let mut keys = SeenKeys::default();
+        let mut large = seen(1, Outcome::Approved);
+        large.shown.client = "é".repeat(10_000).into();
+        large.shown.scopes = vec!["x".repeat(10_000).into(); 1000];
+        keys.note(large);
+        let shown = &keys.all()[0].shown;
+        assert_eq!((shown.client.len(), shown.scopes.len(), shown.scopes[0].len()), (64, MOST_SCOPES, LONGEST_TEXT));
     }
 
     #[test]

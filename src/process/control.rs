@@ -50,6 +50,7 @@ pub(super) trait Proxy {
     fn counts(&self) -> (usize, usize);
     fn warnings(&self) -> Vec<String>;
     fn certs(&self) -> Answer;
+    fn pin(&self) -> Answer;
     fn renew(&self, name: &str) -> Answer;
     /// The CA is asked, so the answer comes later.
     fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>);
@@ -94,6 +95,10 @@ impl Proxy for App {
 
     fn certs(&self) -> Answer {
         super::certs::answer(self)
+    }
+
+    fn pin(&self) -> Answer {
+        super::pin::answer(self)
     }
 
     fn renew(&self, name: &str) -> Answer {
@@ -204,6 +209,7 @@ impl<P: Proxy> Control<P> {
     fn look(&self, verb: &Verb) -> Option<Answer> {
         Some(match verb {
             Verb::Certs => self.proxy.certs(),
+            Verb::Pin => self.proxy.pin(),
             Verb::Status => self.standing.status(self.proxy.report()),
             Verb::Metrics => self.standing.metrics(|page| self.proxy.metrics(page)),
             Verb::Top => standing::json(&self.proxy.moment()),

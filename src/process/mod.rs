@@ -6,6 +6,7 @@ pub mod demo;
 pub mod load;
 pub mod logs;
 mod notify;
+mod pin;
 pub mod run;
 mod scrape;
 mod standing;

@@ -197,3 +197,41 @@ async fn backends_work_before_trusted_proxies_is_set() {
         other => panic!("{other:?}"),
     }
 }
+
+on_both_gateways! {
+    async fn a_pinned_key_is_approved_and_another_does_not_get_to_the_gateway(version: Version) {
+        let gateway = Gateway::of(version).run().await;
+        let (platform, other) = (Backend::fresh(), Backend::fresh().signing(Signature::V3));
+        let keys = format!(
+            "{FENCE}\ndevice_keys = [{{ name = \"platform\", key = \"{}\", scopes = [\"operator.read\", \"operator.write\", \
+             \"operator.admin\"] }}]",
+            platform.device_id(),
+        );
+        let proxy = Proxy::options().site(&keys).run(&gateway).await;
+        // From elsewhere it is a key like any other.
+        let outside = Edge::run(STRANGER, proxy.balanced()).await;
+        let refused = platform.connect(&proxy.dial().via(outside.address)).await.expect_err("not approved");
+        assert!(refused.is_pairing_required(), "{refused:?}");
+        assert_eq!(recorded_address(&gateway, &platform).await, STRANGER.to_string());
+
+        let inside = Edge::run(PLATFORM, proxy.balanced()).await;
+        for _ in 0..2 {
+            let mut session = platform.connect(&proxy.dial().via(inside.address)).await.expect("approved");
+            session.uses_every_scope().await.expect("every scope is granted");
+        }
+        // It has the token, and is where the platform is: that is not enough.
+        match other.connect(&proxy.dial().via(inside.address)).await.expect_err("not passed on") {
+            Refused::Closed { code, reason } => {
+                assert_eq!((code, reason.as_str()), (1008, "device key is not pinned here"));
+            }
+            refused => panic!("{refused:?}"),
+        }
+        let pending = gateway.pending_pairings().await;
+        assert!(pending.iter().all(|request| request["deviceId"] != other.device_id().as_str()), "{pending:?}");
+
+        let listed = proxy.command("pin");
+        assert!(listed.contains(&format!("{}: pinned as \"platform\"", platform.device_id())), "{listed}");
+        assert!(listed.contains(&format!("{}: not pinned", other.device_id())), "{listed}");
+        assert!(!proxy.log().contains(clawgate_system::gateway::TOKEN), "the token is in no log");
+    }
+}
