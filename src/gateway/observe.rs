@@ -121,12 +121,12 @@ impl Observer {
         client.feed(bytes, |event| match event {
             Event::Close(close) => once(closed, Side::Client, close, &mut on),
             event => {
+                // Over, one way or another: what it said is not kept.
                 if let Some(message) = first
                     && !message.see(&event)
+                    && let Some(shown) = first.take().and_then(|message| message.read())
                 {
-                    if let Some(shown) = first.take().and_then(|message| message.read()) {
-                        on(Observed::Introduced(shown));
-                    }
+                    on(Observed::Introduced(shown));
                 }
             }
         });
@@ -246,7 +246,7 @@ impl First {
         true
     }
 
-    fn read(self: Box<Self>) -> Option<Box<Shown>> {
+    fn read(&self) -> Option<Box<Shown>> {
         if self.complete { Shown::read(&self.text).map(Box::new) } else { None }
     }
 }

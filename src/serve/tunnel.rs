@@ -146,10 +146,10 @@ where
 {
     /// What came right behind the two heads (pipelined first bytes) goes first.
     fn seed(&mut self, core: &Core, from_client: &[u8], from_upstream: &[u8], watching: &mut Watching) {
-        if !from_client.is_empty() {
-            if watching::client_sent(core, &mut self.observer, from_client, watching, &mut self.ended) {
-                self.up.pending.extend_from_slice(from_client);
-            }
+        if !from_client.is_empty()
+            && watching::client_sent(core, &mut self.observer, from_client, watching, &mut self.ended)
+        {
+            self.up.pending.extend_from_slice(from_client);
         }
         if !from_upstream.is_empty() {
             watching::gateway_sent(core, &mut self.observer, from_upstream, watching, &mut self.ended);
