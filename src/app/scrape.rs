@@ -146,9 +146,6 @@ fn gateway(page: &mut Page, numbers: &Numbers, snapshot: &Snapshot) {
     for (code, n) in numbers.troubles() {
         page.sample(&table::GATEWAY_ANSWERS, &[code], n);
     }
-    if snapshot.config.probe.is_none() {
-        return;
-    }
     for standing in Standing::ALL {
         let holds = numbers.probed.now() == Some(standing);
         page.sample(&table::PROBE_STANDING, &[standing.name()], u8::from(holds));

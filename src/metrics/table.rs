@@ -88,7 +88,7 @@ metrics! {
     GATEWAY_ANSWERS: Counter "clawgate_gateway_answers_total" ["code"]
         "The gateway's refusals, by what they mean.";
     PROBE_STANDING: Gauge "clawgate_probe_standing" ["standing"]
-        "1 for how the gateway stands to the backend that [probe] plays: approved, or what is wrong.";
+        "1 for how the gateway stands to the backend that [probe] plays: approved, or what is wrong; 0 everywhere without [probe].";
     PROBES: Counter "clawgate_probes_total" ["standing"] "Connects that [probe] has made, by what they came to.";
 
     CERTIFICATE_NOT_AFTER: Gauge "clawgate_certificate_not_after_timestamp_seconds" ["host"]

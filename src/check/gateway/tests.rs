@@ -110,7 +110,7 @@ async fn a_probe_of_an_attributed_site_tells_a_fresh_key_from_the_backends_own()
     let said = found(at, attributed, &own).await;
     assert_eq!(said.len(), 1, "{said:?}");
     let (head, cure) = said[0].split_once("   = cure: ").unwrap();
-    let expected = "error[probe/pairing-required]: a backend with this device key comes under its address, and the gateway \
+    let expected = "error[probe/not-paired]: a backend with this device key comes under its address, and the gateway \
                     says NOT_PAIRED: pairing required: device is not approved yet\n  --> claw.example.com\n   = why: the \
                     gateway wants this device approved by hand\n";
     assert_eq!(head, expected);

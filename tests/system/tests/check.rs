@@ -97,7 +97,7 @@ on_both_gateways! {
         assert_eq!(status, 69);
         let pending = gateway.pending_pairings().await;
         let ours = pending.iter().find(|request| request["deviceId"] == backend.device_id().as_str()).expect("its request");
-        let cure = finding(&report, "probe/pairing-required")["cure"].as_str().expect("text");
+        let cure = finding(&report, "probe/not-paired")["cure"].as_str().expect("text");
         let approve = format!("openclaw devices approve {}", ours["requestId"].as_str().expect("an id"));
         assert!(cure.contains(&approve), "{cure}");
 
@@ -150,7 +150,7 @@ async fn a_trusted_127_0_0_1_breaks_the_oldest_gateways_approval_and_the_probe_a
         finding(&report, "gateway/approval-broken")["cure"],
         "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"
     );
-    finding(&report, "probe/pairing-required");
+    finding(&report, "probe/not-paired");
 
     let gateway = Gateway::of(clawgate_system::Version::Newest).trusting(&["127.0.0.1", "127.0.0.2"]).run().await;
     let proxy = Proxy::before(&gateway).await;

@@ -66,8 +66,8 @@ impl Judge<'_> {
                 let cure = "clawgate check --probe --device-key PATH --token-file PATH";
                 return self.add(Code::ProbeNeedsPairing, host, seen, why, cure);
             }
-            Some(Trouble::PairingRequired) => Code::ProbePairingRequired,
-            Some(Trouble::MissingScope | Trouble::DeviceRequired) => Code::ProbeMissingScope,
+            Some(Trouble::PairingRequired) => Code::ProbeNotPaired,
+            Some(Trouble::MissingScope | Trouble::DeviceRequired) => Code::ProbeNoScope,
             Some(Trouble::CredentialWrong) => Code::ProbeWrongToken,
             Some(Trouble::CredentialMissing) => {
                 let cure = "--token-file PATH, or OPENCLAW_GATEWAY_TOKEN in the environment of the check";
