@@ -22,7 +22,7 @@ use tokio::{
 };
 
 /// Ends with its last handle.
-pub(crate) struct Server {
+pub struct Server {
     pub address: SocketAddr,
     state: Arc<State>,
     tasks: Vec<AbortHandle>,
@@ -47,7 +47,7 @@ impl Drop for Server {
     }
 }
 
-pub(crate) fn name(text: &str) -> Name {
+pub fn name(text: &str) -> Name {
     let mut name = Name::from_ascii(text).unwrap();
     name.set_fqdn(true);
     name
@@ -55,11 +55,11 @@ pub(crate) fn name(text: &str) -> Name {
 
 impl Server {
     /// With records as in a zone file: `a.test A 192.0.2.1`.
-    pub(crate) async fn run(records: &[&str]) -> Server {
+    pub async fn run(records: &[&str]) -> Server {
         Server::at(Ipv4Addr::LOCALHOST, 0, records).await
     }
 
-    pub(crate) async fn at(ip: Ipv4Addr, port: u16, records: &[&str]) -> Server {
+    pub async fn at(ip: Ipv4Addr, port: u16, records: &[&str]) -> Server {
         // One number for both transports: the kernel finds one for UDP, TCP may have it already.
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind((ip, port)).await.unwrap();
@@ -80,24 +80,24 @@ impl Server {
     }
 
     /// Replaces all records.
-    pub(crate) fn set(&self, records: &[&str]) {
+    pub fn set(&self, records: &[&str]) {
         *self.state.records.lock().unwrap() = records.iter().map(|line| record(line)).collect();
     }
 
-    pub(crate) fn fail(&self, owner: &str, code: ResponseCode) {
+    pub fn fail(&self, owner: &str, code: ResponseCode) {
         self.state.codes.lock().unwrap().push((name(owner), code));
     }
 
-    pub(crate) fn cut_off_at(&self, longest: usize) {
+    pub fn cut_off_at(&self, longest: usize) {
         self.state.longest.store(longest, Ordering::SeqCst);
     }
 
     /// The next questions over UDP get no answer.
-    pub(crate) fn lose(&self, questions: usize) {
+    pub fn lose(&self, questions: usize) {
         self.state.deaf.store(questions, Ordering::SeqCst);
     }
 
-    pub(crate) fn asked(&self) -> Vec<String> {
+    pub fn asked(&self) -> Vec<String> {
         self.state.asked.lock().unwrap().clone()
     }
 }

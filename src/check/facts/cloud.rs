@@ -113,10 +113,11 @@ async fn exchange(
         let body = Limited::new(response.into_body(), ANSWER).collect().await.ok()?;
         found.then(|| String::from_utf8(body.to_bytes().to_vec()).ok()).flatten()
     };
+    let mut answer = std::pin::pin!(answer);
     tokio::select! {
-        answer = answer => answer,
-        // It went away before it had answered.
-        _ = connection => None,
+        answer = &mut answer => answer,
+        // It ends once all is said: what was said last may still have to be read.
+        _ = connection => answer.await,
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::{
 use crate::{
     acme::{
         model::CaTime,
-        show::{self, Row},
+        show::{self, Row, Source},
     },
     config::{Config, model::AcmeProfile},
 };
@@ -112,7 +112,11 @@ fn rough(span: Duration) -> String {
 /// What may be asked of the CA now.
 pub fn ledger(config: &Config, ledger: &Result<Ledger, String>) -> Vec<Finding> {
     match ledger {
-        Ok(ledger) => ledger.rows.iter().map(|row| standing(row, ledger.now)).collect(),
+        // Other certificates are nobody's to ask for.
+        Ok(ledger) => {
+            let asked = ledger.rows.iter().filter(|row| row.source == Source::Acme);
+            asked.map(|row| standing(row, ledger.now)).collect()
+        }
         Err(why) => vec![Finding::new(
             Code::AcmeLedgerHidden,
             config.state_dir.display().to_string(),

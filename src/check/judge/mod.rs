@@ -50,3 +50,6 @@ pub fn unfinished(topic: Topic) -> Option<Finding> {
     let code = Code::unfinished(topic)?;
     Some(Finding::new(code, topic.as_str(), "no end in time", code.page(), format!("clawgate check --only {topic}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! A test in a network of its own: nothing but loopback, and whatever addresses it wants there; and with mounts of its
 //! own, which nobody else sees.
 
-use std::process::Command;
+use std::{process::Command, sync::Mutex};
 
 /// Set for the test's second self.
 const INSIDE: &str = "CLAWGATE_TEST_ALONE";
@@ -26,6 +26,24 @@ pub fn alone(name: &str, addresses: &[&str], story: impl AsyncFnOnce()) {
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (said(&output.stdout), said(&output.stderr));
     assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
+}
+
+/// Inside: `path` of this machine reads `text` until the story ends, and nobody outside sees it.
+///
+/// # Panics
+/// Where there is no such file to stand before, or outside of a story.
+pub fn instead(path: &str, text: &str) {
+    assert!(std::env::var_os(INSIDE).is_some(), "it would change the real machine");
+    static STANDING: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut standing = STANDING.lock().expect("nobody panics in here and goes on");
+    if !standing.iter().any(|other| other == path) {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file").into_temp_path();
+        run("mount", &["--bind", file.to_str().expect("a path of ours is text"), path]);
+        // The mount holds it.
+        file.close().expect("it can be unlinked");
+        standing.push(path.to_owned());
+    }
+    std::fs::write(path, text).expect("it can be written");
 }
 
 /// Where programs for the administrator are too.

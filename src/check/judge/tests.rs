@@ -1,0 +1,330 @@
+//! What is hard to make for real on a machine that runs tests: the words for it.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    super::facts::{
+        ca::{Answer, Ca},
+        here::{Here, Interface},
+        ledger::Ledger,
+        ports::Ports,
+        staging::NotTried,
+        state::{Account, Directory, Entry, FileSystem, Service, State},
+    },
+    *,
+};
+use crate::{
+    acme::{
+        authority::Meta,
+        model::{ChallengeType, DirectoryUrl, Problem},
+        rehearsal::{Outcome, Rehearsal, Trial},
+        show::{Installed, Next, Row, Source as From, Trouble},
+    },
+    admin::Caller,
+    config::{NoSecrets, Source, parse},
+    listen::holder::{Holder, Taken},
+};
+
+fn config(text: &str) -> Config {
+    let text = format!("{text}\n[[site]]\nhost = \"chat.example.com\"\nclients = [\"198.51.100.0/24\"]\n");
+    parse(&[Source { name: "config.toml".into(), text }], &NoSecrets).unwrap().config
+}
+
+fn only(findings: Vec<Finding>) -> Finding {
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    findings.into_iter().next().unwrap()
+}
+
+mod port {
+    use super::*;
+
+    fn holder(name: &str, pid: u32, unit: Option<&str>) -> Holder {
+        Holder { name: name.into(), pid, unit: unit.map(str::to_owned) }
+    }
+
+    fn ports(holders: Vec<Holder>, uids: &[u32], running: Option<Caller>, socket_unit: bool) -> Vec<Finding> {
+        let config = config("[[listen]]\naddress = \"0.0.0.0:443\"\n");
+        let taken = Taken { holders, uids: uids.to_vec(), addresses: Vec::new() };
+        let listeners = config.listeners.iter().map(|listener| (listener.clone(), Some(taken.clone()))).collect();
+        ports::judge(&config, &Ports { running, listeners, socket_unit, interfaces: Vec::new() })
+    }
+
+    #[test]
+    fn the_cure_is_for_who_holds_the_port() {
+        let table = [
+            (holder("caddy", 812, Some("caddy.service")), "this is Caddy: `systemctl disable --now caddy`"),
+            (holder("nginx", 7, Some("nginx.service")), "this is nginx: `systemctl disable --now nginx`"),
+            (holder("apache2", 7, Some("apache2.service")), "this is Apache: `systemctl disable --now apache2`"),
+            (holder("node", 7, Some("chat.service")), "`systemctl disable --now chat`"),
+            (holder("node", 7, None), "`kill 7`, and keep it from starting again"),
+            (
+                holder("docker-proxy", 7, Some("docker.service")),
+                "this is Docker: `docker ps --filter publish=443` names the container; let it publish another port",
+            ),
+            (
+                holder("systemd", 1, None),
+                "`systemctl list-sockets` names the unit with port 443; `systemctl disable --now UNIT.socket`",
+            ),
+        ];
+        for (holder, cure) in table {
+            let finding = only(ports(vec![holder.clone()], &[0], None, false));
+            assert_eq!((finding.code, finding.cure.as_str()), (Code::PortsHeld, cure));
+            assert_eq!(finding.seen, format!("0.0.0.0:443 held by {holder}"));
+        }
+        let hidden = only(ports(Vec::new(), &[33], None, false));
+        assert_eq!(hidden.seen, "0.0.0.0:443 held by a process of uid 33");
+        assert_eq!(hidden.cure, "run the check as root, which names it, or `sudo ss -ltnp 'sport = :443'`");
+    }
+
+    #[test]
+    fn our_own_service_is_known_by_its_process_its_unit_its_user_or_its_socket() {
+        let running = |uid| Some(Caller { uid, pid: Some(99) });
+        let table = [
+            (ports(vec![holder("clawgate", 99, None)], &[990], running(990), false), true),
+            (ports(vec![holder("clawgate", 5, Some("clawgate.service"))], &[990], None, false), true),
+            (ports(Vec::new(), &[990], running(990), false), true),
+            (ports(Vec::new(), &[33], running(990), false), false),
+            (ports(vec![holder("systemd", 1, None)], &[0], None, true), true),
+            (ports(vec![holder("clawgate", 5, None)], &[0], None, false), false),
+        ];
+        for (number, (findings, ours)) in table.into_iter().enumerate() {
+            assert_eq!(only(findings).code == Code::PortsOurs, ours, "{number}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_no_interface_and_ports_that_no_ca_comes_to_are_found() {
+        let config = config("[[listen]]\naddress = \"203.0.114.7:8443\"\n");
+        let listeners = vec![(config.listeners[0].clone(), None)];
+        let all = |interfaces: Vec<Interface>| {
+            ports::judge(
+                &config,
+                &Ports { running: None, listeners: listeners.clone(), socket_unit: false, interfaces },
+            )
+        };
+        let findings = all(Vec::new());
+        assert_eq!(findings[0].code, Code::PortsNotHere);
+        assert_eq!(
+            findings[0].cure,
+            "address = \"0.0.0.0:8443\" in its [[listen]], or the address that `ip address` shows"
+        );
+        let here = Interface { name: "eth0".into(), address: "203.0.114.7".parse().unwrap() };
+        let codes: Vec<Code> = all(vec![here]).iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, [Code::PortsFree, Code::PortsCa]);
+    }
+}
+
+mod clock {
+    use super::*;
+
+    fn off(theirs: SystemTime, ours: SystemTime) -> Finding {
+        let answer = Ok(Answer { meta: Meta::default(), date: Some((theirs, ours)) });
+        only(ca::clock(&[Ca { url: DirectoryUrl("https://ca.test/dir".into()), answer }]))
+    }
+
+    #[test]
+    fn five_minutes_are_borne_and_more_is_wrong() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        assert_eq!(off(now, now + minutes(5)).seen, "the clock agrees with ca.test within 300 s");
+        let ahead = off(now, now + minutes(7));
+        assert_eq!(
+            (ahead.code, ahead.seen.as_str(), ahead.cure.as_str()),
+            (Code::ClockWrong, "the clock is 7 min ahead of ca.test", "timedatectl set-ntp true")
+        );
+        assert_eq!(off(now, now - minutes(60 * 24 * 30)).seen, "the clock is 30 days behind ca.test");
+        let silent = Ca { url: DirectoryUrl("https://ca.test/dir".into()), answer: Err("no answer".into()) };
+        assert_eq!(only(ca::clock(&[silent])).code, Code::ClockUnknown);
+        assert!(ca::clock(&[]).is_empty(), "no CA is used");
+    }
+}
+
+mod directory {
+    use super::*;
+
+    fn judged(change: impl FnOnce(&mut State)) -> Vec<Finding> {
+        let entry = Entry { path: "/var/lib/clawgate".into(), uid: 990, gid: 990, mode: 0o700 };
+        let on = Some(FileSystem { passing: None, read_only: false, free: 1 << 30 });
+        let mut state = State {
+            path: "/var/lib/clawgate".into(),
+            service: Service::Account(Account { name: "clawgate".into(), uid: 990, groups: vec![990] }),
+            directory: Directory::There { entry, made_by_systemd: false, on, foreign: Vec::new() },
+            looker: 0,
+            records: Ok(()),
+        };
+        change(&mut state);
+        state::judge(&config(""), &state)
+    }
+
+    fn there(change: impl FnOnce(&mut Entry, &mut bool, &mut FileSystem, &mut Vec<Entry>)) -> Finding {
+        only(judged(|state| {
+            let Directory::There { entry, made_by_systemd, on: Some(on), foreign } = &mut state.directory else {
+                return;
+            };
+            change(entry, made_by_systemd, on, foreign);
+        }))
+    }
+
+    #[test]
+    fn every_reason_not_to_write_has_its_command() {
+        assert_eq!(there(|_, _, _, _| {}).code, Code::StateGood);
+        let found = there(|entry, _, _, _| entry.uid = 0);
+        assert_eq!(found.seen, "/var/lib/clawgate is uid 0's (mode 700), and clawgate may not write there");
+        assert_eq!(found.cure, "chown -R clawgate: /var/lib/clawgate && chmod 700 /var/lib/clawgate");
+        let given = there(|entry, made_by_systemd, _, _| (entry.uid, *made_by_systemd) = (0, true));
+        assert_eq!(given.code, Code::StateGood, "systemd gives it to the service's user at the start");
+        let root = Entry { path: "/var/lib/clawgate/acme/ledger.json".into(), uid: 0, gid: 0, mode: 0o600 };
+        let found = there(|_, _, _, foreign| foreign.push(root));
+        assert_eq!(
+            (found.code, found.seen.as_str(), found.cure.as_str()),
+            (
+                Code::StateForeign,
+                "/var/lib/clawgate/acme/ledger.json belongs to uid 0, and the service runs as clawgate",
+                "chown -R clawgate: /var/lib/clawgate"
+            )
+        );
+        assert_eq!(there(|_, _, on, _| on.free = 5 << 10).seen, "5 KiB are free where /var/lib/clawgate is");
+        assert_eq!(there(|_, _, on, _| on.read_only = true).code, Code::StateReadOnly);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_made_at_the_start_or_needs_a_command() {
+        let missing = |mode, made_by_systemd| {
+            let above = Entry { path: "/srv".into(), uid: 0, gid: 0, mode };
+            only(judged(|state| state.directory = Directory::Missing { made_by_systemd, above }))
+        };
+        assert_eq!(
+            missing(0o755, true).seen,
+            "/var/lib/clawgate is not there yet; systemd makes it at the first start"
+        );
+        let found = missing(0o755, false);
+        assert_eq!(found.seen, "/var/lib/clawgate is not there, and clawgate may not write in /srv");
+        assert_eq!(found.cure, "install -d -m 700 -o clawgate /var/lib/clawgate");
+        assert_eq!(missing(0o777, false).code, Code::StateMadeAtStart);
+        let nobody = only(judged(|state| state.service = Service::NoAccount("clawgate".into())));
+        assert_eq!((nobody.code, nobody.cure.as_str()), (Code::StateNoUser, "systemd-sysusers"));
+    }
+
+    #[test]
+    fn what_this_user_may_not_see_is_unknown_and_no_failure_of_the_service() {
+        let unreadable = |looker| {
+            only(judged(|state| {
+                state.looker = looker;
+                state.records =
+                    Err(("state/unreadable", "cannot read /var/lib/clawgate; it has to belong to us".into()));
+            }))
+        };
+        assert_eq!(unreadable(1000).code, Code::StateHidden);
+        assert_eq!(unreadable(1000).cure, "run the check as root or as clawgate");
+        assert_eq!(unreadable(990).code, Code::StateUnreadable);
+    }
+}
+
+mod standing {
+    use super::*;
+
+    fn row(certificate: Option<Installed>, next: Next, problem: Option<Trouble>) -> Finding {
+        let row = Row {
+            names: vec!["chat.example.com".into()],
+            source: From::Acme,
+            path: None,
+            provisional: false,
+            certificate,
+            window: None,
+            next,
+            buckets: Vec::new(),
+            problem,
+            warnings: Vec::new(),
+        };
+        only(ca::ledger(&config(""), &Ok(Ledger { now: 1_800_000_000, rows: vec![row] })))
+    }
+
+    #[test]
+    fn a_certificate_in_force_is_good_and_a_renewal_that_fails_is_told_with_its_days() {
+        let installed = || {
+            let (issuer, serial) = (String::new(), String::new());
+            Some(Installed { issuer, serial, not_after: 0, days_left: 12, expired: false })
+        };
+        let next = |why: &str| Next { action: "renew".into(), at: Some(1_800_003_600), why: why.into() };
+        let good = row(installed(), next("at two thirds of its life"), None);
+        assert_eq!(good.seen, "chat.example.com has a certificate for 12 more days");
+        let problem = Some(Trouble { at: None, kind: "connection".into(), text: "refused".into(), page: None });
+        let waits = row(installed(), next("after 3 failures it waits"), problem);
+        assert_eq!(waits.code, Code::AcmeRenewalWaits);
+        assert_eq!(waits.seen, "chat.example.com is not renewed yet, with 12 days left; the last one failed: refused");
+    }
+
+    #[test]
+    fn what_needs_the_operator_is_not_taken_for_a_wait() {
+        let next = Next { action: "look again".into(), at: Some(1_800_003_600), why: "it needs you: caa".into() };
+        let found = row(None, next, None);
+        assert_eq!(
+            (found.code, found.cure.as_str()),
+            (Code::AcmeLastProblem, "mend it, then `clawgate certs renew chat.example.com`")
+        );
+        let unknown = ca::ledger(&config(""), &Err("cannot read it".into()));
+        assert_eq!(only(unknown).code, Code::AcmeLedgerHidden);
+    }
+}
+
+mod outside {
+    use super::*;
+
+    fn trial(challenge: ChallengeType, outcome: Outcome) -> Trial {
+        Trial { name: "chat.example.com".into(), challenge, directory: DirectoryUrl(String::new()), outcome }
+    }
+
+    fn refused(kind: &str) -> Outcome {
+        Outcome::Failed(Problem { kind: kind.into(), detail: "words of the CA".into(), status: 400 })
+    }
+
+    #[test]
+    fn one_port_of_two_is_half() {
+        let trials = vec![
+            trial(ChallengeType::Http01, Outcome::Reached),
+            trial(ChallengeType::TlsAlpn01, refused("connection")),
+        ];
+        let found = only(staging::judge(&config(""), &Ok(Rehearsal { trials })));
+        assert_eq!(found.code, Code::AcmeHalfReached);
+        assert_eq!(
+            found.seen,
+            "chat.example.com: the CA's staging reached port 80 (http-01), and not port 443 (tls-alpn-01): words of the CA"
+        );
+        assert!(found.cure.starts_with("open TCP 443 inbound from everywhere "), "{}", found.cure);
+    }
+
+    #[test]
+    fn what_the_ca_saw_answers_what_could_only_be_asked() {
+        let question = |code, subject: &str| Finding::new(code, subject, "", "", "");
+        let asked = || {
+            vec![
+                question(Code::FirewallCloud, "ports 80, 443"),
+                question(Code::DnsElsewhere, "chat.example.com"),
+                question(Code::DnsElsewhere, "other.example.com"),
+                question(Code::PortsHeld, "0.0.0.0:80"),
+            ]
+        };
+        let left = |outcome: Outcome| {
+            let trials = vec![trial(ChallengeType::Http01, Outcome::Reached), trial(ChallengeType::TlsAlpn01, outcome)];
+            let mut findings = asked();
+            staging::answer(&mut findings, &Rehearsal { trials });
+            findings.iter().map(|finding| finding.code).collect::<Vec<_>>()
+        };
+        assert_eq!(left(Outcome::Reached), [Code::DnsElsewhere, Code::PortsHeld]);
+        assert_eq!(left(refused("connection")), [Code::FirewallCloud, Code::DnsElsewhere, Code::PortsHeld]);
+    }
+
+    #[test]
+    fn who_may_not_answer_the_ca_is_told_so_with_77() {
+        let not = Err(NotTried::NotPermitted("rehearse is for root".into()));
+        let found = only(staging::judge(&config(""), &not));
+        assert_eq!((found.code, found.code.exit()), (Code::AcmeStagingForbidden, crate::exit::NO_PERMISSION));
+    }
+}
+
+#[test]
+fn what_did_not_end_is_said_to_be_unknown() {
+    let facts = Facts { ports: Look::Unfinished, here: Here::default(), ..Facts::default() };
+    let found = only(judge(&config(""), &Options::default(), &facts));
+    assert_eq!((found.code, found.cure.as_str()), (Code::PortsUnfinished, "clawgate check --only ports"));
+}
