@@ -49,6 +49,31 @@ pub enum DnsError {
     Refused { server: std::net::SocketAddr, code: ResponseCode },
 }
 
+/// What `certs` calls a record that was not made. No CA has a problem of this name (RFC 8555 §6.7).
+pub(super) const PROBLEM: &str = "dns-01";
+
+impl DnsError {
+    /// What the operator can do about it.
+    pub(super) fn way_out(&self) -> &'static str {
+        match self {
+            DnsError::Run { .. } => "`acme.dns` has to name a program that the user clawgate runs as may start",
+            DnsError::Failed { .. } => "run it by hand with the same arguments, as the user that clawgate runs as",
+            DnsError::Timeout { .. } | DnsError::Exchange { .. } => {
+                "look whether it is up and can be reached from here, over TCP"
+            }
+            DnsError::OutsideZone { .. } | DnsError::Name { .. } => {
+                "`acme.dns.zone` has to be the zone that the host is in"
+            }
+            DnsError::Key(_) => "`acme.dns.key` and `key_algorithm` have to be what the name server has",
+            DnsError::Message(_) => "the server's own log says more; `acme.dns.key` has to be the server's",
+            DnsError::Refused { .. } => {
+                "`acme.dns` has to have the key name, key, algorithm and zone of the server, the server has to let this key \
+                 change TXT records at _acme-challenge, and both clocks have to be right"
+            }
+        }
+    }
+}
+
 /// A record that is there. It is to be taken away with [`remove_later`](Self::remove_later); one that a crash left behind
 /// does no harm, a CA looks for the value of the day.
 pub(super) struct Record {

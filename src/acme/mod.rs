@@ -36,7 +36,8 @@
 //!    `OrderView::looks` counts up while nothing is done to the order; `answered` is set once the POST was accepted.
 //! 6. Every refusal and error of a request becomes [`state::Event::Refused`] (the CA answered with a problem
 //!    document) or [`state::Event::Unreachable`] (5xx, an answer that is no ACME, the network, bad nonces to the end).
-//!    The driver makes no schedule of its own.
+//!    What fails on this side of the CA, such as a DNS record, becomes [`state::Event::Hindered`]. The driver makes no
+//!    schedule of its own.
 
 pub mod account;
 pub mod authority;

@@ -46,6 +46,7 @@ fn is_account_wide(detail: &str) -> bool {
         .any(|words| detail.to_ascii_lowercase().contains(&words.to_ascii_lowercase()))
 }
 
+/// Whether it is a failure of the set, for its schedule.
 pub(super) fn refused(
     records: &mut Records,
     at: CaTime,
@@ -54,19 +55,19 @@ pub(super) fn refused(
     problem: &Problem,
     told: Option<Duration>,
     random: u64,
-) {
+) -> bool {
     let kind = problem.kind.as_str();
     let record = records.directories.entry(directory.clone()).or_default();
     if kind == "badNonce" || kind == "serverInternal" || problem.status >= 500 {
         let why = if problem.detail.is_empty() { kind } else { &problem.detail };
         record.trouble = Some(Trouble::more(record.trouble.as_ref(), at, why, told, random));
-        return;
+        return false;
     }
     if kind == "accountDoesNotExist" {
         record.account.url = None;
         // Not at once: a CA that forgets us each time is not asked in a loop.
         record.trouble = Some(Trouble::more(record.trouble.as_ref(), at, "accountDoesNotExist", None, random));
-        return;
+        return false;
     }
     let not_before = match (kind, told) {
         ("rateLimited", Some(told)) => Some(hold(at.plus(retry_after(told)), problem, Hold::RetryAfter)),
@@ -76,13 +77,13 @@ pub(super) fn refused(
     };
     let Some(set) = set.filter(|_| not_before.is_none() || !is_account_wide(&problem.detail)) else {
         record.not_before = Some(not_before.unwrap_or_else(|| operator(at, problem)));
-        return;
+        return false;
     };
     let record = records.sets.entry(set.clone()).or_default();
     record.last_problem = Some((at, problem.clone()));
     if let Some(not_before) = not_before {
         record.not_before.insert(directory.clone(), not_before);
-        return;
+        return false;
     }
     if !record.orders.contains_key(directory) {
         // newOrder itself was refused, and `replaces` may be why (alreadyReplaced; another account's certificate):
@@ -91,13 +92,14 @@ pub(super) fn refused(
         let news = replaced.is_some() && replaced != record.replaced;
         record.replaced = replaced;
         if kind == "alreadyReplaced" && news {
-            return;
+            return false;
         }
     }
     record.schedule.failed(at);
     if kind != "orderNotReady" {
         drop_order(records, at, set, directory);
     }
+    true
 }
 
 #[cfg(test)]

@@ -108,6 +108,8 @@ pub enum Event {
         directory: DirectoryUrl,
         /// `None` where the request was about the account.
         set: Option<SetId>,
+        /// It was a rehearsal's request: what a staging alone refuses says nothing about the CA that counts.
+        rehearsal: bool,
         problem: Problem,
         retry_after: Option<Duration>,
         random: u64,
@@ -119,6 +121,13 @@ pub enum Event {
         why: String,
         retry_after: Option<Duration>,
         random: u64,
+    },
+    /// What the operator has to provide failed, and no CA has a part in it: a DNS record was not made. The order stays,
+    /// its challenge is not answered.
+    Hindered {
+        at: CaTime,
+        set: SetId,
+        problem: Problem,
     },
     /// Somebody came from outside, or the DNS leads here now: the network that failed may work again.
     LooksMended {
@@ -211,12 +220,20 @@ pub fn apply(records: &mut Records, event: &Event) {
                 })
             });
         }
-        Event::Refused { at, directory, set, problem, retry_after, random } => {
-            refusal::refused(records, *at, directory, set.as_ref(), problem, *retry_after, *random);
+        Event::Refused { at, directory, set, rehearsal, problem, retry_after, random } => {
+            let counts = refusal::refused(records, *at, directory, set.as_ref(), problem, *retry_after, *random);
+            if let Some(set) = set.as_ref().filter(|_| counts && *rehearsal) {
+                records.sets.entry(set.clone()).or_default().rehearse = false;
+            }
         }
         Event::Unreachable { at, directory, why, retry_after, random } => {
             let record = records.directories.entry(directory.clone()).or_default();
             record.trouble = Some(Trouble::more(record.trouble.as_ref(), *at, why, *retry_after, *random));
+        }
+        Event::Hindered { at, set, problem } => {
+            let record = records.sets.entry(set.clone()).or_default();
+            record.last_problem = Some((*at, problem.clone()));
+            record.schedule.failed(*at);
         }
         Event::LooksMended { directories } => {
             for directory in directories {

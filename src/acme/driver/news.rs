@@ -3,6 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::acme::{
+    challenge_dns,
     events::{Event, Kind},
     model::{CaTime, Have, Hold, Identifier, NotBefore, Problem, Records, SetId, SetRecord},
     refusal::url_in,
@@ -33,13 +34,17 @@ pub(super) fn of(happened: &state::Event, set: &SetId, before: &Records, after: 
             let problem = after.sets.get(set).and_then(|set| set.last_problem.as_ref());
             (open(before) && !open(after)).then(|| (Kind::Failed, problem.map(|(_, p)| p.clone()).unwrap_or_default()))
         }
+        state::Event::Hindered { problem, .. } => Some((Kind::Failed, problem.clone())),
         _ => None,
     }
 }
 
-/// In the words of `ca`.
+/// In the words of `ca`, where it is the one who said it.
 pub(super) fn problem(kind: Kind, names: &[Identifier], at: CaTime, ca: &str, problem: &Problem) -> Event {
-    let detail = format!("{ca} says {}: {}", problem.kind, problem.detail);
+    let detail = match problem.kind.as_str() {
+        challenge_dns::PROBLEM => problem.detail.clone(),
+        said => format!("{ca} says {said}: {}", problem.detail),
+    };
     Event { event: kind, names: texts(names), at: at.0, page: url_in(&problem.detail), detail }
 }
 

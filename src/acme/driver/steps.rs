@@ -12,9 +12,9 @@ use super::{Driver, chain, names};
 use crate::acme::{
     account::AccountKeyError,
     certificate::CertificateError,
-    challenge_dns::DnsError,
+    challenge_dns::{self, DnsError},
     challenge_tls::ProofCertificateError,
-    model::{DirectoryUrl, Problem},
+    model::{CaTime, DirectoryUrl, Problem},
     order::StepError,
     plan::{NewOrder, Step},
     state::Event,
@@ -119,6 +119,8 @@ impl Driver {
                 super::complain(error);
                 return self.sets[index].put_off(super::UNSAVED);
             }
+            // Neither is what the operator's name server refuses.
+            Failure::Dns(error) => return self.hindered(index, &directory, at, error),
             Failure::Step(error) => error.refused(),
             _ => None,
         };
@@ -148,7 +150,9 @@ impl Driver {
             Some(problem) => {
                 let (kind, detail) = (problem.kind.clone(), problem.detail.clone());
                 let ca = directory.clone();
-                let refused = Event::Refused { at, directory, set, problem, retry_after, random: self.random() };
+                let rehearsal = self.sets[index].wanted.directories.iter().any(|d| d.staging.as_ref() == Some(&ca));
+                let random = self.random();
+                let refused = Event::Refused { at, directory, set, rehearsal, problem, retry_after, random };
                 if !self.apply_to(index, &refused, &ca) {
                     warn!(names, ca = ca.0, problem = kind, detail, "the CA refused");
                 }
@@ -159,6 +163,17 @@ impl Driver {
                 self.apply(&Event::Unreachable { at, directory, why, retry_after, random: self.random() });
             }
         }
+    }
+}
+
+impl Driver {
+    /// A DNS record was not made: the set waits, the CA is as good as before.
+    fn hindered(&mut self, index: usize, directory: &DirectoryUrl, at: CaTime, error: &DnsError) {
+        let detail = format!("{}; {}", chain(error), error.way_out());
+        let problem = Problem { kind: challenge_dns::PROBLEM.into(), detail, status: 0 };
+        // Whoever asked for it has the answer; asked again and again, the server would refuse again and again.
+        self.sets[index].facts.nudge = None;
+        self.apply_to(index, &Event::Hindered { at, set: self.sets[index].id.clone(), problem }, directory);
     }
 }
 

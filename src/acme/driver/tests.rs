@@ -45,7 +45,8 @@ impl Told {
     fn refused(&mut self, kind: &str, detail: &str) {
         let problem = Problem { kind: kind.into(), detail: detail.into(), status: 403 };
         let set = Some(self.driver.sets[0].id.clone());
-        let event = Event::Refused { at: CaTime(5), directory: CA.into(), set, problem, retry_after: None, random: 0 };
+        let (at, directory) = (CaTime(5), CA.into());
+        let event = Event::Refused { at, directory, set, rehearsal: false, problem, retry_after: None, random: 0 };
         self.driver.apply_to(0, &event, &CA.into());
     }
 

@@ -5,7 +5,7 @@ use crate::acme::{
     ledger::{self, CHALLENGES, REHEARSALS},
     model::{
         AuthorizationStatus, CaTime, ChallengeMemory, ChallengeType, DirectoryUrl, Identifier, IdentifierRecord,
-        Issued, OrderRecord, OrderStatus, OrderView, Outcome, Problem, Records, Schedule, SetId, Spend,
+        Issued, OrderRecord, OrderStatus, OrderView, Outcome, Problem, Records, Schedule, SetId, SetRecord, Spend,
     },
     plan::{self, NewOrder},
     refusal,
@@ -106,9 +106,7 @@ pub(super) fn order_seen(records: &mut Records, at: CaTime, set: &SetId, directo
             if !told {
                 // Its end was not a validation's: an expired authorization, a CSR, a CAA record looked at late.
                 let problem = view.problem.clone().unwrap_or_default();
-                if refusal::needs_operator(&problem.kind) {
-                    record.not_before.insert(home, refusal::operator(at, &problem));
-                }
+                needs_operator(record, at, home, &order, &problem);
                 record.last_problem = Some((at, problem));
                 record.schedule.failed(at);
             }
@@ -178,10 +176,20 @@ fn failed(
     let record = records.sets.entry(set.clone()).or_default();
     record.rehearse = true;
     record.last_problem = Some((at, problem.clone()));
-    if refusal::needs_operator(&problem.kind) {
-        record.not_before.insert(home.clone(), refusal::operator(at, problem));
-    }
+    needs_operator(record, at, home.clone(), order, problem);
     true
+}
+
+/// What time does not mend waits for the operator. But what a staging says of CAA, a profile or a name need not be what
+/// the CA that counts would say: such a rehearsal is over, and the schedule and the bucket alone go before the try itself.
+fn needs_operator(record: &mut SetRecord, at: CaTime, home: DirectoryUrl, order: &OrderRecord, problem: &Problem) {
+    if !refusal::needs_operator(&problem.kind) {
+        return;
+    }
+    match order.rehearsal_for {
+        Some(_) => record.rehearse = false,
+        None => drop(record.not_before.insert(home, refusal::operator(at, problem))),
+    }
 }
 
 /// Takes the order out; what is still open in it counts as failed.

@@ -29,7 +29,7 @@ async fn a_wildcard_and_its_domain_come_by_dynamic_updates_and_leave_no_record()
 }
 
 #[tokio::test]
-async fn a_name_server_that_refuses_the_key_is_named_and_no_try_is_spent() {
+async fn a_name_server_that_refuses_the_key_is_named_with_the_way_out_and_no_try_is_spent() {
     let server = Knot::serving("example.com").await;
     let ca = Authority::options().resolver(server.address()).run().await;
     let front = Front::before(&ca).await;
@@ -37,8 +37,11 @@ async fn a_name_server_that_refuses_the_key_is_named_and_no_try_is_spent() {
     let mut proxy = options.acme(&updates(&server, "bm90IHRoZSBrZXkgdGhhdCB0aGUgc2VydmVyIGhhcyEh")).run();
     let why = format!("the name server {} refused the update: ", server.address());
     let row = proxy.row("the refusal is shown", "*.example.com", |row| {
-        row["next"]["why"].as_str().is_some_and(|text| text.contains(&why))
+        row["problem"]["text"].as_str().is_some_and(|text| text.starts_with(&why))
     });
     let row = row.await;
     assert_eq!((front.count("challenge"), &row["buckets"]), (0, &serde_json::json!([])), "{row}");
+    assert_eq!(row["next"]["why"], "after a failure it waits", "it is no trouble of the CA: {row}");
+    let said = proxy.command(&["certs"]).await.out;
+    assert!(said.contains(&format!("dns-01: {why}")) && said.contains("`acme.dns` has to have the key name"), "{said}");
 }

@@ -283,7 +283,8 @@ impl World {
         let event = match answer {
             Answer::Problem(problem, retry_after) => {
                 let retry_after = retry_after.filter(|_| self.sabotage != Sabotage::DropsRetryAfter);
-                Event::Refused { at, directory, set: id, problem, retry_after, random }
+                let rehearsal = self.wanted[set].directories.iter().any(|d| d.staging.as_ref() == Some(&directory));
+                Event::Refused { at, directory, set: id, rehearsal, problem, retry_after, random }
             }
             Answer::Nothing(retry_after) => {
                 Event::Unreachable { at, directory, why: "503 as HTML".into(), retry_after, random }
