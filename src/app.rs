@@ -6,6 +6,7 @@
 mod busiest;
 mod control;
 mod core;
+mod doors;
 mod history;
 mod numbers;
 mod probe;
@@ -28,8 +29,10 @@ use std::{
 
 use tokio::sync::mpsc;
 
+pub use self::doors::AllowError;
 use crate::{
     acme::{self, store},
+    allow::{Openings, Temporary},
     challenge::Challenges,
     config::{
         Config,
@@ -54,7 +57,8 @@ use crate::{
 /// A running proxy.
 pub struct App {
     access: access::Sink,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    doors: doors::Publisher,
     cores: Vec<Thread<core::Command>>,
     control: Thread<control::Command>,
     numbers: Arc<Numbers>,
@@ -155,7 +159,9 @@ impl App {
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
         let admission = Admission::new(limit, config.limits.connections_per_client);
         access.set_enabled(config.log.access);
-        let snapshot = Arc::new(Snapshot::new(with_ports(config, &bound), behind));
+        let doors = Arc::new(doors::Doors::new(&config));
+        let snapshot = Snapshot::new(with_ports(config, &bound), behind, Arc::new(doors.openings()));
+        let snapshot = Arc::new(snapshot);
 
         let certificates = acme::board::Board::default();
         let numbers = Numbers::new(shared.clone(), workers, admission.clone(), store.clone(), certificates.clone());
@@ -177,8 +183,11 @@ impl App {
             let spawned = core::spawn(index, parts, admission.clone(), &access);
             cores.push(spawned.map_err(StartError::Thread)?);
         }
-        let state = Mutex::new(State { snapshot, bound, draining: false });
-        let app = App { access, state, cores, control, numbers };
+        let state = Arc::new(Mutex::new(State { snapshot, bound, draining: false }));
+        let senders = cores.iter().map(|core: &Thread<core::Command>| core.commands.clone()).collect();
+        let doors = doors::Publisher { state: state.clone(), cores: senders, doors };
+        let _ = control.commands.send(control::Command::Doors(doors.clone()));
+        let app = App { access, state, doors, cores, control, numbers };
         let state = app.state();
         app.watch(&state.snapshot);
         app.listen(&state.bound).map_err(StartError::Thread)?;
@@ -214,7 +223,10 @@ impl App {
         let settings = acme::settings::Settings::of(&config);
         let configure = acme::driver::Command::Configure(Box::new(settings));
         let _ = self.control.commands.send(control::Command::Acme(configure));
-        state.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind));
+        self.doors.doors.configure(&config);
+        let openings = Arc::new(self.doors.doors.openings());
+        state.snapshot = Arc::new(Snapshot::new(with_ports(Arc::new(config), &bound), behind, openings));
+        let _ = self.control.commands.send(control::Command::LookUp);
         self.watch(&state.snapshot);
         for core in &self.cores {
             // A core that is gone has panicked; the process is on its way out.
@@ -348,6 +360,31 @@ impl App {
             Some((behind.upstream.config.name.clone(), seen))
         };
         snapshot.behind.iter().filter_map(of).collect()
+    }
+
+    /// Lets a network ask for a while.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub fn allow(&self, open: Temporary) -> Result<(), AllowError> {
+        self.doors.doors.add(open)?;
+        self.doors.publish();
+        Ok(())
+    }
+
+    /// Takes that back, at whichever site it was said; how many that were.
+    ///
+    /// # Errors
+    /// Nothing has changed then.
+    pub fn disallow(&self, network: ipnet::IpNet) -> Result<usize, AllowError> {
+        let removed = self.doors.doors.remove(network)?;
+        self.doors.publish();
+        Ok(removed)
+    }
+
+    /// What the lists of who may ask mean now.
+    pub fn openings(&self) -> Arc<Openings> {
+        self.state().snapshot.openings.clone()
     }
 
     /// How many WebSockets of pinned sites were refused because they showed no key that may pass.

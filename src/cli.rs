@@ -1,6 +1,7 @@
 //! The command line: words in, one of the library's commands called, an exit code out. A command with more than a line
 //! of its own has a file: its arguments, and how its answer is shown.
 
+mod allow;
 mod ca;
 mod certs;
 mod check;
@@ -68,6 +69,8 @@ enum Command {
     Ca,
     /// How the certificates of all hosts stand
     Certs(certs::Args),
+    /// Let an address ask for a while; alone: list who may
+    Allow(allow::Args),
     /// List the device keys that connected lately, with the lines that pin them
     Pin,
     /// Take over Caddy's account, certificates and keys; without --apply only say how
@@ -116,6 +119,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
         Command::Reload => reload::run(&cli.config),
         Command::Ca => ca::run(&cli.config),
         Command::Certs(args) => certs::run(&cli.config, args),
+        Command::Allow(args) => allow::run(&cli.config, args),
         Command::Pin => pin::run(&cli.config),
         Command::ImportCaddy(args) => import::from_caddy(&cli.config, &args),
         Command::ImportCertbot(args) => import::from_certbot(&cli.config, &args),

@@ -43,6 +43,17 @@ pub enum Verb {
     Rehearse,
     /// The device keys that connected lately.
     Pin,
+    /// Who may ask beyond the networks of the configuration: what names mean, and who is let in for a while.
+    AllowList,
+    /// Let a network ask for so many seconds, at one site or at all.
+    Allow {
+        network: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        site: Option<String>,
+        seconds: u64,
+    },
+    /// Take that back.
+    AllowRemove { network: String },
 }
 
 /// Who may use a verb.
@@ -66,13 +77,21 @@ impl Verb {
             Verb::Revoke { .. } => "revoke",
             Verb::Rehearse => "rehearse",
             Verb::Pin => "pin",
+            Verb::AllowList => "allow-list",
+            Verb::Allow { .. } => "allow",
+            Verb::AllowRemove { .. } => "allow-remove",
         }
     }
 
     pub fn access(&self) -> Access {
         match self {
-            Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } | Verb::Rehearse => Access::Change,
-            Verb::Certs | Verb::Status | Verb::Metrics | Verb::Top | Verb::Pin => Access::Look,
+            Verb::Reload
+            | Verb::Renew { .. }
+            | Verb::Revoke { .. }
+            | Verb::Rehearse
+            | Verb::Allow { .. }
+            | Verb::AllowRemove { .. } => Access::Change,
+            Verb::Certs | Verb::Status | Verb::Metrics | Verb::Top | Verb::Pin | Verb::AllowList => Access::Look,
         }
     }
 }

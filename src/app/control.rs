@@ -14,7 +14,11 @@ use tokio::{
     task::{JoinHandle, LocalSet},
 };
 
-use super::{Numbers, Thread, Turned, probe};
+use super::{
+    Numbers, Thread, Turned,
+    doors::{self, Publisher},
+    probe,
+};
 use crate::{
     acme::{
         driver::{self, Surroundings},
@@ -44,6 +48,10 @@ pub(super) enum Command {
     Probe(Option<Arc<probe::Settings>>),
     /// For the one who gets certificates from CAs.
     Acme(driver::Command),
+    /// Who may ask, to be kept up to date.
+    Doors(Publisher),
+    /// The names of a new configuration want an answer now.
+    LookUp,
     Stop,
 }
 
@@ -101,6 +109,9 @@ async fn run(
     let mut turn = tokio::time::interval(TURN);
     let mut look = tokio::time::interval(CERTS);
     let mut watchers = Watchers::default();
+    let mut look_up = tokio::time::interval(doors::LOOK_UP);
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let mut doors: Option<Publisher> = None;
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
@@ -112,6 +123,11 @@ async fn run(
                 Some(Command::Probe(settings)) => drop(probes.send(settings)),
                 // It ends with this thread only.
                 Some(Command::Acme(command)) => drop(certificates.send(command)),
+                Some(Command::Doors(publisher)) => {
+                    look_up.reset_immediately();
+                    doors = Some(publisher);
+                }
+                Some(Command::LookUp) => look_up.reset_immediately(),
                 Some(Command::Stop) | None => {
                     memory.keep();
                     return;
@@ -121,6 +137,27 @@ async fn run(
                 turned.now();
                 memory.turn(Instant::now());
                 numbers.turn();
+                if let Some(doors) = &doors
+                    && doors.doors.expire()
+                {
+                    doors.publish();
+                }
+            }
+            _ = look_up.tick() => {
+                for name in doors.iter().flat_map(|doors| doors.doors.names()) {
+                    let answers = answers.clone();
+                    tokio::task::spawn_local(async move {
+                        let answer = doors::look_up(&name).await;
+                        drop(answers.send((name, answer)));
+                    });
+                }
+            }
+            Some((name, answer)) = answered.recv() => {
+                if let Some(doors) = &doors
+                    && doors.doors.looked_up(&name, answer)
+                {
+                    doors.publish();
+                }
             }
             _ = look.tick() => {
                 for event in keeper.turn(&store, SystemTime::now()) {

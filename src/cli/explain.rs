@@ -1,14 +1,16 @@
 //! `clawgate explain`: what happens to a request, and what a code means.
 
 use std::{
-    net::{IpAddr, TcpListener},
+    net::{IpAddr, TcpListener, ToSocketAddrs as _},
     path::Path,
     sync::Arc,
+    time::SystemTime,
 };
 
 use anyhow::Context as _;
 use clawgate::{
-    config::model::{ATTRIBUTED_SOURCE, Config},
+    allow::{self, Openings},
+    config::model::{ATTRIBUTED_SOURCE, Config, Hostname},
     exit,
     explain::{
         code,
@@ -121,7 +123,8 @@ fn request(path: &Path, args: &Args, from: IpAddr, method: &str, target: &str) -
         demoted: args.demoted,
     };
     let behind = config.upstreams.iter().map(|upstream| Arc::new(Behind::new(upstream.clone(), None))).collect();
-    let snapshot = Snapshot::new(Arc::new(config), behind);
+    let openings = Arc::new(openings(&config));
+    let snapshot = Snapshot::new(Arc::new(config), behind, openings);
     let explained = match request::explain(&snapshot, question.clone(), assumed) {
         Ok(explained) => explained,
         Err(error) => return usage(&error.to_string()),
@@ -132,6 +135,17 @@ fn request(path: &Path, args: &Args, from: IpAddr, method: &str, target: &str) -
         false => report.text(),
     };
     print(&text)
+}
+
+/// What the lists of who may ask mean now: names are looked up here, and who is let in for a while is in a file.
+fn openings(config: &Config) -> Openings {
+    let addresses = |name: &Hostname| (name.as_str(), 0).to_socket_addrs().map(|found| found.map(|a| a.ip()).collect());
+    let names = allow::names::wanted(config).into_iter();
+    let names = names.filter_map(|name| addresses(&name).ok().map(|found| (name, found))).collect();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut temporary = allow::file::read(&config.state_dir).unwrap_or_default();
+    temporary.expire(now);
+    Openings { names, temporary: temporary.all().to_vec() }
 }
 
 /// The host of a configuration that has only one.

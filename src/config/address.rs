@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::{
     finding::Code,
-    model::{Endpoint, Hostname, HostnameError},
+    model::{AllowEntry, Endpoint, Hostname, HostnameError},
     value::{Value, Wrong},
 };
 
@@ -103,6 +103,28 @@ impl Value for Hostname {
 
     fn placeholder(n: usize) -> Hostname {
         Hostname::try_from(format!("unknown-here-{n}.invalid").as_str()).expect("a well formed name")
+    }
+}
+
+impl Value for AllowEntry {
+    const EXPECTED: &'static str = "a network or a host name";
+
+    fn parse(text: &str) -> Result<AllowEntry, Wrong> {
+        // Only digits, or with a colon or a slash: meant as a network, whatever is wrong with it.
+        if text.bytes().all(|byte| !byte.is_ascii_alphabetic()) || text.contains([':', '/']) {
+            return IpNet::parse(text).map(AllowEntry::Network);
+        }
+        match Hostname::try_from(text) {
+            Ok(name) if name.wildcard_suffix().is_none() => Ok(AllowEntry::Name(name)),
+            _ => {
+                let way_out = "such as \"203.0.113.0/24\" or \"vpn.example.com\", without * and scheme";
+                Err(Wrong::new(Code::ValueAllow, "neither a network nor a host name that can be looked up", way_out))
+            }
+        }
+    }
+
+    fn placeholder(n: usize) -> AllowEntry {
+        AllowEntry::Network(IpNet::placeholder(n))
     }
 }
 

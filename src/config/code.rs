@@ -89,6 +89,8 @@ codes! {
         "A URL begins with https:// (http:// only where it says so), names a host, and has no spaces and no fragment."
     ValueBase64 Error "value/base64"
         "A key is written in base64: as the CA shows an hmac for external account binding (the URL-safe alphabet), or as tsig-keygen prints a secret."
+    ValueAllow Error "value/allow"
+        "A list of who may ask has addresses, networks and host names, which are looked up again and again."
     ValueDeviceKey Error "value/device-key"
         "A device key is an Ed25519 public key: 43 characters of base64url as the device sends it, its id (the SHA-256, 64 digits of hex), or PEM. clawgate pin lists those seen lately."
     ValueScope Error "value/scope"

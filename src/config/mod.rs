@@ -74,6 +74,22 @@ pub fn parse(sources: &[Source], secrets: &dyn Secrets) -> Result<Loaded, Findin
     }
 }
 
+/// A network as the configuration has it, from elsewhere.
+///
+/// # Errors
+/// What is wrong, and the way out.
+pub fn network(text: &str) -> Result<ipnet::IpNet, String> {
+    value::Value::parse(text).map_err(value::Wrong::into_line)
+}
+
+/// A duration as the configuration has it, from elsewhere.
+///
+/// # Errors
+/// What is wrong, and the way out.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    value::Value::parse(text).map_err(value::Wrong::into_line)
+}
+
 /// Every key there is, with its table before a dot: `limits.header_block`, `site.route.path`, `upstream.NAME.hold`.
 pub fn schema_keys() -> Vec<String> {
     let mut keys = Vec::new();

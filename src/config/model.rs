@@ -197,6 +197,8 @@ pub struct Policy {
     pub identity: IdentityRule,
     /// The fence of D1: who is outside is attributed. Empty is no fence.
     pub clients: Vec<IpNet>,
+    /// Who may ask at all. Empty is everyone.
+    pub allow: Vec<AllowEntry>,
     /// The second fence of D1: whose device key has to sign the `connect`. Empty is no fence. Shared with the tunnels
     /// that wait for theirs.
     pub device_keys: Arc<[PinnedKey]>,
@@ -206,6 +208,14 @@ pub struct Policy {
     pub response_timeout: Option<Duration>,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
+}
+
+/// Who may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowEntry {
+    Network(IpNet),
+    /// Whatever addresses it has; looked up again and again.
+    Name(Hostname),
 }
 
 /// A pinned device key: who may be D1, and how far.

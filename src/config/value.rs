@@ -45,6 +45,14 @@ impl Wrong {
         Wrong { code, message: message.into(), way_out: way_out.into(), instead: None }
     }
 
+    /// For a command line.
+    pub(super) fn into_line(self) -> String {
+        match self.instead {
+            Some(instead) => format!("{}; did you mean \"{instead}\"?", self.message),
+            None => format!("{}: {}", self.message, self.way_out),
+        }
+    }
+
     pub(super) fn instead(self, instead: Option<String>) -> Wrong {
         Wrong { instead, ..self }
     }

@@ -199,9 +199,9 @@ impl Around for Notes {
         snapshot.site_on(host, self.sni.as_deref().filter(|_| self.https)).ok_or_else(|| Reason::Misdirected.into())
     }
 
-    fn challenge(&mut self, _: &str) -> Result<Response<Bytes>, Refusal> {
+    fn challenge(&mut self, _: &str) -> Option<Response<Bytes>> {
         self.challenge = true;
-        Err(Reason::ChallengeUnknown.into())
+        None
     }
 
     fn without_certificate(&mut self, _: &str) -> Option<Refusal> {

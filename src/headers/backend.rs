@@ -91,6 +91,7 @@ mod tests {
         Policy {
             identity,
             clients: clients.iter().map(|network| network.parse().unwrap()).collect(),
+            allow: Vec::new(),
             device_keys: Arc::default(),
             body_limit: None,
             response_timeout: None,

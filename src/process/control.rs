@@ -51,6 +51,9 @@ pub(super) trait Proxy {
     fn warnings(&self) -> Vec<String>;
     fn certs(&self) -> Answer;
     fn pin(&self) -> Answer;
+    fn allow_list(&self) -> Answer;
+    fn allow(&self, network: &str, site: Option<&str>, seconds: u64) -> Answer;
+    fn allow_remove(&self, network: &str) -> Answer;
     fn renew(&self, name: &str) -> Answer;
     /// The CA is asked, so the answer comes later.
     fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>);
@@ -99,6 +102,18 @@ impl Proxy for App {
 
     fn pin(&self) -> Answer {
         super::pin::answer(self)
+    }
+
+    fn allow_list(&self) -> Answer {
+        super::allow::list(self)
+    }
+
+    fn allow(&self, network: &str, site: Option<&str>, seconds: u64) -> Answer {
+        super::allow::add(self, network, site, seconds)
+    }
+
+    fn allow_remove(&self, network: &str) -> Answer {
+        super::allow::remove(self, network)
     }
 
     fn renew(&self, name: &str) -> Answer {
@@ -185,6 +200,12 @@ impl<P: Proxy> Control<P> {
                     Some(Event::Call(Call { verb: Verb::Renew { name }, answer, .. })) => {
                         drop(answer.send(self.proxy.renew(&name)));
                     }
+                    Some(Event::Call(Call { verb: Verb::Allow { network, site, seconds }, answer, .. })) => {
+                        drop(answer.send(self.proxy.allow(&network, site.as_deref(), seconds)));
+                    }
+                    Some(Event::Call(Call { verb: Verb::AllowRemove { network }, answer, .. })) => {
+                        drop(answer.send(self.proxy.allow_remove(&network)));
+                    }
                     Some(Event::Call(Call { verb: Verb::Revoke { name }, answer, .. })) => {
                         self.proxy.revoke(&name, answer);
                     }
@@ -210,10 +231,16 @@ impl<P: Proxy> Control<P> {
         Some(match verb {
             Verb::Certs => self.proxy.certs(),
             Verb::Pin => self.proxy.pin(),
+            Verb::AllowList => self.proxy.allow_list(),
             Verb::Status => self.standing.status(self.proxy.report()),
             Verb::Metrics => self.standing.metrics(|page| self.proxy.metrics(page)),
             Verb::Top => standing::json(&self.proxy.moment()),
-            Verb::Reload | Verb::Renew { .. } | Verb::Revoke { .. } | Verb::Rehearse => return None,
+            Verb::Reload
+            | Verb::Renew { .. }
+            | Verb::Revoke { .. }
+            | Verb::Rehearse
+            | Verb::Allow { .. }
+            | Verb::AllowRemove { .. } => return None,
         })
     }
 

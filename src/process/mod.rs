@@ -1,5 +1,6 @@
 //! The process around the proxy: its log, its signals, systemd, and the commands that start it.
 
+mod allow;
 pub mod certs;
 mod control;
 pub mod demo;

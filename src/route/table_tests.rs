@@ -10,6 +10,7 @@ fn policy() -> Policy {
         identity: IdentityRule::Auto,
         clients: Vec::new(),
         device_keys: [].into(),
+        allow: Vec::new(),
         body_limit: None,
         response_timeout: Some(Duration::from_secs(30)),
         request_headers: HeaderOps::default(),

@@ -56,6 +56,6 @@ impl Admitted {
             (_, Some(gate)) => gate.has_keys(&policy.device_keys),
             (_, None) => rule != Rule::PinnedKey,
         };
-        key && identity == self.identity && behind.upstream.id == self.upstream
+        snapshot.may_ask(route, &self.seen) && key && identity == self.identity && behind.upstream.id == self.upstream
     }
 }

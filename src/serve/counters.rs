@@ -115,6 +115,7 @@ pub const REFUSALS: &[&str] = &[
     "method_too_long",
     "method_trace",
     "misdirected",
+    "not_allowed",
     "overloaded",
     "path_backslash",
     "path_control_character",

@@ -56,8 +56,8 @@ pub trait Around {
     fn host(&mut self, host: &HeaderValue);
     /// Which site `host` belongs to on this connection.
     fn site(&mut self, snapshot: &Snapshot, host: &str) -> Result<usize, Refusal>;
-    /// The answer to a CA's question.
-    fn challenge(&mut self, token: &str) -> Result<Response<Bytes>, Refusal>;
+    /// The answer to a CA's question, if it may be asked now.
+    fn challenge(&mut self, token: &str) -> Option<Response<Bytes>>;
     /// Why nothing is forwarded: the certificate that was shown says nothing about who we are.
     fn without_certificate(&mut self, host: &str) -> Option<Refusal>;
     fn route(&mut self, route: RouteRef);
@@ -134,12 +134,13 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
     // `*` of OPTIONS is no path: it belongs to the site itself.
     let path = if head.uri.path() == "*" { "*".into() } else { route::path::normalise(head.uri.path())? };
     // Never forwarded, however it is spelled: the CA's questions are for us.
-    if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
-        return around.challenge(token).map(Verdict::Answer);
+    let token = path.strip_prefix("/.well-known/acme-challenge/");
+    if let Some(token) = token.filter(|_| matches!(head.method, Method::GET | Method::HEAD))
+        && let Some(answer) = around.challenge(token)
+    {
+        return Ok(Verdict::Answer(answer));
     }
-    if let Some(refusal) = around.without_certificate(&host) {
-        return Err(refusal);
-    }
+    let without_certificate = around.without_certificate(&host);
     let route = snapshot.find(site, &host, &path);
     around.route(route);
     let hold = snapshot.behind(route).upstream.config.hold;
@@ -147,6 +148,16 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
 
     let seen = client_address::client_address(scene.peer, &head.headers, &snapshot.config.trusted_proxies);
     around.client(&seen);
+    // Before anything that would tell a stranger more than that.
+    if !snapshot.may_ask(route, &seen) {
+        return Err(Refusal::not_allowed(&seen, &snapshot.site_of(route).hosts));
+    }
+    if token.is_some() {
+        return Err(Reason::ChallengeUnknown.into());
+    }
+    if let Some(refusal) = without_certificate {
+        return Err(refusal);
+    }
     if snapshot.config.own_origin_only && foreign_origin(&head.headers, &host_value, scene.https) {
         return Err(Reason::ForeignOrigin.into());
     }

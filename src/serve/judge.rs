@@ -21,7 +21,7 @@ use super::{
     core::{Core, Present},
     finish::Finish,
     head::{self, Around, Forward, Scene, Verdict},
-    refusal::{Reason, Refusal},
+    refusal::Refusal,
     snapshot::{RouteRef, Snapshot},
 };
 use crate::{
@@ -221,12 +221,12 @@ impl Around for OnConnection<'_> {
         Ok(site)
     }
 
-    fn challenge(&mut self, token: &str) -> Result<Response<Bytes>, Refusal> {
-        let authorization = self.core.shared.challenges.http(token).ok_or(Reason::ChallengeUnknown)?;
+    fn challenge(&mut self, token: &str) -> Option<Response<Bytes>> {
+        let authorization = self.core.shared.challenges.http(token)?;
         let mut response = Response::new(Bytes::from(authorization.as_bytes().to_vec()));
         const KIND: HeaderValue = HeaderValue::from_static("application/octet-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, KIND);
-        Ok(response)
+        Some(response)
     }
 
     fn without_certificate(&mut self, host: &str) -> Option<Refusal> {

@@ -11,8 +11,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use time::{OffsetDateTime, macros::format_description};
 
 use crate::{
+    config::model::Hostname,
     gateway::translate,
-    headers::{authority::HostError, hop::FramingError, identity, method},
+    headers::{authority::HostError, client_address::Seen, hop::FramingError, identity, method},
     problems::Problem,
     route::path::PathError,
     tls::{Cause, Outlook},
@@ -37,6 +38,7 @@ pub enum Reason {
     BodyTooSlow,
     BodyInvalid,
     ForeignOrigin,
+    NotAllowed,
     ChallengeUnknown,
     UpgradeInvalid,
     TooManyHeld,
@@ -73,7 +75,7 @@ pub struct Row {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 29] = {
+    pub const ALL: [Reason; 30] = {
         use Reason::*;
         [
             HostInvalid,
@@ -84,6 +86,7 @@ impl Reason {
             BodyTooSlow,
             BodyInvalid,
             ForeignOrigin,
+            NotAllowed,
             ChallengeUnknown,
             UpgradeInvalid,
             TooManyHeld,
@@ -140,6 +143,13 @@ impl Reason {
             ForeignOrigin => {
                 (403, Client, "foreign_origin", "http_request_denied", "Only pages of this server itself may ask here.")
             }
+            NotAllowed => (
+                403,
+                Client,
+                "not_allowed",
+                "http_request_denied",
+                "This server answers only the clients on its list, and this one is not on it.",
+            ),
             ChallengeUnknown => {
                 (404, Client, "challenge_unknown", "http_request_denied", "No such challenge is pending.")
             }
@@ -359,6 +369,29 @@ impl Refusal {
         let after = wait.unwrap_or(CERTIFICATE_SOON).clamp(CERTIFICATE_SOON, CERTIFICATE_LATER);
         let retry_after = Some(Duration::from_secs(after.as_secs()));
         Refusal { retry_after, ends_connection: true, ..Refusal::because(Reason::CertificatePending, detail) }
+    }
+
+    /// The client is on no list. Which address that is about is the first thing somebody has to know.
+    pub fn not_allowed(seen: &Seen, hosts: &[Hostname]) -> Refusal {
+        let address = seen.address;
+        if seen.peer_loopback_claims {
+            let detail = format!(
+                "the address seen is {address}, of something on this machine that forwards for others: name it in \
+                 trusted_proxies"
+            );
+            return Refusal::because(Reason::NotAllowed, detail);
+        }
+        if seen.disputed {
+            let detail =
+                "the trusted proxy's X-Forwarded-For and Forwarded name different clients: let it send one of them";
+            return Refusal::because(Reason::NotAllowed, detail);
+        }
+        let site = hosts.first().map_or_else(String::new, |host| format!(" --site {host}"));
+        let detail = format!(
+            "the address seen is {address}; for a while: clawgate allow {address}{site} --for 2h; for good: \"{address}\" in \
+             the site's allow"
+        );
+        Refusal::because(Reason::NotAllowed, detail)
     }
 
     pub fn from_away(away: &Away) -> Refusal {

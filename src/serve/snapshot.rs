@@ -8,12 +8,16 @@ use std::{
     },
 };
 
+use ipnet::IpNet;
+
 use super::behind::Behind;
 use crate::{
+    allow::{self, Openings},
     config::{
         Config,
         model::{ListenerKind, Policy, Route, Site},
     },
+    headers::client_address::{self, Seen},
     route,
 };
 
@@ -24,11 +28,21 @@ pub struct Snapshot {
     /// In the order of `config.upstreams`.
     pub behind: Vec<Arc<Behind>>,
     sites: Vec<route::Table>,
+    /// What `allow` means now.
+    pub openings: Arc<Openings>,
+    /// As many as sites: the site's own list, and those of its routes.
+    allowed: Vec<Allowed>,
     exact: HashMap<Box<str>, usize>,
     /// Keyed by what follows `*.`.
     wildcard: HashMap<Box<str>, usize>,
     /// Where a redirect leads; `None` is the default port.
     pub https_port: Option<u16>,
+}
+
+/// Who may ask, as networks; `None` is everyone.
+struct Allowed {
+    site: Option<Box<[IpNet]>>,
+    routes: Vec<Option<Box<[IpNet]>>>,
 }
 
 /// A route of a site, or the site itself: where a request goes and under which rules. Small, so that a request keeps it
@@ -47,7 +61,7 @@ impl RouteRef {
 }
 
 impl Snapshot {
-    pub fn new(config: Arc<Config>, behind: Vec<Arc<Behind>>) -> Snapshot {
+    pub fn new(config: Arc<Config>, behind: Vec<Arc<Behind>>, openings: Arc<Openings>) -> Snapshot {
         let mut exact = HashMap::new();
         let mut wildcard = HashMap::new();
         for (index, site) in config.sites.iter().enumerate() {
@@ -59,11 +73,17 @@ impl Snapshot {
             }
         }
         let sites = config.sites.iter().map(route::Table::new).collect();
+        let allowed = |site: &Site| {
+            let networks = |policy: &Policy| allow::networks(&policy.allow, &site.hosts, &openings);
+            let routes = site.routes.iter().map(|route| networks(&route.policy)).collect();
+            Allowed { site: networks(&site.policy), routes }
+        };
+        let allowed = config.sites.iter().map(allowed).collect();
         let https = config.listeners.iter().find(|l| l.kind == ListenerKind::Https);
         let https_port = https.map(|l| l.address.port()).filter(|p| *p != 443);
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Snapshot { number, config, behind, sites, exact, wildcard, https_port }
+        Snapshot { number, config, behind, sites, openings, allowed, exact, wildcard, https_port }
     }
 
     /// The site a host name belongs to. `host` is lower case, without port, brackets and trailing dot.
@@ -101,6 +121,15 @@ impl Snapshot {
     pub fn policy(&self, at: RouteRef) -> &Policy {
         let site = &self.config.sites[at.site];
         at.route.map_or(&site.policy, |route| &site.routes[route].policy)
+    }
+
+    /// Whether `client` may ask there. One whose address is in dispute is on no list.
+    pub fn may_ask(&self, at: RouteRef, client: &Seen) -> bool {
+        let allowed = &self.allowed[at.site];
+        match at.route.map_or(&allowed.site, |route| &allowed.routes[route]) {
+            None => true,
+            Some(networks) => !client.disputed && client_address::is_inside(networks, client.address),
+        }
     }
 
     pub fn behind(&self, at: RouteRef) -> &Arc<Behind> {

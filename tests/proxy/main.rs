@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod allow;
 mod certificate;
 mod door;
 mod explain;

@@ -11,7 +11,7 @@ use super::{
 use crate::config::{
     file,
     finding::{At, Code, Place, Report},
-    model::{HeaderOps, IdentityRule, PinnedKey, Policy, UpstreamId, UpstreamKind},
+    model::{AllowEntry, HeaderOps, IdentityRule, PinnedKey, Policy, UpstreamId, UpstreamKind},
     read::{Key, OneOrMany},
     value::{Limit, Size},
 };
@@ -20,6 +20,7 @@ use crate::config::{
 pub(super) struct Stated {
     pub(super) identity: Key<IdentityRule>,
     pub(super) clients: Key<Vec<At<ipnet::IpNet>>>,
+    pub(super) allow: Key<Vec<At<AllowEntry>>>,
     pub(super) device_keys: Key<OneOrMany<file::DeviceKey>>,
     pub(super) body_limit: Key<Limit<Size>>,
     pub(super) response_timeout: Key<Limit<std::time::Duration>>,
@@ -33,6 +34,7 @@ pub(super) struct Inherited {
     pub(super) identity: IdentityRule,
     pub(super) identity_place: Option<Place>,
     pub(super) clients: Vec<ipnet::IpNet>,
+    pub(super) allow: Vec<AllowEntry>,
     pub(super) device_keys: Arc<[PinnedKey]>,
     /// Only where they are written here: who inherits them did not ask for them.
     pub(super) device_keys_place: Option<Place>,
@@ -48,6 +50,7 @@ impl Default for Inherited {
             identity: IdentityRule::Auto,
             identity_place: None,
             clients: Vec::new(),
+            allow: Vec::new(),
             device_keys: Arc::new([]),
             device_keys_place: None,
             body_limit: None,
@@ -64,6 +67,7 @@ impl Stated {
         Inherited {
             identity: self.identity.value().unwrap_or(base.identity),
             identity_place,
+            allow: self.allow.value().map_or_else(|| base.allow.clone(), values),
             device_keys_place: self.device_keys.place(),
             device_keys: device_keys::resolve(self.device_keys, &base.device_keys, report),
             clients: self.clients.value().map_or_else(|| base.clients.clone(), values),
@@ -92,6 +96,7 @@ impl Inherited {
         Policy {
             identity,
             clients: self.clients.clone(),
+            allow: self.allow.clone(),
             device_keys: self.device_keys.clone(),
             body_limit: self.body_limit,
             response_timeout: self.response_timeout,

@@ -80,6 +80,10 @@ fn way_out(name: &str) -> &'static str {
         "body_too_slow" => "limits.body_rate sets how slow it may be.",
         "body_invalid" => "The client broke off, or something between it and here does; sending it again may do.",
         "foreign_origin" => "Open the page of this server itself; only `clawgate demo` refuses this.",
+        "not_allowed" => {
+            "`clawgate allow ADDR --for 2h` lets an address in for a while, the site's or route's allow for good. Behind \
+             another proxy trusted_proxies has to name it, or its own address is the one that is looked at."
+        }
         "challenge_unknown" => {
             "Nothing: a CA asks here while an order of ours is open, and others just look. If a certificate does not come, \
              `clawgate certs` says why."

@@ -55,6 +55,18 @@ impl Proxy for Fake {
         Answer::done("[]")
     }
 
+    fn allow_list(&self) -> Answer {
+        Answer::done("nobody")
+    }
+
+    fn allow(&self, _: &str, _: Option<&str>, _: u64) -> Answer {
+        Answer::done("allowed")
+    }
+
+    fn allow_remove(&self, _: &str) -> Answer {
+        Answer::done("removed")
+    }
+
     fn pin(&self) -> Answer {
         Answer::done("no device key")
     }

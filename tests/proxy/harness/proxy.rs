@@ -202,7 +202,7 @@ impl Proxy {
             listener.address = *address;
         }
         let behind = config.upstreams.iter().map(|u| Arc::new(Behind::new(u.clone(), None))).collect();
-        Snapshot::new(Arc::new(config), behind)
+        Snapshot::new(Arc::new(config), behind, Arc::default())
     }
 
     /// The port of the first https listener.

@@ -1,0 +1,171 @@
+//! Who was let in for a while, kept in the state directory.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Temporary,
+    temporary::{MOST, Temporaries},
+};
+use crate::config::model::Hostname;
+
+const SCHEMA: u32 = 1;
+
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is damaged, and nobody is let in by it; it is replaced at the next `clawgate allow`")]
+    Damaged { path: PathBuf },
+    #[error("{path} was written by a newer version: run that one, or remove the file")]
+    Newer { path: PathBuf },
+    #[error("cannot write {path}")]
+    Write { path: PathBuf, source: io::Error },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    schema: u32,
+    #[serde(default)]
+    entries: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    network: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    site: Option<String>,
+    until: u64,
+}
+
+fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join("allow.json")
+}
+
+/// What was kept in `state_dir`; nothing where there is no such file.
+pub fn read(state_dir: &Path) -> Result<Temporaries, FileError> {
+    let path = path(state_dir);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Temporaries::default()),
+        Err(source) => return Err(FileError::Read { path, source }),
+    };
+    // The number first: what else a newer version writes is not ours to understand.
+    #[derive(Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    match serde_json::from_slice(&text) {
+        Ok(Version { schema }) if schema > SCHEMA => return Err(FileError::Newer { path }),
+        Ok(Version { schema: SCHEMA }) => {}
+        _ => return Err(FileError::Damaged { path }),
+    }
+    let Ok(Kept { entries, .. }) = serde_json::from_slice(&text) else { return Err(FileError::Damaged { path }) };
+    let mut all = Vec::new();
+    for Entry { network, site, until } in entries.into_iter().take(MOST) {
+        let site = match site.as_deref().map(Hostname::try_from) {
+            // For every site instead of one would let in more than was said.
+            Some(Err(_)) => return Err(FileError::Damaged { path }),
+            Some(Ok(host)) => Some(host),
+            None => None,
+        };
+        let Ok(network) = network.parse() else { return Err(FileError::Damaged { path }) };
+        all.push(Temporary { network, site, until });
+    }
+    Ok(Temporaries::new(all))
+}
+
+/// Replaces what is kept. Readers see the old or the new, whole.
+pub fn write(state_dir: &Path, all: &Temporaries) -> Result<(), FileError> {
+    let path = path(state_dir);
+    if let Err(newer @ FileError::Newer { .. }) = read(state_dir) {
+        return Err(newer);
+    }
+    let entries = all.all().iter().map(|open| {
+        let site = open.site.as_ref().map(ToString::to_string);
+        Entry { network: open.network.to_string(), site, until: open.until }
+    });
+    let kept = Kept { schema: SCHEMA, entries: entries.collect() };
+    replace(state_dir, &path, &kept).map_err(|source| FileError::Write { path, source })
+}
+
+fn replace(state_dir: &Path, path: &Path, kept: &Kept) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+    let staged = state_dir.join(".allow.json.new");
+    // A file that a crash left may have another mode.
+    match fs::remove_file(&staged) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
+    file.write_all(&serde_json::to_vec(kept)?)?;
+    file.sync_all()?;
+    fs::rename(&staged, path)?;
+    File::open(state_dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn some() -> Temporaries {
+        let site = Some(Hostname::try_from("chat.test").unwrap());
+        let entry = |network: &str, site| Temporary { network: network.parse().unwrap(), site, until: 1_795_371_472 };
+        Temporaries::new(vec![entry("203.0.113.7/32", None), entry("2001:db8::/64", site)])
+    }
+
+    #[test]
+    fn what_was_kept_is_read_again_and_is_for_nobody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        assert_eq!(read(&state).unwrap(), Temporaries::default());
+        write(&state, &Temporaries::default()).unwrap();
+        // Left by a crash, for everyone to read.
+        fs::write(state.join(".allow.json.new"), "half").unwrap();
+        write(&state, &some()).unwrap();
+        assert_eq!(read(&state).unwrap(), some());
+        let names: Vec<_> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["allow.json"]);
+        assert_eq!(fs::metadata(path(&state)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::read_to_string(path(&state)).unwrap(),
+            r#"{"schema":1,"entries":[{"network":"203.0.113.7/32","until":1795371472},{"network":"2001:db8::/64","site":"chat.test","until":1795371472}]}"#
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_lets_nobody_in_and_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        for text in [
+            "",
+            "{",
+            "[]",
+            "{\"schema\":0}",
+            "{\"schema\":1,\"entries\":[{\"network\":\"x\",\"until\":1}]}",
+            "{\"schema\":1,\"entries\":[{\"network\":\"203.0.113.7/32\",\"site\":\"not a host\",\"until\":1}]}",
+        ] {
+            fs::write(path(directory.path()), text).unwrap();
+            assert!(matches!(read(directory.path()), Err(FileError::Damaged { .. })), "{text}");
+            write(directory.path(), &some()).unwrap();
+            assert_eq!(read(directory.path()).unwrap(), some());
+        }
+    }
+
+    #[test]
+    fn a_newer_versions_file_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "{\"schema\":2,\"entries\":{}}";
+        fs::write(path(directory.path()), text).unwrap();
+        assert!(matches!(read(directory.path()), Err(FileError::Newer { .. })));
+        assert!(matches!(write(directory.path(), &some()), Err(FileError::Newer { .. })));
+        assert_eq!(fs::read_to_string(path(directory.path())).unwrap(), text);
+    }
+}
