@@ -18,10 +18,11 @@ const STOREYS: [&[&str]; 7] = [
 ];
 
 /// Neighbours on one storey that may be used, in this direction, and why.
-const NEIGHBOURS: [(&str, &str, &str); 5] = [
+const NEIGHBOURS: [(&str, &str, &str); 6] = [
     ("main", "cli", "main reads argv with it"),
     ("process", "app", "the process holds the app: reload, drain, watchdog"),
     ("explain", "check", "what a check finds has a page"),
+    ("init", "check", "the gateway's file is found and read in one place"),
     ("acme", "tls", "an issued certificate is installed there"),
     ("upstream", "gateway", "a dial is held until the gateway's readiness path answers"),
 ];

@@ -8,11 +8,12 @@ use std::{
 
 use anyhow::Context as _;
 use clawgate::{
+    check::gateway::World,
     config::{self, Source, model::Hostname},
     exit,
     init::{
         act::Openclaw,
-        look::{self, World},
+        look,
         plan::{self, Change, Gateway, Seen, Wanted},
     },
     process::{load, write},
@@ -59,9 +60,10 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let openclaw = args.openclaw_config.or_else(|| variable("OPENCLAW_CONFIG_PATH"));
-    let seen = look::look(&World { root: "/".into(), home: variable("HOME"), openclaw });
+    let world = World::host();
+    // Which port is meant is what the file is to tell, so the operator's word is not weighed against the others'.
+    let named = args.openclaw_config.or_else(|| world.config_path.clone());
+    let seen = look::look(&world, named.as_deref());
     let wanted = Wanted { host: args.host, clients: args.clients, email: args.email };
 
     let Some(code) = write_config(path, &wanted, &seen)? else { return Ok(exit::CONFIG) };

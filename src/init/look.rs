@@ -1,23 +1,12 @@
 //! What is on this machine already.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
-
-use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 use super::plan::{Gateway, Seen};
-
-/// Where to look: this machine, or a tree that stands for one.
-#[derive(Debug, Clone)]
-pub struct World {
-    pub root: PathBuf,
-    /// `HOME` of whoever asks.
-    pub home: Option<PathBuf>,
-    /// `OPENCLAW_CONFIG_PATH`, or what the command line says.
-    pub openclaw: Option<PathBuf>,
-}
+use crate::{
+    check::gateway::{self, File, Openclaw, World},
+    config::{defaults, model::Endpoint},
+};
 
 const CADDY: &str = "/var/lib/caddy/.local/share/caddy";
 const CADDY_UNITS: [&str; 3] = [
@@ -26,73 +15,46 @@ const CADDY_UNITS: [&str; 3] = [
     "/lib/systemd/system/caddy.service",
 ];
 
-impl World {
-    fn at(&self, path: &Path) -> PathBuf {
-        self.root.join(path.strip_prefix("/").unwrap_or(path))
-    }
-}
-
-pub fn look(world: &World) -> Seen {
-    let there = |path: &str| world.at(Path::new(path)).exists();
+/// `named` is the gateway's `openclaw.json`, where somebody has said so.
+pub fn look(world: &World, named: Option<&Path>) -> Seen {
+    let there = |path: &str| world.exists(path).unwrap_or(false);
     Seen {
-        gateway: gateway(world),
+        gateway: gateway(world, named),
         caddy: there(CADDY).then(|| CADDY.into()),
         caddy_serves: CADDY_UNITS.iter().any(|unit| there(unit)),
     }
 }
 
-/// The first `openclaw.json` of those that a gateway here would read.
-fn gateway(world: &World) -> Gateway {
-    let looked = candidates(world);
-    for path in &looked {
-        match fs::read_to_string(world.at(path)) {
-            Ok(text) => return read(path, &text),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Gateway::Unreadable { path: path.clone(), why: "not permitted; run it as root".into() };
-            }
-            Err(_) => {}
+/// The file that the check would find for a new configuration.
+fn gateway(world: &World, named: Option<&Path>) -> Gateway {
+    let Endpoint::Address(address) = defaults::endpoint() else { return Gateway::Missing { looked: Vec::new() } };
+    let unreadable = |path: PathBuf, why: String| Gateway::Unreadable { path, why };
+    match gateway::file(world, named, address) {
+        // A list that is set replaces the one of the included file, which nobody has read.
+        File::Read { path, openclaw, .. } if openclaw.includes => {
+            unreadable(path, "it takes parts of itself from other files ($include)".into())
         }
+        File::Read { path, openclaw, .. } => read(path, *openclaw),
+        File::Wrong { path, error } => unreadable(path, format!("it is no JSON5: {error}")),
+        File::Hidden { path } => unreadable(path, "not permitted; run it as root".into()),
+        File::Missing { looked } => Gateway::Missing { looked },
     }
-    Gateway::Missing { looked }
 }
 
-fn candidates(world: &World) -> Vec<PathBuf> {
-    if let Some(named) = &world.openclaw {
-        return vec![named.clone()];
-    }
-    let in_home = |home: &Path| home.join(".openclaw/openclaw.json");
-    let mut paths: Vec<PathBuf> = world.home.iter().map(|home| in_home(home)).collect();
-    let passwd = fs::read_to_string(world.at(Path::new("/etc/passwd"))).unwrap_or_default();
-    let homes = passwd.lines().filter_map(|line| line.split(':').nth(5)).filter(|home| home.starts_with('/'));
-    for path in homes.map(|home| in_home(Path::new(home))) {
-        if !paths.contains(&path) {
-            paths.push(path);
-        }
-    }
-    paths
-}
-
-fn read(path: &Path, text: &str) -> Gateway {
-    let value: Value = match json5::from_str(text) {
-        Ok(value) => value,
-        Err(error) => return Gateway::Unreadable { path: path.to_owned(), why: format!("it is no JSON5: {error}") },
-    };
-    let texts = |pointer: &str| {
-        let list = value.pointer(pointer).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
-    let port = value.pointer("/gateway/port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+fn read(path: PathBuf, openclaw: Openclaw) -> Gateway {
     Gateway::Read {
-        path: path.to_owned(),
-        port: port.filter(|port| *port != 0),
-        trusted_proxies: texts("/gateway/trustedProxies"),
-        allowed_origins: texts("/gateway/controlUi/allowedOrigins"),
-        without_auth: value.pointer("/gateway/auth/mode").and_then(Value::as_str) == Some("none"),
+        path,
+        port: openclaw.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0),
+        trusted_proxies: openclaw.trusted_proxies.unwrap_or_default(),
+        allowed_origins: openclaw.allowed_origins.unwrap_or_default(),
+        without_auth: openclaw.mode.as_deref() == Some("none"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn world(files: &[(&str, &str)]) -> (tempfile::TempDir, World) {
@@ -102,7 +64,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let world = World { root: root.path().into(), home: Some("/root".into()), openclaw: None };
+        let world = World { root: root.path().into(), home: Some("/root".into()), config_path: None };
         (root, world)
     }
 
@@ -114,7 +76,7 @@ mod tests {
                     controlUi: { allowedOrigins: [\"https://a.test\"] } } }";
         let (_root, world) = world(&[PASSWD, ("home/claw/.openclaw/openclaw.json", text)]);
         assert_eq!(
-            look(&world).gateway,
+            look(&world, None).gateway,
             Gateway::Read {
                 path: "/home/claw/.openclaw/openclaw.json".into(),
                 port: Some(19000),
@@ -125,10 +87,30 @@ mod tests {
         );
     }
 
+    /// Root has tried it once, and `claw` runs it.
+    #[test]
+    fn of_several_files_it_is_the_one_whose_gateway_listens_here() {
+        let (_root, world) = world(&[
+            PASSWD,
+            ("root/.openclaw/openclaw.json", "{ gateway: { port: 19000 } }"),
+            ("home/claw/.openclaw/openclaw.json", "{ gateway: { trustedProxies: ['127.0.0.2'] } }"),
+        ]);
+        let Gateway::Read { path, port, .. } = look(&world, None).gateway else { panic!() };
+        assert_eq!((path.as_path(), port), (Path::new("/home/claw/.openclaw/openclaw.json"), None));
+    }
+
+    #[test]
+    fn a_file_with_parts_elsewhere_is_not_taken_for_the_whole() {
+        let text = "{ gateway: { $include: './gateway.json5' } }";
+        let (_root, world) = world(&[PASSWD, ("root/.openclaw/openclaw.json", text)]);
+        let Gateway::Unreadable { why, .. } = look(&world, None).gateway else { panic!() };
+        assert!(why.contains("$include"), "{why}");
+    }
+
     #[test]
     fn a_file_that_is_none_is_told() {
         let (_root, world) = world(&[PASSWD, ("root/.openclaw/openclaw.json", "{ nonsense")]);
-        let Gateway::Unreadable { path, why } = look(&world).gateway else { panic!() };
+        let Gateway::Unreadable { path, why } = look(&world, None).gateway else { panic!() };
         assert_eq!(path, Path::new("/root/.openclaw/openclaw.json"));
         assert!(why.starts_with("it is no JSON5: "), "{why}");
     }
@@ -137,7 +119,7 @@ mod tests {
     fn nothing_is_made_up_where_nothing_is() {
         let (_root, world) = world(&[PASSWD]);
         let looked = ["/root/.openclaw/openclaw.json", "/home/claw/.openclaw/openclaw.json"].map(PathBuf::from).into();
-        assert_eq!(look(&world), Seen { gateway: Gateway::Missing { looked }, caddy: None, caddy_serves: false });
+        assert_eq!(look(&world, None), Seen { gateway: Gateway::Missing { looked }, caddy: None, caddy_serves: false });
     }
 
     #[test]
@@ -146,7 +128,7 @@ mod tests {
             ("var/lib/caddy/.local/share/caddy/certificates/x", ""),
             ("etc/systemd/system/multi-user.target.wants/caddy.service", ""),
         ]);
-        let seen = look(&world);
+        let seen = look(&world, None);
         assert_eq!((seen.caddy.as_deref(), seen.caddy_serves), (Some(Path::new(CADDY)), true));
     }
 }

@@ -17,7 +17,11 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::Options;
 use crate::config::{
@@ -25,12 +29,10 @@ use crate::config::{
     model::{Endpoint, UpstreamKind},
 };
 
-pub use self::judge::judge;
+pub use self::{file::File, judge::judge, openclaw::Openclaw, world::World};
 use self::{
-    file::File,
     live::{Live, NotProbed, Probe},
     process::Listener,
-    world::World,
 };
 
 /// For what is read from disks and `/proc`; a home may be on a server that is away.
@@ -111,11 +113,18 @@ async fn here(world: &World, address: SocketAddr, named: Option<PathBuf>) -> Opt
         return None;
     }
     let world = world.clone();
-    let look = tokio::task::spawn_blocking(move || {
-        let listener = process::find(&world, address);
-        let file = file::find(&world, named.as_deref(), &listener, address.port());
-        Here { listener, file }
-    });
+    let look = tokio::task::spawn_blocking(move || here_now(&world, named.as_deref(), address));
     let late = || Here { listener: Listener::Hidden, file: File::Hidden { path: "openclaw.json".into() } };
     Some(tokio::time::timeout(FILES, look).await.ok().and_then(Result::ok).unwrap_or_else(late))
+}
+
+fn here_now(world: &World, named: Option<&Path>, address: SocketAddr) -> Here {
+    let listener = process::find(world, address);
+    let file = file::find(world, named, &listener, address.port());
+    Here { listener, file }
+}
+
+/// The `openclaw.json` of the gateway that listens at `address`, as far as that can be told.
+pub fn file(world: &World, named: Option<&Path>, address: SocketAddr) -> File {
+    here_now(world, named, address).file
 }
