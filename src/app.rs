@@ -4,6 +4,7 @@
 //! reloading certificates). Cores hear from here through channels and share nothing they would have to lock per request.
 
 mod busiest;
+pub(crate) mod certificates;
 mod control;
 mod core;
 mod doors;

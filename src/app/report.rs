@@ -5,11 +5,14 @@ use std::time::SystemTime;
 use super::{
     Numbers,
     busiest::{self, Tally},
+    certificates,
     numbers::loose,
     scrape::seconds,
 };
 use crate::{
     acme::{
+        board,
+        certificate::ca_time,
         show,
         store::{FileStore, Store as _},
     },
@@ -77,7 +80,7 @@ pub(super) fn report(numbers: &Numbers, snapshot: &Snapshot, warnings: Vec<Strin
         now: seconds(now),
         process: process(numbers),
         hosts: hosts(numbers, snapshot),
-        certificates: certificates(numbers, &snapshot.config),
+        certificates: certificates(numbers, &snapshot.config, now),
         upstreams: snapshot.behind.iter().map(|behind| upstream(behind)).collect(),
         sessions: sessions(numbers),
         connections: connections(numbers),
@@ -148,10 +151,17 @@ fn hosts(numbers: &Numbers, snapshot: &Snapshot) -> Vec<Host> {
     shown(numbers, config).into_iter().map(of).collect()
 }
 
-fn certificates(numbers: &Numbers, config: &Config) -> Vec<show::Row> {
-    let Some(picture) = numbers.certificates.picture() else { return Vec::new() };
+/// The rows of `clawgate certs`.
+fn certificates(numbers: &Numbers, config: &Config, now: SystemTime) -> Vec<show::Row> {
     let store = FileStore::look(&config.state_dir);
-    show::rows(&picture, |shown| Some(store.certificate(&shown.wanted.set()).ok()??.chain_pem))
+    let (public, now) = match numbers.certificates.picture() {
+        Some(picture) => {
+            let chain = |shown: &board::Shown| Some(store.certificate(&shown.wanted.set()).ok()??.chain_pem);
+            (show::rows(&picture, chain), picture.now)
+        }
+        None => (Vec::new(), ca_time(now)),
+    };
+    certificates::rows(config, public, Some(&numbers.store.names()), now)
 }
 
 fn upstream(behind: &Behind) -> Upstream {

@@ -12,7 +12,7 @@ use super::{
     secret,
 };
 use crate::{
-    config::model::{IdentityRule, Policy},
+    config::model::{IdentityRule, PinnedKey, Policy},
     headers::{
         client_address::{self, Seen},
         identity::Rule,
@@ -289,9 +289,8 @@ fn why(rule: Rule, seen: Option<&Seen>, policy: Option<&Policy>) -> String {
             None => "the client is inside `clients`".into(),
         },
         Rule::PinnedKey => {
-            "the site has device keys: the WebSocket's first message has to be signed by one of them, else it is closed with \
-             1008"
-                .into()
+            let keys = policy.zip(seen).map_or(String::new(), |(policy, seen)| from_here(policy, seen));
+            format!("the WebSocket's first message has to be signed by a pinned key, else it is closed with 1008; {keys}")
         }
         Rule::ConfiguredLoopback => "the site or route says identity = \"loopback\", without a fence".into(),
         attributed => {
@@ -299,6 +298,13 @@ fn why(rule: Rule, seen: Option<&Seen>, policy: Option<&Policy>) -> String {
             attributed.why_attributed(client).unwrap_or_default()
         }
     }
+}
+
+/// Which keys may come from the client's address.
+fn from_here(policy: &Policy, seen: &Seen) -> String {
+    let may = |key: &&PinnedKey| key.clients.is_empty() || client_address::is_inside(&key.clients, seen.address);
+    let names: Vec<&str> = policy.device_keys.iter().filter(may).map(|key| &*key.name).collect();
+    format!("from this address that is {}", names.join(" or "))
 }
 
 fn refused(refusal: &Refusal, html: bool) -> Shown {
@@ -337,12 +343,17 @@ fn limits(snapshot: &Snapshot, explained: &Explanation) -> Vec<Limit> {
     };
     let clients: Vec<String> = policy.clients.iter().map(ToString::to_string).collect();
     let clients = if clients.is_empty() { "no fence".to_owned() } else { clients.join(", ") };
-    let keys = match policy.device_keys.len() {
-        0 => String::new(),
-        n => format!("; device_keys: {n}"),
-    };
-    rows.push(Limit { key: "identity", value: format!("{identity}; clients: {clients}{keys}") });
+    rows.push(Limit { key: "identity", value: format!("{identity}; clients: {clients}") });
+    rows.extend(policy.device_keys.iter().map(|key| Limit { key: "device_key", value: pinned(key) }));
     rows
+}
+
+/// Who it is, where from, and the most that it may ask for.
+fn pinned(PinnedKey { name, id, scopes, clients }: &PinnedKey) -> String {
+    let clients: Vec<String> = clients.iter().map(ToString::to_string).collect();
+    let from = if clients.is_empty() { "any address that `clients` lets in".to_owned() } else { clients.join(", ") };
+    let scopes = scopes.as_ref().map_or("any scope".to_owned(), |scopes| scopes.join(", "));
+    format!("{name}: from {from}; {scopes}; device {id}")
 }
 
 fn seconds(duration: Duration) -> String {

@@ -1,7 +1,5 @@
 //! `clawgate certs`, in the process that serves and beside it.
 
-mod all;
-
 use std::{path::Path, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +19,7 @@ use crate::{
         store::{FileStore, Store, StoreError},
     },
     admin::{self, Answer, CallError, Refused, Verb},
-    app::App,
+    app::{App, certificates},
     config::Config,
     tls::Names,
 };
@@ -84,7 +82,7 @@ fn from_files(config: &Config, shown: Option<&Names>) -> Result<Report, StoreErr
 fn report_of(config: &Config, picture: &Picture, store: &FileStore, shown: Option<&Names>) -> Report {
     let chain = |shown: &Shown| Some(store.certificate(&shown.wanted.set()).ok()??.chain_pem);
     let public = show::rows(picture, chain);
-    let certificates = all::rows(config, public, shown, picture.now);
+    let certificates = certificates::rows(config, public, shown, picture.now);
     Report { now: picture.now.0, running: shown.is_some(), certificates }
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The rows of public CAs, completed by what is really `shown`, and those of all others, in the order of the sites.
-pub(super) fn rows(config: &Config, mut public: Vec<Row>, shown: Option<&Names>, now: CaTime) -> Vec<Row> {
+pub(crate) fn rows(config: &Config, mut public: Vec<Row>, shown: Option<&Names>, now: CaTime) -> Vec<Row> {
     let mut rows = Vec::new();
     for site in &config.sites {
         let (wanted, others): (Vec<_>, Vec<_>) = site.hosts.iter().partition(|host| site.wants_acme(host));
