@@ -304,6 +304,32 @@ fn explain_says_what_becomes_of_a_request_and_shows_no_secret() {
 }
 
 #[test]
+fn explain_names_the_keys_that_a_pinned_site_waits_for() {
+    const KEY: &str = "6PacHbfMDon7qdPzfkrrA60DlLhwBPw1KmfX1sweNX4";
+    let ids = ["a".repeat(64), "b".repeat(64)];
+    let keys = format!(
+        "device_keys = [{{ name = \"platform\", key = \"{KEY}\" }}, {{ name = \"tools\", key = \"{}\", scopes = [\"operator.read\"] }},\
+         {{ name = \"far\", key = \"{}\", clients = [\"192.0.2.0/24\"] }}]\n",
+        ids[0], ids[1]
+    );
+    let home = Home::with(&format!("{GOOD}{keys}"));
+    let ran = home.run(&["explain", "--from", "198.51.100.7", "--websocket", "/"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    for line in [
+        "identity  loopback, by rule pinned_key: ".to_owned(),
+        "else it is closed with 1008; from this address that is platform or tools\n".to_owned(),
+        "device_key: platform: from any address that `clients` lets in; any scope; device ".to_owned(),
+        format!("device_key: tools: from any address that `clients` lets in; operator.read; device {}\n", ids[0]),
+        format!("device_key: far: from 192.0.2.0/24; any scope; device {}\n", ids[1]),
+    ] {
+        assert!(ran.stdout.contains(&line), "{line} in {}", ran.stdout);
+    }
+    // What is no WebSocket cannot show one.
+    let plain = home.run(&["explain", "--from", "198.51.100.7", "/"]);
+    assert!(plain.stdout.contains("identity  attributed, by rule no_key_shown: "), "{}", plain.stdout);
+}
+
+#[test]
 fn explain_says_what_a_refused_request_hears() {
     let home = Home::good();
     let ran = home.run(&["explain", "--from", "203.0.113.9", "--host", "other.test", "/"]);

@@ -290,7 +290,9 @@ fn why(rule: Rule, seen: Option<&Seen>, policy: Option<&Policy>) -> String {
         },
         Rule::PinnedKey => {
             let keys = policy.zip(seen).map_or(String::new(), |(policy, seen)| from_here(policy, seen));
-            format!("the WebSocket's first message has to be signed by a pinned key, else it is closed with 1008; {keys}")
+            format!(
+                "the WebSocket's first message has to be signed by a pinned key, else it is closed with 1008; {keys}"
+            )
         }
         Rule::ConfiguredLoopback => "the site or route says identity = \"loopback\", without a fence".into(),
         attributed => {

@@ -120,6 +120,8 @@ async fn the_report_has_the_certificate_that_clients_see() {
     let [host] = &report.hosts[..] else { panic!("{:?}", report.hosts) };
     assert_eq!((&*host.name, &*host.source, host.provisional), ("chat.test", "internal", false));
     assert!(host.not_after.unwrap() > report.now && host.issuer.is_some(), "{host:?}");
+    let [row] = &report.certificates[..] else { panic!("{:?}", report.certificates) };
+    assert_eq!((&row.names[..], &*row.next.action), (&["chat.test".to_owned()][..], "renew"), "as `certs` has it");
     counts(
         &proxy,
         &format!(r#"clawgate_certificate_not_after_timestamp_seconds{{host="chat.test"}} {}"#, host.not_after.unwrap()),
