@@ -348,6 +348,11 @@ impl App {
         self.numbers.certificates.picture()
     }
 
+    /// Why none can be asked for: the state cannot be used.
+    pub fn certificates_hindered(&self) -> Option<String> {
+        self.numbers.certificates.finding()
+    }
+
     /// The certificates that clients are shown now.
     pub fn shown(&self) -> Arc<tls::Names> {
         self.numbers.store.names().clone()

@@ -38,6 +38,8 @@ pub struct Board(Arc<Shared>);
 struct Shared {
     /// `None` until the driver has come round once.
     picture: Mutex<Option<Picture>>,
+    /// Why the state cannot be used, and no certificate is asked for, while that is so: a code and words.
+    finding: Mutex<Option<String>>,
     /// By [`Kind`].
     events: [AtomicU64; Kind::NAMES.len()],
 }
@@ -46,6 +48,14 @@ impl Board {
     pub(super) fn put(&self, now: CaTime, sets: Vec<Shown>, records: &Records) {
         let picture = Picture { now, sets, records: records.clone() };
         *self.0.picture.lock().unwrap_or_else(PoisonError::into_inner) = Some(picture);
+    }
+
+    pub(super) fn found(&self, finding: Option<String>) {
+        *self.0.finding.lock().unwrap_or_else(PoisonError::into_inner) = finding;
+    }
+
+    pub fn finding(&self) -> Option<String> {
+        self.0.finding.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn happened(&self, kind: Kind) {

@@ -354,10 +354,16 @@ pub mod offline {
         board::{Picture, Shown},
         certificate::Held,
         ledger,
-        model::{CaTime, DirectoryFacts, Facts, Wanted},
+        model::{CaTime, DirectoryFacts, Facts, Records, Wanted},
         plan,
         store::{Store, StoreError},
     };
+
+    /// What is left to show where the records cannot be read: the names.
+    pub fn unreadable(wanted: &[Wanted], now: CaTime) -> Picture {
+        let nothing = |wanted: &Wanted| Shown { wanted: wanted.clone(), have: None, step: None, warnings: Vec::new() };
+        Picture { now, sets: wanted.iter().map(nothing).collect(), records: Records::first() }
+    }
 
     /// # Errors
     /// When the records cannot be read, or are not for us.

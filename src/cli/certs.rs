@@ -47,7 +47,11 @@ fn show(path: &Path, json: bool) -> anyhow::Result<u8> {
         }
         Err(error) => return Err(error.into()),
     };
-    print(&if json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { report.text() })
+    let code = print(&if json { format!("{}\n", serde_json::to_string_pretty(&report)?) } else { report.text() })?;
+    // Behind the rows, where it is read.
+    let Some(finding) = report.finding else { return Ok(code) };
+    eprintln!("clawgate: no certificate can be asked for: {finding}");
+    Ok(code_of(Refused::Failed))
 }
 
 /// A question whose answer is a line for the operator.

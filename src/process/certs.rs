@@ -5,18 +5,18 @@ use std::{path::Path, sync::Arc, time::SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{chain, load};
+use super::load;
 use crate::{
     acme::{
         board::{Picture, Shown},
         certificate::ca_time,
-        driver::Command,
+        driver::{self, Command},
         model::{CaTime, Identifier, Nudge, Wanted},
         outside::{Machine, Outside},
         rehearsal::{self, Outcome},
         settings::Settings,
-        show::{self, Row},
-        store::{FileStore, Store, StoreError},
+        show::{self, Next, Row},
+        store::{FileStore, Store},
     },
     admin::{self, Answer, CallError, Refused, Verb},
     app::{App, certificates},
@@ -31,6 +31,10 @@ pub struct Report {
     pub now: u64,
     /// Whether a process serves them; else this is what the files say.
     pub running: bool,
+    /// Why none can be asked for, with its cure: the state directory cannot be used. The rows are what is known all the
+    /// same.
+    #[serde(default)]
+    pub finding: Option<String>,
     pub certificates: Vec<Row>,
 }
 
@@ -51,8 +55,6 @@ pub enum CertsError {
     Refused(Refused, String),
     #[error(transparent)]
     Config(#[from] load::Refused),
-    #[error(transparent)]
-    Store(#[from] StoreError),
     #[error("the answer cannot be understood; is another version running?")]
     Answer(#[source] serde_json::Error),
 }
@@ -62,7 +64,7 @@ pub fn report(path: &Path) -> Result<Report, CertsError> {
     match admin::call(&load::admin_socket(path), &Verb::Certs) {
         Ok(Answer { ok: true, text, .. }) => serde_json::from_str(&text).map_err(CertsError::Answer),
         Ok(Answer { error, text, .. }) => Err(CertsError::Refused(error.unwrap_or(Refused::Other), text)),
-        Err(CallError::NotRunning { .. }) => Ok(from_files(&load::load_as_service(path)?.config, None)?),
+        Err(CallError::NotRunning { .. }) => Ok(from_files(&load::load_as_service(path)?.config, None, None)),
         Err(error) => Err(error.into()),
     }
 }
@@ -72,32 +74,44 @@ pub fn wanted(config: &Config) -> Vec<Wanted> {
     Settings::of(config).wanted
 }
 
-fn from_files(config: &Config, shown: Option<&Names>) -> Result<Report, StoreError> {
-    let store = FileStore::look(&config.state_dir);
-    let picture = show::offline::picture(&store, &wanted(config), ca_time(SystemTime::now()))?;
-    Ok(report_of(config, &picture, &store, shown))
+fn from_files(config: &Config, shown: Option<&Names>, finding: Option<String>) -> Report {
+    let (store, clock, wanted) = (FileStore::look(&config.state_dir), ca_time(SystemTime::now()), wanted(config));
+    match show::offline::picture(&store, &wanted, clock) {
+        Ok(picture) => report_of(config, &picture, &store, shown, finding),
+        Err(error) => {
+            let finding = finding.unwrap_or_else(|| driver::finding(&error));
+            report_of(config, &show::offline::unreadable(&wanted, clock), &store, shown, Some(finding))
+        }
+    }
 }
 
 /// `shown` is what the running process shows to clients.
-fn report_of(config: &Config, picture: &Picture, store: &FileStore, shown: Option<&Names>) -> Report {
+fn report_of(
+    config: &Config,
+    picture: &Picture,
+    store: &FileStore,
+    shown: Option<&Names>,
+    finding: Option<String>,
+) -> Report {
     let chain = |shown: &Shown| Some(store.certificate(&shown.wanted.set()).ok()??.chain_pem);
-    let public = show::rows(picture, chain);
+    let mut public = show::rows(picture, chain);
+    if finding.is_some() {
+        let why = "not before the state directory can be used".to_owned();
+        public.iter_mut().for_each(|row| row.next = Next { action: "look again".into(), at: None, why: why.clone() });
+    }
     let certificates = certificates::rows(config, public, shown, picture.now);
-    Report { now: picture.now.0, running: shown.is_some(), certificates }
+    Report { now: picture.now.0, running: shown.is_some(), finding, certificates }
 }
 
 pub(super) fn answer(app: &App) -> Answer {
     let config = app.config();
     let shown = app.shown();
     let report = match app.certificates() {
-        Some(picture) => Ok(report_of(&config, &picture, &FileStore::look(&config.state_dir), Some(&shown))),
+        Some(picture) => report_of(&config, &picture, &FileStore::look(&config.state_dir), Some(&shown), None),
         // Before the first look, and where the state cannot be used.
-        None => from_files(&config, Some(&shown)),
+        None => from_files(&config, Some(&shown), app.certificates_hindered()),
     };
-    match report {
-        Ok(report) => Answer::done(serde_json::to_string(&report).expect("numbers and text are always JSON")),
-        Err(error) => Answer::refused(Refused::Failed, format!("{}: {}", error.code(), chain(&error))),
-    }
+    Answer::done(serde_json::to_string(&report).expect("numbers and text are always JSON"))
 }
 
 /// The host as the configuration has it, if its certificate is from a public CA.

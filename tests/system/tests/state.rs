@@ -49,9 +49,11 @@ impl Story {
         self.proxy.logged(&format!("\"code\":\"{code}\""), 1).await;
         for arguments in [&["certs"][..], &["certs", "--json"]] {
             let said = self.proxy.command(arguments).await;
-            let begin = format!("clawgate: certs refused (failed): {code}: ");
+            let begin = format!("clawgate: no certificate can be asked for: {code}: ");
             assert_eq!((said.code, said.err.starts_with(&begin)), (Some(69), true), "{said:?}");
             assert!(said.err.contains(cure), "{cure} in {said:?}");
+            assert!(said.out.contains(HOST) && said.out.contains(&self.first.serial()), "what is served: {said:?}");
+            assert!(said.out.contains("not before the state directory can be used"), "{said:?}");
         }
         let said = self.proxy.command(&["certs", "revoke", HOST]).await;
         assert_eq!((said.code, said.err.contains(cure)), (Some(69), true), "{said:?}");
