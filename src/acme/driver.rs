@@ -78,9 +78,13 @@ pub async fn run(
         // Where no certificate is wanted, no state directory is needed.
         if !settings.wanted.is_empty() {
             match open().and_then(|store| Driver::try_new(store, &around, settings.clone())) {
-                Ok(driver) => return driver.run(inbox).await,
+                Ok(driver) => {
+                    around.board.found(None);
+                    return driver.run(inbox).await;
+                }
                 Err(error) => {
                     let text = chain(&error);
+                    around.board.found(Some(finding(&error)));
                     if told.as_ref() != Some(&text) {
                         error!(code = error.code(), "no certificates can be asked for: {text}");
                     }
@@ -156,6 +160,7 @@ impl Driver {
             next_look: Instant::now(),
             passing,
         };
+        driver.remove_orphans();
         driver.configure(settings);
         driver.save();
         Ok(driver)
@@ -378,6 +383,11 @@ fn complain(error: &StoreError) {
         error = error as &dyn std::error::Error,
         "certificate records not saved; no CA is asked until they are"
     );
+}
+
+/// What makes the state unusable, as `certs` has it.
+pub fn finding(error: &StoreError) -> String {
+    format!("{}: {}", error.code(), chain(error))
 }
 
 /// An error with all its causes, in one line.

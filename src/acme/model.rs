@@ -268,6 +268,10 @@ pub struct SetRecord {
     pub staging_passed: Option<CaTime>,
     /// The CA said alreadyReplaced for this certificate, or it is another account's: send no `replaces` for it.
     pub replaced: Option<String>,
+    /// The installed certificate was revoked, or its CA suddenly wants it replaced: whoever has its key is not known to
+    /// be us alone, and it is not used again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub key_distrusted: bool,
     /// The last thing that went wrong, for the operator.
     pub last_problem: Option<(CaTime, Problem)>,
 }

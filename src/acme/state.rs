@@ -122,6 +122,10 @@ pub enum Event {
         retry_after: Option<Duration>,
         random: u64,
     },
+    /// The installed certificate is about to be revoked: its key is not used again.
+    KeyDistrusted {
+        set: SetId,
+    },
     /// What the operator has to provide failed, and no CA has a part in it: a DNS record was not made. The order stays,
     /// its challenge is not answered.
     Hindered {
@@ -197,6 +201,8 @@ pub fn apply(records: &mut Records, event: &Event) {
         Event::AriSeen { at, set, id, window, retry_after, explanation_url, random } => {
             let record = records.sets.entry(set.clone()).or_default();
             let kept = record.ari.as_ref().filter(|a| a.id == *id && a.window == Some(*window)).and_then(|a| a.chosen);
+            // RFC 9773 §4.1: a window that is new and over already says `now`, which is how a CA tells of a revocation.
+            record.key_distrusted |= kept.is_none() && window.1 < *at;
             record.ari = Some(Ari {
                 id: id.clone(),
                 window: Some(*window),
@@ -230,6 +236,7 @@ pub fn apply(records: &mut Records, event: &Event) {
             let record = records.directories.entry(directory.clone()).or_default();
             record.trouble = Some(Trouble::more(record.trouble.as_ref(), *at, why, *retry_after, *random));
         }
+        Event::KeyDistrusted { set } => records.sets.entry(set.clone()).or_default().key_distrusted = true,
         Event::Hindered { at, set, problem } => {
             let record = records.sets.entry(set.clone()).or_default();
             record.last_problem = Some((*at, problem.clone()));

@@ -44,6 +44,12 @@ pub trait Store: Send {
     /// Forgets the key of an order that ended. One that is not there is forgotten already.
     fn remove_key(&self, key: &KeyRef) -> Result<(), StoreError>;
 
+    /// The keys that were kept for orders: every one but those of accounts.
+    ///
+    /// # Errors
+    /// When that cannot be seen.
+    fn order_keys(&self) -> Result<Vec<KeyRef>, StoreError>;
+
     /// Keeps a certificate with its key; from now on a start serves it.
     fn install(&self, certificate: &Certificate) -> Result<(), StoreError>;
 

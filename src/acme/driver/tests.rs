@@ -5,10 +5,11 @@ use std::time::{Instant, SystemTime};
 use super::*;
 use crate::{
     acme::{
-        certificate::Held,
-        model::{CaTime, Directory, Problem, Wanted},
+        certificate::{self, Held},
+        model::{CaTime, Directory, Lost, Problem, Wanted},
         outside::Machine,
-        store::FileStore,
+        plan::NewOrder,
+        store::{About, Certificate, FileStore, KeyPurpose},
     },
     config::model::Hooks,
     tls::Names,
@@ -146,4 +147,74 @@ async fn a_state_directory_that_a_restart_empties_is_a_warning_beside_each_certi
     told.driver.show();
     let warnings = told.driver.around.board.picture().unwrap().sets[0].warnings.clone();
     assert!(warnings[0].starts_with("the state directory is on tmpfs and gone after a restart"), "{warnings:?}");
+}
+
+#[test]
+fn a_key_that_a_crash_left_without_an_order_is_removed_at_the_next_start_and_no_other() {
+    let told = Told::new();
+    let Told { driver, home } = told;
+    let Driver { store, around, settings, mut records, .. } = driver;
+    let key = |purpose| store.save_key(&purpose, "a key").unwrap();
+    let account = key(KeyPurpose::Account(CA.into()));
+    let nobodys_account = key(KeyPurpose::Account("https://gone.test/directory".into()));
+    let [named, orphan] = ["a.test", "b.test"].map(|set| key(KeyPurpose::Certificate(SetId(set.into()))));
+    records.directories.entry(CA.into()).or_default().account.key = Some(account.clone());
+    let order = NewOrder {
+        directory: CA.into(),
+        identifiers: vec!["a.test".into()],
+        replaces: None,
+        profile: None,
+        rehearsal_for: None,
+        early: false,
+        mended: false,
+        exempt: false,
+        forced: false,
+    };
+    let (set, directory, url) = (SetId("a.test".into()), DirectoryUrl::from(CA), "https://ca.test/order".into());
+    state::apply(&mut records, &Event::OrderCreated { at: CaTime(1), set: set.clone(), order, url });
+    state::apply(&mut records, &Event::CertificateKeySaved { set, directory, key: named.clone() });
+    let there = |store: &dyn Store| [&account, &nobodys_account, &named, &orphan].map(|key| store.key(key).is_ok());
+    let start = |records: &Records, store: Box<dyn Store>| {
+        store.save(records).unwrap();
+        Driver::try_new(store, &around, settings.clone()).unwrap().store
+    };
+    // While the ledger is lost, nobody knows whose they are.
+    let store = start(&Records { lost: Some(Lost { why: "x".into(), at: None }), ..records.clone() }, store);
+    assert_eq!(there(&*store), [true; 4]);
+    let store = start(&records, store);
+    assert_eq!(there(&*store), [true, true, true, false]);
+    drop(home);
+}
+
+#[test]
+fn a_key_is_not_used_again_after_a_revocation_by_hand_or_by_the_ca() {
+    let is_reused = |happened: &dyn Fn(&SetId) -> Vec<Event>| {
+        let mut told = Told::new();
+        told.driver.settings.reuse_key = true;
+        let set = told.driver.sets[0].id.clone();
+        let pem = certificate::new_key(told.driver.settings.key_type).unwrap();
+        let about =
+            About { set: set.clone(), identifiers: vec!["a.test".into()], directory: None, imported_from: None };
+        let before = Certificate { about, chain_pem: String::new(), key_pem: pem.clone() };
+        told.driver.store.install(&before).unwrap();
+        for event in happened(&set) {
+            told.driver.apply(&event);
+        }
+        told.driver.save_certificate_key(0, CA.into()).unwrap();
+        let keys = told.driver.store.order_keys().unwrap();
+        told.driver.store.key(&keys[0]).unwrap() == pem
+    };
+    let seen = |at: u64, set: &SetId, window: (u64, u64)| Event::AriSeen {
+        at: CaTime(at),
+        set: set.clone(),
+        id: "id".into(),
+        window: (CaTime(window.0), CaTime(window.1)),
+        retry_after: None,
+        explanation_url: None,
+        random: 0,
+    };
+    assert!(is_reused(&|_| vec![]));
+    assert!(!is_reused(&|set| vec![Event::KeyDistrusted { set: set.clone() }]));
+    assert!(!is_reused(&|set| vec![seen(10, set, (1000, 2000)), seen(20, set, (5, 10))]), "the CA wants it gone");
+    assert!(is_reused(&|set| vec![seen(10, set, (1000, 2000)), seen(3000, set, (1000, 2000))]), "we are only late");
 }

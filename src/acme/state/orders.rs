@@ -232,6 +232,7 @@ pub(super) fn issued(records: &mut Records, at: CaTime, set: &SetId, directory: 
     record.schedule = Schedule::default();
     record.ari = None;
     record.replaced = None;
+    record.key_distrusted = false;
     record.not_before.clear();
     record.last_problem = None;
     for identifier in identifiers_of(set) {

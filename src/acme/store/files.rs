@@ -24,6 +24,8 @@ const KEY: &str = "key.pem";
 const ABOUT: &str = "about.json";
 /// The line of an account key that says whose it is, in front of the PEM block.
 const ACCOUNT_OF: &str = "account key for ";
+/// How the names of the keys of orders begin.
+const ORDER_KEY: &str = "certificate-";
 /// Below the 255 bytes of a file name.
 const NAME: usize = 200;
 
@@ -224,6 +226,14 @@ impl Store for FileStore {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk::write_error(&path, error)),
             _ => Ok(()),
         }
+    }
+
+    fn order_keys(&self) -> Result<Vec<KeyRef>, StoreError> {
+        let ours = |name: String| Some(name.strip_suffix(".pem")?.to_owned()).filter(|n| n.starts_with(ORDER_KEY));
+        let keys = names(&self.root.join(KEYS))?.into_iter().filter_map(ours).map(KeyRef);
+        // One that says whose account it is stays, however somebody has named it.
+        let of_account = |key: &KeyRef| self.key(key).map(|pem| pem.lines().any(|line| line.starts_with(ACCOUNT_OF)));
+        Ok(keys.filter(|key| matches!(of_account(key), Ok(false))).collect())
     }
 
     fn install(&self, certificate: &Certificate) -> Result<(), StoreError> {

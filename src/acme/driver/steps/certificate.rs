@@ -14,9 +14,14 @@ use crate::acme::{
 };
 
 impl Driver {
-    pub(super) fn save_certificate_key(&mut self, index: usize, directory: DirectoryUrl) -> Result<(), Failure> {
+    pub(in super::super) fn save_certificate_key(
+        &mut self,
+        index: usize,
+        directory: DirectoryUrl,
+    ) -> Result<(), Failure> {
         let set = self.sets[index].id.clone();
-        let old = if self.settings.reuse_key { self.store.certificate(&set)? } else { None };
+        let distrusted = self.records.sets.get(&set).is_some_and(|record| record.key_distrusted);
+        let old = if self.settings.reuse_key && !distrusted { self.store.certificate(&set)? } else { None };
         let kind = self.settings.key_type;
         let pem = match old.filter(|old| certificate::is_of(&old.key_pem, kind)) {
             Some(old) => old.key_pem,
@@ -82,6 +87,24 @@ impl Driver {
         Ok(())
     }
 
+    /// A crash between the save of a key and that of the records leaves a key that nobody will ask for.
+    pub(in super::super) fn remove_orphans(&mut self) {
+        // The ledger that was lost may be found again, and it names them.
+        if self.records.lost.is_some() {
+            return;
+        }
+        let keys = self.store.order_keys().unwrap_or_else(|error| {
+            warn!(error = chain(&error), "keys that are left over not looked for");
+            Vec::new()
+        });
+        for key in keys.iter().filter(|key| !self.records_use(key)) {
+            match self.store.remove_key(key) {
+                Ok(()) => debug!(key = key.0, "a key that no order has is removed"),
+                Err(error) => warn!(key = key.0, error = chain(&error), "a key that no order has is left over"),
+            }
+        }
+    }
+
     fn records_use(&self, key: &KeyRef) -> bool {
         let of_orders = self.records.sets.values().flat_map(|set| set.orders.values());
         let mut of_accounts = self.records.directories.values().filter_map(|d| d.account.key.as_ref());
@@ -128,6 +151,19 @@ impl Driver {
         let stored = stored.ok_or_else(|| format!("there is no certificate for {identifier}"))?;
         let directory = stored.about.directory.clone().ok_or("it is not known who issued this certificate")?;
         let held = Held::parse(&stored.chain_pem, &stored.key_pem, Some(&directory)).map_err(|error| chain(&error))?;
+        self.session(&directory).await.map_err(|failure| chain(&failure))?;
+        // Before the CA does it: a crash in between must not bring the key back.
+        let set = self.sets[index].id.clone();
+        if !self.write_ahead(&Event::KeyDistrusted { set: set.clone() }) {
+            return Err("this could not be written down, so nothing was revoked; the log says why".into());
+        }
+        let orders = self.records.sets.get(&set).into_iter().flat_map(|set| set.orders.values());
+        let with_it: Vec<KeyRef> = orders.filter_map(|order| order.key.clone()).collect();
+        for key in with_it {
+            if self.store.key(&key).is_ok_and(|pem| pem == stored.key_pem) {
+                self.apply(&Event::KeyLost { key });
+            }
+        }
         let session = self.session(&directory).await.map_err(|failure| chain(&failure))?;
         session.revoke(&held.key.cert[0]).await.map_err(|error| chain(&error))?;
         warn!(name = identifier.0, "certificate revoked");

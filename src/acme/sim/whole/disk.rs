@@ -135,6 +135,12 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn order_keys(&self) -> Result<Vec<KeyRef>, StoreError> {
+        let kept = self.kept.lock().unwrap();
+        let of_orders = kept.keys.iter().filter(|(_, (purpose, _))| matches!(purpose, KeyPurpose::Certificate(_)));
+        Ok(of_orders.map(|(key, _)| key.clone()).collect())
+    }
+
     fn install(&self, certificate: &Certificate) -> Result<(), StoreError> {
         let mut kept = self.kept.lock().unwrap();
         kept.certificates.insert(certificate.about.set.clone(), certificate.clone());
@@ -192,6 +198,10 @@ impl Store for Watched {
 
     fn remove_key(&self, key: &KeyRef) -> Result<(), StoreError> {
         self.change("removal of a key", || self.inner.remove_key(key))
+    }
+
+    fn order_keys(&self) -> Result<Vec<KeyRef>, StoreError> {
+        self.inner.order_keys()
     }
 
     fn install(&self, certificate: &Certificate) -> Result<(), StoreError> {
