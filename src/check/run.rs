@@ -65,11 +65,13 @@ async fn world(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Fac
         &[Topic::Ports],
         look(wants(Topic::Ports), WHOLE, blocking(move || facts::ports::look(&own, facts::here::interfaces()))),
     );
+    // One after the other: a rehearsal of our own holds the ports, and would be found there.
+    let ports_and_staging =
+        async { (ports.await, look(options.staging, WITH_STAGING, facts::staging::look(config)).await) };
     let firewall =
         waiting.until(&[Topic::Firewall], look(wants(Topic::Firewall), WHOLE, blocking(facts::firewall::look)));
-    let staging = look(options.staging, WITH_STAGING, facts::staging::look(config));
-    let (here, names, cas, state, ledger, ports, firewall, staging) =
-        tokio::join!(here, names, cas, state, ledger, ports, firewall, staging);
+    let (here, names, cas, state, ledger, (ports, staging), firewall) =
+        tokio::join!(here, names, cas, state, ledger, ports_and_staging, firewall);
     Facts { here, names, ports, firewall, cas, staging, state, ledger }
 }
 

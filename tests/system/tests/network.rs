@@ -457,7 +457,8 @@ mod staging {
         let ca = Authority::run().await;
         let staging = Authority::options().looks_where(&ca).run().await;
         let proxy = rehearsing(&ca, &staging).stopped();
-        let report = report(&proxy.command(&["check", "--only", "acme", "--json", "--staging"]).await);
+        let report = report(&proxy.command(&["check", "--only", "acme,ports", "--json", "--staging"]).await);
+        assert!(!report.codes().contains(&"ports/held"), "it does not find itself there: {report:#?}");
         assert_eq!(
             report.finding("acme/reached")[1],
             "chat.example.com: the CA's staging reached port 80 (http-01) and port 443 (tls-alpn-01)"
