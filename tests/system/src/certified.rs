@@ -300,8 +300,10 @@ impl Certified {
     /// `clawgate certs --json`.
     pub async fn certs(&self) -> Value {
         let said = self.command(&["certs", "--json"]).await;
-        assert_eq!(said.code, Some(0), "{said:?}");
-        serde_json::from_str(&said.out).expect("JSON")
+        let certs: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+        let code = if certs["finding"].is_null() { 0 } else { 69 };
+        assert_eq!(said.code, Some(code), "{said:?}");
+        certs
     }
 
     /// Waits until the process answers, and the row of `host` in `clawgate certs --json` is as `wish` has it; that row.

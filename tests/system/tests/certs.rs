@@ -139,10 +139,10 @@ async fn renew_skips_the_schedule_and_never_the_bucket() {
 }
 
 #[tokio::test]
-async fn a_revoked_certificate_is_replaced_at_once_with_another_key() {
+async fn a_revoked_certificate_is_replaced_at_once_with_another_key_even_where_keys_are_kept() {
     let ca = Authority::run().await;
     let front = Front::before(&ca).await;
-    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).run();
+    let mut proxy = Certified::options(&ca, HOST).directory(front.directory()).acme("reuse_key = true").run();
     let first = proxy.certificate(&ca).await;
     assert_eq!(ca.status(&first).await, "Valid");
     let said = proxy.command(&["certs", "revoke", "CLAW.example.com."]).await;
