@@ -87,7 +87,7 @@ impl Options {
     pub async fn run(self) -> Gateway {
         let version = self.version.expect("only Gateway::of makes options");
         let home = tempfile::Builder::new().prefix("clawgate-openclaw-").tempdir().expect("a temporary folder");
-        let mut gateway = Gateway { version, port: ports::free(), no_auth: self.no_auth, home, process: None };
+        let mut gateway = Gateway { version, port: ports::row(), no_auth: self.no_auth, home, process: None };
         let config = self.config(&gateway);
         fs::write(gateway.config_file(), config.to_string()).expect("the config can be written");
         gateway.start().await;
