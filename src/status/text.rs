@@ -97,6 +97,9 @@ impl Page {
         };
         let label = if upstream.gateway { "gateway" } else { "upstream" };
         self.line(label, mood, &format!("{}  {state}{version}", upstream.address));
+        if let Some(cure) = cure(upstream) {
+            self.line("", Mood::Bad, &cure);
+        }
         let mut more = Vec::new();
         if upstream.held > 0 {
             more.push(format!("requests that wait for it: {}", upstream.held));
@@ -211,6 +214,24 @@ impl Page {
             let _ = writeln!(self.text, "{label:MARGIN$} {style}{piece}{style:#}");
             label = "";
         }
+    }
+}
+
+/// The way out, where an upstream cannot be used as it should: it may have had no request yet that would have told.
+fn cure(upstream: &Upstream) -> Option<String> {
+    let is_here = upstream.address.starts_with("127.") || upstream.address.starts_with("[::1]");
+    match (&*upstream.state, upstream.gateway) {
+        ("away", true) if is_here => Some(
+            "start it as its user: systemctl --user start openclaw-gateway; `clawgate check --only gateway` says what \
+             stands in the way"
+                .into(),
+        ),
+        ("away", _) => Some(format!(
+            "nobody answers there: see that it runs, and that {} can be reached from here",
+            upstream.address
+        )),
+        ("without-auth", _) => Some("nobody gets D1 until: openclaw config set gateway.auth.mode token".into()),
+        _ => None,
     }
 }
 

@@ -150,6 +150,7 @@ fn what_is_wrong_stands_out_with_its_cure() {
         "gateway.example.com  NO CERTIFICATE YET",
         "the CA said rateLimited: too many [31m (see",
         "127.0.0.1:18789  AWAY for 2 h 0 min",
+        "start it as its user: systemctl --user start openclaw-gateway;",
         "gateway/pairing-required, 3 times: the gateway wants this device",
     ] {
         assert!(page.contains(&bad(text)), "{text}\n{page}");
