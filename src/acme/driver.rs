@@ -27,6 +27,7 @@ use super::{
     order::Session,
     outside::Outside,
     plan::{self, Step, Why},
+    rehearsal::Rehearsal,
     settings::Settings,
     state::{self, Event},
     store::{Store, StoreError},
@@ -51,6 +52,8 @@ pub enum Command {
     Configure(Box<Settings>),
     /// A try before its time, for the sets that this name is in.
     Nudge(Identifier, Nudge),
+    /// What a rehearsal by hand showed.
+    Rehearsed(Rehearsal),
     /// Revokes the certificate that is installed for this name, and asks for another at once.
     Revoke(Identifier, oneshot::Sender<Result<(), String>>),
 }
@@ -95,7 +98,7 @@ pub async fn run(
         tokio::select! {
             command = inbox.recv() => match command {
                 Some(Command::Configure(new)) => settings = *new,
-                Some(Command::Nudge(..)) => {}
+                Some(Command::Nudge(..) | Command::Rehearsed(_)) => {}
                 Some(Command::Revoke(_, answer)) => {
                     let why = told.clone().unwrap_or_else(|| "no certificate is asked of any CA here".to_owned());
                     let _ = answer.send(Err(why));
@@ -223,6 +226,7 @@ impl Driver {
                     set.nudge(nudge);
                 }
             }
+            Command::Rehearsed(rehearsal) => self.rehearsed(&rehearsal),
             Command::Revoke(identifier, answer) => {
                 let done = self.revoke(&identifier).await;
                 // Who asked may have gone.

@@ -133,6 +133,15 @@ pub enum Event {
         set: SetId,
         problem: Problem,
     },
+    /// The operator had a name tried at a staging: the CA came from outside by this challenge and found its answer, or
+    /// did not. Nothing was spent.
+    Rehearsed {
+        at: CaTime,
+        set: SetId,
+        identifier: Identifier,
+        challenge: ChallengeType,
+        reached: bool,
+    },
     /// Somebody came from outside, or the DNS leads here now: the network that failed may work again.
     LooksMended {
         /// The CAs that would be asked.
@@ -241,6 +250,9 @@ pub fn apply(records: &mut Records, event: &Event) {
             let record = records.sets.entry(set.clone()).or_default();
             record.last_problem = Some((*at, problem.clone()));
             record.schedule.failed(*at);
+        }
+        Event::Rehearsed { at, set, identifier, challenge, reached } => {
+            orders::rehearsed(records, *at, set, identifier, *challenge, *reached);
         }
         Event::LooksMended { directories } => {
             for directory in directories {

@@ -13,7 +13,7 @@ use crate::{
         driver::{self, Command},
         model::{CaTime, Identifier, Nudge, Wanted},
         outside::{Machine, Outside},
-        rehearsal::{self, Outcome},
+        rehearsal,
         settings::Settings,
         show::{self, Next, Row},
         store::{FileStore, Store},
@@ -163,17 +163,15 @@ pub(super) fn revoke(app: &App, name: &str, answer: oneshot::Sender<Answer>) {
     });
 }
 
-/// Nothing of it is written down. A name that the CA found is looked at again at once: the network is in order.
+/// What it shows is remembered by the one who gets certificates, and by nobody else.
 pub(super) fn rehearse(app: &App, answer: oneshot::Sender<Answer>) {
     let (settings, challenges) = (Settings::of(&app.config()), app.challenges());
-    let nudge = app.acme();
+    let tell = app.acme();
     tokio::spawn(async move {
         let outside: Arc<dyn Outside> = Arc::new(Machine);
         let rehearsal = rehearsal::rehearse(&outside, &settings, &challenges).await;
-        for trial in rehearsal.trials.iter().filter(|trial| trial.outcome == Outcome::Reached) {
-            nudge(Command::Nudge(Identifier(trial.name.clone()), Nudge::LooksMended));
-        }
         let text = serde_json::to_string(&rehearsal).expect("numbers and text are always JSON");
+        tell(Command::Rehearsed(rehearsal));
         drop(answer.send(Answer::done(text)));
     });
 }

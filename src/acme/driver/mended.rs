@@ -12,6 +12,7 @@ use crate::{
     acme::{
         model::{ChallengeType, Identifier, Nudge},
         plan::{Step, Why},
+        rehearsal::{Outcome, Rehearsal},
         state::Event,
     },
     challenge::knock::{Door, Knock},
@@ -30,6 +31,30 @@ pub(super) fn hopes(step: &Step) -> bool {
 }
 
 impl Driver {
+    /// Remembers what the CA's staging found, and has the plan look again where it reached us: the network is in order.
+    pub(super) fn rehearsed(&mut self, rehearsal: &Rehearsal) {
+        let at = self.clock.now(&self.records);
+        for trial in &rehearsal.trials {
+            let reached = match trial.outcome {
+                Outcome::Reached => true,
+                Outcome::Failed(_) => false,
+                Outcome::NotTried(_) => continue,
+            };
+            let identifier = Identifier(trial.name.clone());
+            for index in 0..self.sets.len() {
+                let set = &mut self.sets[index];
+                if !set.wanted.identifiers.contains(&identifier) {
+                    continue;
+                }
+                if reached {
+                    set.nudge(Nudge::LooksMended);
+                }
+                let (set, identifier, challenge) = (set.id.clone(), identifier.clone(), trial.challenge);
+                self.apply(&Event::Rehearsed { at, set, identifier, challenge, reached });
+            }
+        }
+    }
+
     /// Has the connections listen for the names that wait.
     pub(super) fn hope(&self) {
         let waiting = self.sets.iter().filter(|set| set.hopes).flat_map(|set| &set.wanted.identifiers);

@@ -6,9 +6,11 @@ use super::*;
 use crate::{
     acme::{
         certificate::{self, Held},
-        model::{CaTime, Directory, Lost, Problem, Wanted},
+        choice,
+        model::{CaTime, ChallengeMemory, ChallengeType, Directory, Lost, Preflight, Problem, Wanted},
         outside::Machine,
         plan::NewOrder,
+        rehearsal::{Outcome as TrialOutcome, Trial},
         store::{About, Certificate, FileStore, KeyPurpose},
     },
     config::model::Hooks,
@@ -102,6 +104,28 @@ fn the_command_is_told_of_the_first_certificate_its_renewal_and_once_of_its_near
 }
 
 #[tokio::test]
+async fn what_a_rehearsal_by_hand_showed_is_on_the_disk_and_chooses_the_next_challenge() {
+    let mut told = Told::new();
+    let trial = |challenge, outcome| Trial { name: "a.test".into(), challenge, directory: CA.into(), outcome };
+    let trials = vec![
+        trial(ChallengeType::Http01, TrialOutcome::Failed(Problem::default())),
+        trial(ChallengeType::TlsAlpn01, TrialOutcome::Reached),
+    ];
+    told.driver.hear(Command::Rehearsed(Rehearsal { trials })).await;
+    assert!(told.driver.save());
+    let kept = told.driver.store.load().unwrap();
+    let memory = ChallengeMemory { worked: Some(ChallengeType::TlsAlpn01), failed: Some(ChallengeType::Http01) };
+    assert_eq!(kept.challenges[&"a.test".into()], memory);
+    let set = &told.driver.sets[0];
+    assert!(kept.sets[&set.id].staging_passed.is_some());
+    assert_eq!(set.facts.nudge, Some(Nudge::LooksMended));
+    let passed = vec![ChallengeType::Http01, ChallengeType::TlsAlpn01];
+    let facts = Facts { preflight: Some(Preflight { passed, ..Preflight::default() }), ..Facts::default() };
+    let next = choice::challenge(&set.wanted, &facts, &kept, &"a.test".into(), None);
+    assert_eq!(next, Ok(ChallengeType::TlsAlpn01));
+}
+
+#[tokio::test]
 async fn a_wish_that_cannot_be_granted_now_is_not_granted_later_unasked() {
     let mut told = Told::new();
     told.driver.sets[0].nudge(Nudge::Manual);
@@ -134,7 +158,7 @@ async fn somebody_from_outside_shortens_the_wait_for_a_ca_that_could_not_be_reac
     assert_eq!(heard.iter().map(|knock| &*knock.name).collect::<Vec<_>>(), ["a.test"]);
     told.driver.knocked(heard);
     assert_eq!(wait(&told.driver), 20);
-    assert_eq!(told.driver.sets[0].facts.reached, Some(crate::acme::model::ChallengeType::TlsAlpn01));
+    assert_eq!(told.driver.sets[0].facts.reached, Some(ChallengeType::TlsAlpn01));
     assert!(told.driver.sets[0].is_due());
 }
 

@@ -241,3 +241,25 @@ pub(super) fn issued(records: &mut Records, at: CaTime, set: &SetId, directory: 
         record.schedule = Schedule::default();
     }
 }
+
+/// What a rehearsal by hand showed is known to the next try (rule 4): the challenge that reached us first, and not the one
+/// that did not. Its wait and its bucket stay as they are.
+pub(super) fn rehearsed(
+    records: &mut Records,
+    at: CaTime,
+    set: &SetId,
+    identifier: &Identifier,
+    challenge: ChallengeType,
+    reached: bool,
+) {
+    let memory = records.challenges.entry(identifier.clone()).or_default();
+    if reached {
+        if memory.worked.is_none() || memory.worked == memory.failed {
+            memory.worked = Some(challenge);
+        }
+        memory.failed = memory.failed.filter(|failed| *failed != challenge);
+        records.sets.entry(set.clone()).or_default().staging_passed = Some(at);
+    } else {
+        memory.failed = Some(challenge);
+    }
+}
