@@ -1,5 +1,5 @@
 //! What the driver meets outside itself: the clocks, chance, and the way to a CA. All of it is an argument, so that the
-//! simulation ([`super::sim`]) lives through years of it in a moment.
+//! simulation (`sim`) lives through years of it in a moment.
 
 use std::{
     sync::Arc,

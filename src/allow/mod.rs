@@ -3,7 +3,7 @@
 //!
 //! Pure: [`decide`] (may this address ask, and by which entry), [`networks`] (the same as integers, made when something
 //! changes, for requests to compare with), [`names`] (what was looked up), [`temporary`] (who is let in until when). With
-//! a shell: [`file`] (those, kept over restarts). What holds the list never resolves a name and never looks at a clock.
+//! a shell: [`mod@file`] (those, kept over restarts). What holds the list never resolves a name and never looks at a clock.
 
 pub mod file;
 pub mod names;

@@ -1,4 +1,4 @@
-//! `clawgate top`: what the running process does, live. [`view`] draws, pure but for the frame it draws on; here are the
+//! `clawgate top`: what the running process does, live. `view` draws, pure but for the frame it draws on; here are the
 //! terminal, the keys, and the thread that asks.
 
 mod view;

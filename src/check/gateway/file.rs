@@ -26,7 +26,7 @@ pub enum File {
         certain: bool,
         /// Where each of the variables is set that it refers to, in its order.
         variables: Vec<Sources>,
-        /// Where [`TOKEN`] is.
+        /// Where `TOKEN` is.
         token: Sources,
     },
     Wrong {

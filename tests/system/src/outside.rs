@@ -1,5 +1,5 @@
 //! Somebody who is not on this machine: a network of its own, joined to ours by a cable. Only for tests that are
-//! [`alone`](crate::alone).
+//! [`alone`].
 
 use std::{fs, net::Ipv4Addr, path::PathBuf, process::Command, time::Duration};
 
