@@ -174,10 +174,12 @@ pub fn root_path(state_dir: &Path) -> PathBuf {
     state_dir.join("ca").join("root.pem")
 }
 
-/// A key of the top level of a file that may be wrong elsewhere.
+/// A key of the top level of a file that may be wrong elsewhere; where it is no TOML at all, its line may still be.
 fn peek(path: &Path, key: &str) -> Option<PathBuf> {
-    let table: toml::Table = fs::read_to_string(path).ok()?.parse().ok()?;
-    table.get(key)?.as_str().map(PathBuf::from)
+    let text = fs::read_to_string(path).ok()?;
+    let value = |text: &str| text.parse::<toml::Table>().ok()?.get(key)?.as_str().map(PathBuf::from);
+    let top = || text.lines().take_while(|line| !line.trim_start().starts_with('['));
+    value(&text).or_else(|| top().find_map(value))
 }
 
 /// What a running process takes from a new configuration: keys that need a restart keep their old value, and each
@@ -233,6 +235,10 @@ mod tests {
         let path = directory.path().join("config.toml");
         fs::write(&path, "admin_socket = \"/run/other.sock\"\nunknown = 1\n").unwrap();
         assert_eq!(admin_socket(&path), Path::new("/run/other.sock"));
+        fs::write(&path, "admin_socket = \"/run/other.sock\" # a comment\n[[site]]\nhost = \"a.test\"\nx\n").unwrap();
+        assert_eq!(admin_socket(&path), Path::new("/run/other.sock"));
+        fs::write(&path, "x\n[other]\nadmin_socket = \"/run/other.sock\"\n").unwrap();
+        assert_eq!(admin_socket(&path), Path::new(defaults::ADMIN_SOCKET));
         fs::write(&path, "admin_socket = [\n").unwrap();
         assert_eq!(admin_socket(&path), Path::new(defaults::ADMIN_SOCKET));
         assert_eq!(state_dir(&directory.path().join("missing.toml")), Path::new(defaults::STATE_DIR));
