@@ -47,6 +47,8 @@ struct Seen {
     /// Answer everything with a load balancer's page.
     down: bool,
     limit: Option<Limit>,
+    /// Instead of the CA's own time.
+    date: Option<http::HeaderValue>,
 }
 
 impl Front {
@@ -124,6 +126,11 @@ impl Front {
         self.lock().limit = None;
     }
 
+    /// What the CA's clock says in every answer from now on (RFC 9110 §5.6.7).
+    pub fn set_date(&self, date: &str) {
+        self.lock().date = Some(date.parse().expect("a date is a header's value"));
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,7 +190,11 @@ async fn pass(
     let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let answer = sender.send_request(Request::from_parts(head, Full::new(body))).await?;
-    let (head, body) = answer.into_parts();
+    let (mut head, body) = answer.into_parts();
+    let date = seen.lock().unwrap_or_else(PoisonError::into_inner).date.clone();
+    if let Some(date) = date {
+        head.headers.insert(header::DATE, date);
+    }
     Ok(Response::from_parts(head, Full::new(body.collect().await?.to_bytes())))
 }
 

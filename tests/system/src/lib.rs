@@ -4,7 +4,7 @@
 //! Certificates come from Let's Encrypt's test CA, Pebble: an [`authority`], a [`front`] before it that counts, and the
 //! proxy it certifies ([`certified`]), with what that shows ([`leaf`]) and an [`opening`] in its firewall; a real name
 //! server for its DNS records is in [`knot`], and [`other`] clients that people come from. A test that needs a network for
-//! itself is [`alone`], with somebody [`outside`].
+//! itself is [`alone`], with somebody [`outside`]; what `clawgate check` looks at there is a [`machine`].
 //!
 //! Everything here is a process or a socket of its own on loopback; nothing of the proxy's code is linked. A test that
 //! panics, times out or is killed leaves no process behind (see [`process`]).
@@ -23,6 +23,7 @@ pub mod front;
 pub mod gateway;
 pub mod knot;
 pub mod leaf;
+pub mod machine;
 pub mod model;
 /// The name server of the proxy's own tests; nothing else of its code is here.
 #[allow(dead_code, clippy::unwrap_used, unreachable_pub)]
@@ -46,6 +47,7 @@ pub use front::Front;
 pub use gateway::{Gateway, Version};
 pub use knot::Knot;
 pub use leaf::Leaf;
+pub use machine::Machine;
 pub use model::Model;
 pub use opening::Opening;
 pub use outside::Outside;

@@ -9,11 +9,12 @@ use std::{
 };
 
 use clawgate_system::{
-    Authority, Certified, Said,
+    Authority, Certified, Machine,
     alone::{alone, instead, run},
     certified,
+    machine::{DNS, HOST, OURS, report},
     name_server::Server,
-    process::{Process, say},
+    process::Process,
     proxy, wait,
 };
 use serde_json::Value;
@@ -22,76 +23,7 @@ use tokio::{
     net::TcpListener,
 };
 
-const HOST: &str = "chat.example.com";
-/// Of this machine, in the networks of these tests; both count as public.
-const OURS: &str = "203.0.114.7";
-const DNS: &str = "203.0.114.53";
 const SECOND_DNS: &str = "203.0.114.54";
-
-/// A machine that is set up as the guide wants it: a right name, open ports, a CA that answers.
-struct Machine {
-    folder: tempfile::TempDir,
-    names: Server,
-    ca: Authority,
-}
-
-impl Machine {
-    async fn with(records: &[&str]) -> Machine {
-        instead("/etc/resolv.conf", &format!("nameserver {DNS}\n"));
-        let usual =
-            ["example.com SOA ns.example.com", "example.com NS ns.example.com", "ns.example.com A 203.0.114.53"];
-        let names = Server::at(DNS.parse().unwrap(), 53, &[&usual[..], records].concat()).await;
-        let machine = Machine { folder: tempfile::tempdir().unwrap(), names, ca: Authority::run().await };
-        machine.configure("");
-        machine
-    }
-
-    fn configure(&self, more: &str) {
-        let folder = self.folder.path().display();
-        let (directory, root) = (self.ca.directory(), self.ca.identity.root.display());
-        let text = format!(
-            "state_dir = \"{folder}/state\"\nadmin_socket = \"{folder}/admin.sock\"\n{more}\n\
-             [acme]\nca = \"{directory}\"\nroot = \"{root}\"\n\
-             [[site]]\nhost = \"{HOST}\"\nclients = [\"198.51.100.0/24\"]\nupstream = \"127.0.0.1:9\"\n"
-        );
-        fs::write(self.folder.path().join("config.toml"), text).unwrap();
-    }
-
-    async fn check(&self, arguments: &[&str]) -> Said {
-        let config = self.folder.path().join("config.toml");
-        let mut command = Command::new(proxy::binary());
-        command.arg("--config").arg(config).arg("check").args(arguments);
-        tokio::task::spawn_blocking(move || say(&mut command)).await.unwrap()
-    }
-
-    /// Everything but the gateway, which other tests have.
-    async fn network(&self) -> Report {
-        self.look("dns,ports,firewall,acme,state,clock").await
-    }
-
-    async fn look(&self, parts: &str) -> Report {
-        let said = self.check(&["--json", "--only", parts]).await;
-        Report { code: said.code, json: serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}: {said:?}")) }
-    }
-}
-
-#[derive(Debug)]
-struct Report {
-    code: Option<i32>,
-    json: Value,
-}
-
-impl Report {
-    fn codes(&self) -> Vec<&str> {
-        self.json["findings"].as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap()).collect()
-    }
-
-    fn finding(&self, code: &str) -> [&str; 4] {
-        let all = self.json["findings"].as_array().unwrap();
-        let found = all.iter().find(|f| f["code"] == code).unwrap_or_else(|| panic!("no {code} in {self:#?}"));
-        ["subject", "seen", "why", "cure"].map(|key| found[key].as_str().unwrap())
-    }
-}
 
 #[test]
 fn a_right_set_up_has_nothing_to_mend_and_nothing_is_made() {
@@ -372,7 +304,6 @@ fn nobody_answers_and_the_check_ends_within_ten_seconds() {
         // What is sent anywhere else is lost, as behind a firewall that drops.
         run("ip", &["route", "add", "default", "dev", "lo"]);
         instead("/etc/resolv.conf", "nameserver 198.51.100.1\nnameserver 198.51.100.2\n");
-        machine.configure("");
         let config = machine.folder.path().join("config.toml");
         let text = fs::read_to_string(&config).unwrap();
         let lost = text
@@ -384,7 +315,7 @@ fn nobody_answers_and_the_check_ends_within_ten_seconds() {
         let said = machine.check(&["--json"]).await;
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(10), "{took:?}: {said:?}");
-        let report = Report { code: said.code, json: serde_json::from_str(&said.out).unwrap() };
+        let report = report(&said);
         assert_eq!(report.code, Some(69));
         assert_eq!(
             report.finding("acme/unreachable")[1],
@@ -431,7 +362,7 @@ async fn a_ledger_that_forbids_a_try_is_75_and_says_until_when() {
         bucket.insert("tat".into(), (tat + 3600).into());
     });
     let said = proxy.command(&["check", "--only", "acme", "--json"]).await;
-    let report = Report { code: said.code, json: serde_json::from_str(&said.out).expect("JSON") };
+    let report = report(&said);
     assert_eq!(report.code, Some(75), "{report:#?}");
     let [subject, seen, why, cure] = report.finding("acme/try-later");
     assert_eq!((subject, why), (HOST, "a try before that would be refused, and count"));
@@ -441,10 +372,6 @@ async fn a_ledger_that_forbids_a_try_is_75_and_says_until_when() {
 
 mod staging {
     use super::*;
-
-    fn report(said: &Said) -> Report {
-        Report { code: said.code, json: serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}: {said:?}")) }
-    }
 
     /// The CA is its own rehearsal here: Pebble's certificates never count.
     fn rehearsing(ca: &Authority, staging: &Authority) -> certified::Options {
