@@ -89,10 +89,10 @@ fn way_out(address: SocketAddr, holder: Option<&Holder>) -> String {
         Some(Holder { pid, .. }) if *pid == std::process::id() => {
             " by another listener of this configuration; give one of them its own port".to_owned()
         }
-        Some(holder @ Holder { unit: Some(unit), .. }) => {
-            format!(" by {holder}; `systemctl disable --now {unit}` frees it")
-        }
-        Some(holder) => format!(" by {holder}; stop it, or choose another port"),
+        Some(holder) => match holder.disable() {
+            Some(command) => format!(" by {holder}; {command} frees it"),
+            None => format!(" by {holder}; stop it, or choose another port"),
+        },
         None => format!("; `sudo ss -ltnp 'sport = :{}'` shows by whom", address.port()),
     }
 }

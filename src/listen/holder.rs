@@ -9,6 +9,20 @@ pub struct Holder {
     pub pid: u32,
     /// The systemd service it runs in.
     pub unit: Option<String>,
+    /// Whose own systemd that service is of; `None` for the machine's.
+    pub service_of: Option<u32>,
+}
+
+impl Holder {
+    /// What ends its service for good.
+    pub fn disable(&self) -> Option<String> {
+        let unit = self.unit.as_deref()?;
+        let unit = unit.strip_suffix(".service").unwrap_or(unit);
+        Some(match self.service_of {
+            None => format!("`systemctl disable --now {unit}`"),
+            Some(uid) => format!("`systemctl --user disable --now {unit}` as its user (uid {uid})"),
+        })
+    }
 }
 
 impl fmt::Display for Holder {
@@ -74,7 +88,13 @@ pub fn taken_in(proc: &Path, address: SocketAddr) -> Option<Taken> {
 fn describe(pid: u32, process: &Path) -> Holder {
     let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
     let groups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
-    Holder { name: name.trim_end().to_owned(), pid, unit: unit(&groups) }
+    Holder { name: name.trim_end().to_owned(), pid, unit: unit(&groups), service_of: service_of(&groups) }
+}
+
+/// Of `user@UID.service`, below which a user's own services are.
+fn service_of(groups: &str) -> Option<u32> {
+    let uid = |part: &str| part.strip_prefix("user@")?.strip_suffix(".service")?.parse().ok();
+    groups.split(['/', '\n']).find_map(uid)
 }
 
 /// The service in a `/proc/PID/cgroup`: the innermost path component that systemd calls one. A login's own
@@ -169,10 +189,20 @@ mod tests {
     }
 
     #[test]
+    fn a_users_own_service_is_stopped_by_that_users_systemctl() {
+        let holder = |service_of| Holder { name: "web".into(), pid: 7, unit: Some("web.service".into()), service_of };
+        assert_eq!(holder(None).disable().unwrap(), "`systemctl disable --now web`");
+        let own = "`systemctl --user disable --now web` as its user (uid 1000)";
+        assert_eq!(holder(Some(1000)).disable().unwrap(), own);
+    }
+
+    #[test]
     fn the_unit_is_the_innermost_service() {
         assert_eq!(unit("0::/system.slice/caddy.service\n").as_deref(), Some("caddy.service"));
         let nested = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/web.service\n";
         assert_eq!(unit(nested).as_deref(), Some("web.service"));
+        assert_eq!(service_of(nested), Some(1000));
+        assert_eq!(service_of("0::/system.slice/caddy.service\n"), None);
         assert_eq!(unit("0::/user.slice/user-1000.slice/user@1000.service/app.slice/shell.scope\n"), None);
     }
 }

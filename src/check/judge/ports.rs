@@ -123,14 +123,11 @@ fn cure(holder: &Holder, port: u16) -> String {
     ];
     let called = known.iter().find(|(name, _)| *name == holder.name).map(|(_, called)| *called);
     let this = called.map_or(String::new(), |called| format!("this is {called}: "));
-    match (&holder.unit, holder.name.as_str()) {
+    match (holder.disable(), holder.name.as_str()) {
         (_, "docker-proxy") => format!(
             "this is Docker: `docker ps --filter publish={port}` names the container; let it publish another port"
         ),
-        (Some(unit), _) => {
-            let unit = unit.strip_suffix(".service").unwrap_or(unit);
-            format!("{this}`systemctl disable --now {unit}`")
-        }
+        (Some(command), _) => format!("{this}{command}"),
         (None, _) if holder.pid == 1 => {
             format!("`systemctl list-sockets` names the unit with port {port}; `systemctl disable --now UNIT.socket`")
         }

@@ -39,7 +39,7 @@ mod port {
     use super::*;
 
     fn holder(name: &str, pid: u32, unit: Option<&str>) -> Holder {
-        Holder { name: name.into(), pid, unit: unit.map(str::to_owned) }
+        Holder { name: name.into(), pid, unit: unit.map(str::to_owned), service_of: None }
     }
 
     fn ports(holders: Vec<Holder>, uids: &[u32], running: Option<Caller>, socket_unit: bool) -> Vec<Finding> {

@@ -65,11 +65,11 @@ fn the_error_says_how_to_free_the_port() {
         let source = ErrorKind::AddrInUse.into();
         BindError::InUse { address: "0.0.0.0:443".parse().unwrap(), holder, source }.to_string()
     };
-    let caddy = Holder { name: "caddy".into(), pid: 1, unit: Some("caddy.service".into()) };
+    let caddy = Holder { name: "caddy".into(), pid: 1, unit: Some("caddy.service".into()), service_of: None };
     assert_eq!(
         error(Some(caddy)),
         "cannot listen on 0.0.0.0:443: the port is taken by caddy (pid 1, caddy.service); \
-         `systemctl disable --now caddy.service` frees it"
+         `systemctl disable --now caddy` frees it"
     );
     assert_eq!(
         error(None),

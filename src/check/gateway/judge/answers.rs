@@ -27,8 +27,17 @@ impl Judge<'_> {
         match trouble(live) {
             Some(Down::Away(error)) => {
                 let why = "requests wait for it as long as `hold` says, then get 502";
-                let cure = "systemctl --user start openclaw-gateway, or where there is no such unit yet: \
-                            openclaw onboard --install-daemon";
+                let cure = match &self.gateway.here {
+                    Some(_) => {
+                        "systemctl --user start openclaw-gateway, or where there is no such unit yet: \
+                         openclaw onboard --install-daemon"
+                    }
+                    // Neither its process nor its firewall is this machine's.
+                    None => {
+                        "on the gateway's own machine: openclaw gateway status, and whether it listens on more than \
+                         loopback and its firewall lets this machine in; or mend upstream in the [[site]]"
+                    }
+                };
                 self.add(Code::GatewayAway, at, error, why, cure);
             }
             Some(Down::Foreign(error)) => {
