@@ -3,6 +3,10 @@
 //! tokio's own stream reads with libc's `recv` and writes with `writev`. What a proxy does for a request is little more
 //! than four such calls, so here they are made directly, and the write of one slice is a `send`: the kernel's short way.
 
+mod until;
+
+pub use until::Until;
+
 use std::{
     io::{self, IoSlice},
     pin::Pin,

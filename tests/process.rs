@@ -423,9 +423,13 @@ fn status_and_metrics_are_asked_of_the_running_process() {
     assert_eq!(report["process"]["config"], config.display().to_string());
     assert_eq!(report["process"]["pid"], service.child.id());
     assert_eq!(report["hosts"][0]["name"], "chat.test");
+    // Asked for real, by the listener: the gateway is away.
+    let asked = &report["hosts"][0]["asked"];
+    assert_eq!((&asked["status"], &asked["error"]), (&502.into(), &"connection_refused".into()), "{asked}");
 
     let (code, page, _) = ask(&["status"]);
     assert!(code == Some(0) && page.contains("chat.test") && !page.contains('\u{1b}'), "{page}");
+    assert!(page.contains("GET /api/status answers 502 in "), "{page}");
 
     let (code, metrics, _) = ask(&["metrics"]);
     assert!(code == Some(0) && metrics.contains("clawgate_build_info{version="), "{metrics}");

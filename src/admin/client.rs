@@ -18,7 +18,9 @@ pub enum CallError {
     PathTooLong(#[from] PathTooLong),
     #[error("nobody answers on {path}: clawgate is not running, or it was started with another admin_socket")]
     NotRunning { path: PathBuf, source: io::Error },
-    #[error("you may not open {path}; run this as root or as the user clawgate runs as")]
+    #[error(
+        "you may not open {path}; run this as root or as the user clawgate runs as; to look only, join the group of the socket (usermod -aG clawgate YOU, then log in again)"
+    )]
     Permission { path: PathBuf, source: io::Error },
     #[error("the process at {path} closed the connection without an answer; too many callers at once, try again")]
     Ended { path: PathBuf },

@@ -185,7 +185,7 @@ async fn answer(line: &[u8], caller: Caller, calls: &mpsc::Sender<Call>, service
         return Answer::refused(
             Refused::Forbidden,
             format!(
-                "{name} is for root and for uid {service_uid}, which the service runs as; you are uid {}",
+                "{name} is for root and for uid {service_uid}, which the service runs as; you are uid {}: run it with sudo",
                 caller.uid
             ),
         );

@@ -146,6 +146,7 @@ fn hosts(numbers: &Numbers, snapshot: &Snapshot) -> Vec<Host> {
             not_after: shown.leaf.map(|leaf| seconds(leaf.not_after)),
             provisional: shown.provisional,
             upstream: config.upstreams[site.upstream.0].name.to_string(),
+            asked: None,
         }
     };
     shown(numbers, config).into_iter().map(of).collect()

@@ -13,7 +13,7 @@ use clawgate::{
     exit,
     process::load,
     status::{
-        Report,
+        Report, outside,
         text::{self, Colour},
     },
 };
@@ -22,6 +22,8 @@ use super::{code_of, print};
 
 /// Between two looks of `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
+/// How many looks of `--watch` share one question to the sites.
+const ASK_EVERY: u32 = 5;
 /// Home, and everything below erased.
 const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 
@@ -41,13 +43,24 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         true => Colour::Yes,
         false => Colour::No,
     };
+    let (mut looks, mut asked) = (0u32, Vec::new());
     loop {
         let text = match ask(path, &Verb::Status)? {
             Ok(text) => text,
             Err(code) => return Ok(code),
         };
-        let report: Report =
+        let mut report: Report =
             serde_json::from_str(&text).context("the answer cannot be understood; is another version running?")?;
+        // Each question is a request of its own, with its line in the access log.
+        if looks.is_multiple_of(ASK_EVERY) {
+            outside::ask(&mut report);
+            asked = report.hosts.iter().map(|host| (host.name.clone(), host.asked.clone())).collect();
+        } else {
+            for host in &mut report.hosts {
+                host.asked = asked.iter().find(|(name, _)| *name == host.name).and_then(|(_, asked)| asked.clone());
+            }
+        }
+        looks += 1;
         let page = match args.json {
             // One line each, so that a program reads them as they come.
             true if args.watch => format!("{}\n", serde_json::to_string(&report)?),

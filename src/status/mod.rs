@@ -3,6 +3,7 @@
 //! Built by the process that serves, sent over the admin socket as JSON, shown by the command: so each field is here once.
 //! [`text`](mod@text) is the page for a terminal, pure.
 
+pub mod outside;
 pub mod text;
 pub mod top;
 
@@ -70,6 +71,8 @@ pub struct Host {
     pub provisional: bool,
     /// Where the site itself leads.
     pub upstream: String,
+    /// What a monitor gets there; filled in by the command that shows it.
+    pub asked: Option<outside::Asked>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -155,4 +158,77 @@ pub struct Machine {
     pub disk_free_bytes: Option<u64>,
     pub memory_bytes: Option<u64>,
     pub memory_available_bytes: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Every path of `value`, with `[]` for the elements of a list.
+    fn paths(value: &Value, at: &str, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+                let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                paths(value, &at, found);
+            }),
+            Value::Array(elements) => {
+                let at = format!("{at}[]");
+                elements.iter().for_each(|value| paths(value, &at, found));
+                if elements.is_empty() {
+                    found.insert(at);
+                }
+            }
+            _ => drop(found.insert(at.to_owned())),
+        }
+    }
+
+    /// The fields of the reference: `a.b`, `.c` in one row are `a.b` and `a.c`.
+    fn documented() -> BTreeSet<String> {
+        let page = include_str!("../../docs/STATUS.md");
+        let (_, table) = page.split_once("## Fields of `--json`").unwrap();
+        let (table, _) = table.split_once("\n## ").unwrap();
+        let mut fields = BTreeSet::new();
+        for row in table.lines().filter(|line| line.starts_with("| `")) {
+            let cell = row.split(" | ").next().unwrap();
+            let mut stem = String::new();
+            for name in cell.split('`').skip(1).step_by(2) {
+                if !name.starts_with('.') {
+                    stem = name.rsplit_once('.').map_or(String::new(), |(stem, _)| stem.to_owned());
+                    fields.insert(name.to_owned());
+                } else {
+                    fields.insert(format!("{stem}{name}"));
+                }
+            }
+        }
+        fields
+    }
+
+    #[test]
+    fn every_field_of_the_json_is_in_the_reference_and_no_other() {
+        let report = Report {
+            hosts: vec![Host { asked: Some(outside::Asked::default()), ..Host::default() }],
+            upstreams: vec![Upstream::default()],
+            sessions: vec![Sessions::default()],
+            refusals: vec![Times::default()],
+            gateway_answers: vec![Times::default()],
+            problems: vec![Problem::default()],
+            process: Process { listeners: vec!["https".into()], ..Process::default() },
+            ..Report::default()
+        };
+        let mut found = BTreeSet::new();
+        paths(&serde_json::to_value(&report).unwrap(), "", &mut found);
+        // A list of texts is named by its own name.
+        let found: BTreeSet<String> = found
+            .into_iter()
+            .map(|path| match path.as_str() {
+                "process.listeners[]" => "process.listeners".to_owned(),
+                _ => path,
+            })
+            .collect();
+        assert_eq!(found, documented());
+    }
 }

@@ -6,7 +6,10 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{Host, Problem, Report, Times, Upstream};
+use super::{
+    Host, Problem, Report, Times, Upstream,
+    outside::{Asked, PATH},
+};
 use crate::acme::show::{Row, day};
 
 const WIDTH: usize = 80;
@@ -68,6 +71,10 @@ impl Page {
     fn host(&mut self, host: &Host, report: &Report) {
         let (mood, certificate) = certificate(host, report.now);
         self.line("site", mood, &format!("{}  {certificate}", host.name));
+        if let Some(asked) = &host.asked {
+            let (mood, text) = answer(asked, &host.name);
+            self.line("", mood, &text);
+        }
         let row = report.certificates.iter().find(|row| row.names.contains(&host.name));
         let row = row.filter(|_| host.source == "public");
         let Some(row) = row else { return };
@@ -248,6 +255,28 @@ fn certificate(host: &Host, now: u64) -> (Mood, String) {
             let left = if days >= 2 { format!("{days} days left") } else { format!("{} left", ago(end, now)) };
             (if late { Mood::Warn } else { Mood::Good }, format!("certificate {left} ({issuer})"))
         }
+    }
+}
+
+/// What a monitor gets.
+fn answer(asked: &Asked, host: &str) -> (Mood, String) {
+    let Asked { address, status, seconds, error } = asked;
+    let error = error.as_deref().unwrap_or_default();
+    let Some(status) = status else {
+        return (Mood::Bad, format!("GET {PATH} could not be asked at {address}: {error}"));
+    };
+    let took = seconds.map_or(String::new(), |seconds| format!(" in {}", time(seconds)));
+    match (status, error) {
+        (200..300, _) => (Mood::Good, format!("GET {PATH} answers {status}{took}")),
+        (403, "not_allowed") => (
+            Mood::Warn,
+            format!(
+                "GET {PATH} answers 403{took}: this machine itself is not on the allow list; for another address: \
+                 clawgate explain --from ADDRESS --host {host} {PATH}"
+            ),
+        ),
+        (_, "") => (Mood::Bad, format!("GET {PATH} answers {status}{took}")),
+        (_, error) => (Mood::Bad, format!("GET {PATH} answers {status}{took} ({error}; see clawgate explain {error})")),
     }
 }
 

@@ -131,6 +131,22 @@ async fn the_report_has_the_certificate_that_clients_see() {
 }
 
 #[tokio::test]
+async fn status_asks_for_what_a_monitor_gets() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut report = proxy.app().report();
+    let asked = tokio::task::spawn_blocking(move || {
+        clawgate::status::outside::ask(&mut report);
+        report.hosts[0].asked.clone().unwrap()
+    });
+    let asked = asked.await.unwrap();
+    assert_eq!((asked.status, &asked.error), (Some(200), &None), "{asked:?}");
+    let [record] = &proxy.records(1).await[..] else { panic!("one request") };
+    let host = format!("chat.test:{}", proxy.https_port());
+    assert_eq!((&record["host"], &record["path"]), (&host.into(), &"/api/status".into()), "{record}");
+}
+
+#[tokio::test]
 async fn top_knows_its_clients_once_somebody_looks() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;

@@ -28,6 +28,7 @@ fn well() -> Report {
             not_after: Some(NOW + 61 * DAY + 5),
             provisional: false,
             upstream: "127.0.0.1:18789".into(),
+            asked: None,
         }],
         certificates: vec![row()],
         upstreams: vec![Upstream {

@@ -1,0 +1,264 @@
+//! What a monitor outside gets at each host: asked of the running proxy as a monitor does it, by a connection to its own
+//! listener, TLS with the host's name, and one `GET`. Nothing is inferred.
+//!
+//! It comes from this machine's own address rather than from loopback, where there is one: rules for strangers apply.
+//! What lies in front of the machine, a cloud's firewall say, is not seen.
+
+use std::{
+    io::{self, Read as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use serde::{Deserialize, Serialize};
+
+use super::Report;
+use crate::socket::Until;
+
+/// What the platform's health check asks for.
+pub const PATH: &str = "/api/status";
+/// For all of one question.
+pub const DEADLINE: Duration = Duration::from_secs(3);
+/// Hosts that are asked.
+const MOST: usize = 16;
+/// Of an answer's head.
+const HEAD: usize = 16 * 1024;
+
+/// One answer, or why there is none.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// Where it was asked.
+    pub address: String,
+    pub status: Option<u16>,
+    /// Until the answer's head was here.
+    pub seconds: Option<f64>,
+    /// What clawgate calls its refusal, or why there was no answer.
+    pub error: Option<String>,
+}
+
+/// Asks at every host, all at once, and writes down what came.
+pub fn ask(report: &mut Report) {
+    let door = door(&report.process.listeners, own_address);
+    let hosts = report.hosts.iter_mut().take(MOST);
+    thread::scope(|scope| {
+        for host in hosts {
+            let door = &door;
+            scope.spawn(move || {
+                host.asked = Some(match door {
+                    Some(door) => door.ask(&host.name),
+                    None => Asked { error: Some("it listens nowhere".into()), ..Asked::default() },
+                });
+            });
+        }
+    });
+}
+
+/// Where to ask, and how.
+#[derive(Debug, Clone, PartialEq)]
+struct Door {
+    address: SocketAddr,
+    https: bool,
+}
+
+/// Of what [`Process::listeners`](super::Process) names, the first that a client may use.
+fn door(listeners: &[String], own: impl Fn(bool) -> IpAddr) -> Option<Door> {
+    let of = |kind: &str| {
+        let listener = |text: &String| text.strip_prefix(kind)?.trim().parse::<SocketAddr>().ok();
+        listeners.iter().find_map(listener)
+    };
+    let (mut address, https) = match of("https ") {
+        Some(address) => (address, true),
+        None => (of("http ")?, false),
+    };
+    if address.ip().is_unspecified() {
+        address.set_ip(own(address.is_ipv4()));
+    }
+    Some(Door { address, https })
+}
+
+/// The address that this machine goes out from; loopback where it has none. No packet is sent.
+fn own_address(v4: bool) -> IpAddr {
+    let (any, outside, loopback): (IpAddr, &str, IpAddr) = match v4 {
+        true => (Ipv4Addr::UNSPECIFIED.into(), "192.0.2.1:9", Ipv4Addr::LOCALHOST.into()),
+        false => (Ipv6Addr::UNSPECIFIED.into(), "[2001:db8::1]:9", Ipv6Addr::LOCALHOST.into()),
+    };
+    let local = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect(outside)?;
+        io::Result::Ok(socket.local_addr()?.ip())
+    };
+    local().unwrap_or(loopback)
+}
+
+impl Door {
+    fn ask(&self, host: &str) -> Asked {
+        let began = Instant::now();
+        let answer = self.get(host, began + DEADLINE);
+        let seconds = began.elapsed().as_secs_f64();
+        let address = self.address.to_string();
+        match answer {
+            Ok((status, error)) => Asked { address, status: Some(status), seconds: Some(seconds), error },
+            Err(error) => {
+                let error = match error.kind() {
+                    io::ErrorKind::TimedOut => format!("no answer within {} s", DEADLINE.as_secs()),
+                    _ => error.to_string(),
+                };
+                Asked { address, status: None, seconds: None, error: Some(error) }
+            }
+        }
+    }
+
+    fn get(&self, host: &str, deadline: Instant) -> io::Result<(u16, Option<String>)> {
+        let stream = Until::connect(&self.address, deadline)?;
+        let port = match (self.https, self.address.port()) {
+            (true, 443) | (false, 80) => String::new(),
+            (_, port) => format!(":{port}"),
+        };
+        let request = format!(
+            "GET {PATH} HTTP/1.1\r\nhost: {host}{port}\r\nuser-agent: clawgate-status/{}\r\naccept: */*\r\n\
+             connection: close\r\n\r\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        if !self.https {
+            return exchange(stream, request.as_bytes());
+        }
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let tls = ClientConnection::new(client_config()?, name).map_err(io::Error::other)?;
+        exchange(StreamOwned::new(tls, stream), request.as_bytes())
+    }
+}
+
+fn exchange(mut stream: impl io::Read + io::Write, request: &[u8]) -> io::Result<(u16, Option<String>)> {
+    stream.write_all(request)?;
+    stream.flush()?;
+    let mut head = Vec::new();
+    let mut bytes = io::BufReader::new(stream.take(HEAD as u64)).bytes();
+    while !head.ends_with(b"\r\n\r\n") {
+        match bytes.next() {
+            Some(byte) => head.push(byte?),
+            None => break,
+        }
+    }
+    read(&String::from_utf8_lossy(&head)).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
+}
+
+/// The status, and what `Proxy-Status` (RFC 9209 §2.3.1) calls the error.
+fn read(head: &str) -> Option<(u16, Option<String>)> {
+    let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
+    let error = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let (_, error) = value.split_once("error=").filter(|_| name.eq_ignore_ascii_case("proxy-status"))?;
+        Some(error.split([';', ',']).next()?.trim().to_owned())
+    });
+    Some((status, error))
+}
+
+fn client_config() -> io::Result<Arc<ClientConfig>> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// Takes whatever certificate is shown: whose it is and how long it lasts stands in a line of its own, and our own CA's
+/// are as good here. Nothing secret is sent.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::status::Host;
+
+    fn listeners(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn strangers_come_by_https_and_from_no_loopback_address() {
+        let own = |v4| if v4 { "198.51.100.9".parse().unwrap() } else { "2001:db8::9".parse().unwrap() };
+        let table = [
+            (&["http 0.0.0.0:80 (redirects)", "https 0.0.0.0:443"][..], "198.51.100.9:443", true),
+            (&["https [::]:443"], "[2001:db8::9]:443", true),
+            (&["https 192.0.2.4:8443", "https 0.0.0.0:443"], "192.0.2.4:8443", true),
+            (&["http 0.0.0.0:80 (redirects)", "http 127.0.0.1:8080"], "127.0.0.1:8080", false),
+        ];
+        for (texts, address, https) in table {
+            let expected = Door { address: address.parse().unwrap(), https };
+            assert_eq!(door(&listeners(texts), own), Some(expected), "{texts:?}");
+        }
+        assert_eq!(door(&listeners(&["http 0.0.0.0:80 (redirects)"]), own), None);
+    }
+
+    #[test]
+    fn an_answer_is_read_with_the_name_of_its_refusal() {
+        let head = "HTTP/1.1 403 Forbidden\r\nProxy-Status: clawgate; error=not_allowed; details=\"x\"\r\n\r\n";
+        assert_eq!(read(head), Some((403, Some("not_allowed".into()))));
+        assert_eq!(read("HTTP/1.1 200 OK\r\nserver: error=x\r\n\r\n"), Some((200, None)));
+        for garbage in ["", "SSH-2.0-x\r\n", "HTTP/1.1 2", "HTTP/1.1 abc\r\n"] {
+            assert_eq!(read(garbage), None, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_said_with_its_reason() {
+        let mut report = Report { hosts: vec![Host { name: "a.test".into(), ..Host::default() }], ..Report::default() };
+        let error = |report: &Report| report.hosts[0].asked.clone().unwrap().error.unwrap();
+        ask(&mut report);
+        assert_eq!(error(&report), "it listens nowhere");
+        let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        report.process.listeners = vec![format!("https {dead}")];
+        ask(&mut report);
+        assert!(error(&report).contains("refused"), "{}", error(&report));
+    }
+}
