@@ -40,6 +40,7 @@ use crate::{
         model::{ATTRIBUTED_SOURCE, Hostname, ListenerKind},
     },
     gateway::{approved, seen::Seen},
+    limits::Limits,
     listen::{self, Admission, BindError, Bound},
     metrics::{Page, table},
     problems::Problems,
@@ -154,6 +155,7 @@ impl App {
             attributed_source,
             forwarder_on_host: AtomicBool::new(false),
             problems: Problems::default(),
+            limits: Limits::new(Instant::now()),
             samples: Samples::default(),
         });
 

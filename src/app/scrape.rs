@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     gateway::standing::Standing,
     headers::identity::Identity,
+    limits::Kind,
     metrics::{Count, Gauge, Page, count::Readings, table},
     serve::{
         behind::Behind,
@@ -80,6 +81,14 @@ fn connections(page: &mut Page, numbers: &Numbers) {
     page.sample(&table::HANDSHAKES, &["ok"], numbers.sum(|c| c.handshakes.get()));
     for (name, n) in numbers.failed_handshakes() {
         page.sample(&table::HANDSHAKES, &[name], n);
+    }
+    page.sample(&table::SILENT, &[], numbers.sum(|c| c.silent.get()));
+    page.sample(&table::HANDSHAKES_LIMITED, &[], numbers.sum(|c| c.handshakes_limited.get()));
+    let limits = numbers.shared.limits.counts();
+    page.sample(&table::LIMIT_CLIENTS, &[], limits.entries);
+    page.sample(&table::LIMIT_CLIENTS_DROPPED, &[], limits.dropped);
+    for kind in Kind::ALL {
+        page.sample(&table::LOCKOUTS, &[kind.name()], limits.lockouts[kind as usize]);
     }
     page.sample(&table::HANDSHAKES_RESUMED, &[], numbers.sum(|c| c.handshakes_resumed.get()));
     page.sample(&table::HANDSHAKES_POST_QUANTUM, &[], numbers.sum(|c| c.handshakes_post_quantum.get()));

@@ -67,6 +67,8 @@ codes! {
         "A size is a whole number and one unit of B, KiB, MiB, GiB, such as \"64KiB\"."
     ValueRate Error "value/rate"
         "A rate is a size, a slash and a duration, such as \"1KiB/30s\"."
+    ValuePace Error "value/pace"
+        "How often something may happen is a number, a slash and a time, and where more may come at once, burst and a number: \"100/s burst 200\"."
     ValueNetwork Error "value/network"
         "A network is an address, or an address with a prefix length and no bits behind it, such as \"10.0.0.0/8\"."
     ValueAddress Error "value/address"

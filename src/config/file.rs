@@ -14,7 +14,7 @@ use super::{
     finding::At,
     model::{
         AcmeProfile, AllowEntry, ChallengeKind, Directory, Endpoint, Hostname, IdentityRule, KeyType, ListenerKind,
-        LogFormat, TsigAlgorithm, UpstreamKind,
+        LogFormat, Pace, TsigAlgorithm, UpstreamKind,
     },
     path::{RewritePath, RoutePath},
     read::{Auto, Named, OneOrMany, table},
@@ -63,6 +63,23 @@ table! {
         h2_resets: u64,
         held: u64,
         held_per_client: u64,
+        requests_per_client: Limit<Pace>,
+        requests: Limit<Pace>,
+        upgrades_per_client: Limit<Pace>,
+        upgrades: Limit<Pace>,
+        handshakes_per_client: Limit<Pace>,
+        handshakes: Limit<Pace>,
+        auth_failures: Limit<Pace>,
+    }
+}
+
+table! {
+    SiteLimits "in limits of [[site]]", as "limits = { requests_per_client = \"100/s burst 200\" }" {
+        requests_per_client: Limit<Pace>,
+        requests: Limit<Pace>,
+        upgrades_per_client: Limit<Pace>,
+        upgrades: Limit<Pace>,
+        auth_failures: Limit<Pace>,
     }
 }
 
@@ -154,6 +171,7 @@ table! {
         response_timeout: Limit<Duration>,
         request_headers: HeaderOps,
         response_headers: HeaderOps,
+        limits: SiteLimits,
         route: Vec<At<Route>>,
     }
 }

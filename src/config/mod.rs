@@ -19,6 +19,7 @@ pub mod format;
 pub mod interpolate;
 mod load;
 pub mod model;
+mod pace;
 mod path;
 mod public;
 mod read;

@@ -17,8 +17,11 @@ use ipnet::IpNet;
 pub use super::acme_model::{
     Acme, AcmeCa, AcmeProfile, ChallengeKind, Directory, DnsProof, Eab, Hooks, KeyType, Rfc2136, TsigAlgorithm,
 };
-pub use super::device_key::DeviceId;
 use super::public;
+pub use super::{
+    device_key::DeviceId,
+    pace::{Pace, Paces},
+};
 
 /// The whole configuration after resolving.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,6 +124,12 @@ pub struct Limits {
     pub held: usize,
     /// How many of them may be one client address's.
     pub held_per_client: usize,
+    /// What holds at sites that say nothing else.
+    pub paces: Paces,
+    /// TLS handshakes; `None` is as many as they like.
+    pub handshakes_per_client: Option<Pace>,
+    /// Of all strangers together, and apart from them of all clients that are known.
+    pub handshakes: Option<Pace>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +155,7 @@ pub struct Site {
     pub certificate: Certificate,
     pub upstream: UpstreamId,
     pub policy: Policy,
+    pub paces: Paces,
     /// In matching order, the built-in `/api/status` among them.
     pub routes: Vec<Route>,
 }

@@ -12,7 +12,7 @@ use super::{
     secret,
 };
 use crate::{
-    config::model::{IdentityRule, PinnedKey, Policy},
+    config::model::{IdentityRule, Pace, PinnedKey, Policy},
     headers::{
         client_address::{self, Seen},
         identity::Rule,
@@ -338,6 +338,16 @@ fn limits(snapshot: &Snapshot, explained: &Explanation) -> Vec<Limit> {
         limits.request_line, limits.header_block, limits.header_fields
     );
     rows.push(Limit { key: "head", value: head });
+    let paces = &snapshot.config.sites[at.site()].paces;
+    let shown = |pace: Option<Pace>| pace.map_or("unlimited".to_owned(), |pace| pace.to_string());
+    let websocket = matches!(&explained.outcome, Outcome::Forwarded(forwarded) if forwarded.websocket);
+    let (key, one, all) = match websocket {
+        true => ("upgrades", paces.upgrades_per_client, paces.upgrades),
+        false => ("requests", paces.requests_per_client, paces.requests),
+    };
+    let value = format!("one client {}; all strangers of the site {}", shown(one), shown(all));
+    rows.push(Limit { key, value });
+    rows.push(Limit { key: "auth_failures", value: shown(paces.auth_failures) });
     let identity = match policy.identity {
         IdentityRule::Auto => "auto",
         IdentityRule::Loopback => "loopback",
@@ -375,6 +385,7 @@ fn assumptions(assumed: Assumed, explained: &Explanation) -> Vec<String> {
     if forwarded.identity.name() == "loopback" && !assumed.demoted {
         lines.push("the gateway has not refused this client lately; --demoted shows the other case".into());
     }
+    lines.push("the client is not locked out and within its limits; `clawgate status` says who is locked out".into());
     lines.push("the certificate of this host is taken to be there; until then nothing is forwarded".into());
     lines
 }

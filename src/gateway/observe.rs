@@ -101,6 +101,12 @@ impl Observer {
         matches!(self.phase, Phase::Challenged { .. })
     }
 
+    /// Whether the gateway waits for a first message that the client has not sent whole; of one
+    /// [`Observer::of_gateway`].
+    pub fn is_client_awaited(&self) -> bool {
+        self.is_pre_auth() && self.first.is_some()
+    }
+
     /// The next bytes from the gateway.
     #[inline]
     pub fn gateway_sent(&mut self, bytes: &[u8], mut on: impl FnMut(Observed)) {

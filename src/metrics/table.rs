@@ -55,6 +55,14 @@ metrics! {
         "Connections over a limit: over the one for all (total) or over one client address's (client).";
     HANDSHAKES: Counter "clawgate_tls_handshakes_total" ["result"]
         "TLS handshakes: ok, or the reason that the access log names.";
+    SILENT: Counter "clawgate_websockets_silent_total" []
+        "WebSockets of strangers closed because nothing was said in 5 s after the gateway's challenge.";
+    HANDSHAKES_LIMITED: Counter "clawgate_tls_handshakes_limited_total" []
+        "Connections closed before any of TLS was done, because there were too many handshakes.";
+    LIMIT_CLIENTS: Gauge "clawgate_limit_clients" [] "Clients that are remembered for limits.";
+    LIMIT_CLIENTS_DROPPED: Counter "clawgate_limit_clients_dropped_total" []
+        "Clients that were forgotten to make room for others, the longest idle first.";
+    LOCKOUTS: Counter "clawgate_lockouts_total" ["kind"] "Times that a client was locked out after wrong logins.";
     HANDSHAKES_RESUMED: Counter "clawgate_tls_handshakes_resumed_total" [] "TLS handshakes that resumed a session.";
     HANDSHAKES_POST_QUANTUM: Counter "clawgate_tls_handshakes_post_quantum_total" []
         "TLS handshakes with a key exchange that a quantum computer does not break.";

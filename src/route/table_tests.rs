@@ -25,6 +25,7 @@ fn site(routes: &[(&[&str], PathMatch, Option<&str>)]) -> Site {
         certificate: Certificate::Internal,
         upstream: UpstreamId(0),
         policy: policy(),
+        paces: Default::default(),
         routes: routes
             .iter()
             .map(|(hosts, matches, rewrite)| Route {

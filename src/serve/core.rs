@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     gateway::translate::Cause,
+    limits,
     problems::{Problem, Problems},
     tls,
     upstream::pool::Pool,
@@ -31,6 +32,8 @@ pub struct Present {
     snapshot: Arc<Snapshot>,
     /// This core's counters of each site.
     pub sites: Box<[Arc<OfSite>]>,
+    /// What is left of each site's limits; all cores'.
+    pub limits: Box<[Arc<limits::OfSite>]>,
 }
 
 impl std::ops::Deref for Present {
@@ -50,6 +53,7 @@ pub struct Shared {
     /// A loopback peer that is not trusted brought claims about a client: something on this host forwards to us.
     pub forwarder_on_host: AtomicBool,
     pub problems: Problems,
+    pub limits: limits::Limits,
     pub samples: Samples,
 }
 
@@ -118,6 +122,7 @@ impl Core {
         access: Option<access::Writer>,
     ) -> Rc<Core> {
         let sites = counters.of_sites(&snapshot.config);
+        let limits = shared.limits.of_sites(&snapshot.config);
         Rc::new(Core {
             shared,
             counters,
@@ -125,7 +130,7 @@ impl Core {
             access: access.map(RefCell::new),
             scratch: RefCell::new(vec![0; 64 * 1024].into_boxed_slice()),
             samples: RefCell::default(),
-            snapshot: RefCell::new(Rc::new(Present { snapshot, sites })),
+            snapshot: RefCell::new(Rc::new(Present { snapshot, sites, limits })),
             stage: Cell::new(Stage::Serving),
             generation: Cell::new(0),
             listeners: RefCell::default(),
@@ -139,7 +144,8 @@ impl Core {
 
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
         let sites = self.counters.of_sites(&snapshot.config);
-        *self.snapshot.borrow_mut() = Rc::new(Present { snapshot, sites });
+        let limits = self.shared.limits.of_sites(&snapshot.config);
+        *self.snapshot.borrow_mut() = Rc::new(Present { snapshot, sites, limits });
         self.generation.set(self.generation.get() + 1);
         self.wake_all();
     }

@@ -1,6 +1,11 @@
 //! From an accepted socket to a connection that can be served: PROXY protocol, TLS.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use tokio::{net::TcpStream, time::Instant};
 
@@ -10,9 +15,11 @@ use super::{
     core::Core,
     counters::Counters,
     io::Transport,
+    snapshot::Snapshot,
 };
 use crate::{
     config::model::{Listener, ListenerKind},
+    headers::client_address,
     listen::{Accepted, OverLimit, proxy_protocol},
     problems::Problem,
     socket::Tcp,
@@ -61,7 +68,22 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
             permit,
         },
         ListenerKind::Https => {
-            let deadline = Instant::now() + limits.handshake_timeout;
+            let now = Instant::now();
+            if core
+                .shared
+                .limits
+                .handshake(
+                    counted(&snapshot, peer),
+                    snapshot.is_fenced(peer.ip()),
+                    (limits.handshakes_per_client, limits.handshakes),
+                    now.into_std(),
+                )
+                .is_err()
+            {
+                core.counters.handshakes_limited.add(1);
+                return;
+            }
+            let deadline = now + limits.handshake_timeout;
             match core.shared.tls.accept(stream, peer, deadline).await {
                 Ok(tls) => {
                     let counters = &core.counters;
@@ -88,6 +110,12 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
     };
     drop(snapshot);
     connection::serve(core, incoming).await;
+}
+
+/// Whose handshake it is; nobody's where the peer is a trusted proxy, which carries many clients.
+fn counted(snapshot: &Snapshot, peer: SocketAddr) -> Option<IpAddr> {
+    let trusted = &snapshot.config.trusted_proxies;
+    (!client_address::is_inside(trusted, peer.ip())).then(|| peer.ip())
 }
 
 struct PanicsCounted(Arc<Counters>);

@@ -21,6 +21,7 @@ use super::{
     core::{Core, Present},
     finish::Finish,
     head::{self, Around, Forward, Scene, Verdict},
+    limit,
     refusal::Refusal,
     snapshot::{RouteRef, Snapshot},
 };
@@ -32,6 +33,7 @@ use crate::{
         forwarded,
         identity::{self, Decision, Facts, Identity, Rule},
     },
+    limits::{Ask, Asking},
     upstream::hold,
 };
 
@@ -169,6 +171,10 @@ pub fn judge(
         Verdict::Answer(answer) => return Ok(Judged::Answer(answer)),
     };
     let Forward { route, hop, asked, host, client: address, client_value, facts, hold } = forward;
+    let what = if asked.is_some() { Ask::Upgrade } else { Ask::Request };
+    let fenced = facts.fenced && facts.inside_fence;
+    let gateway = snapshot.behind(route).gateway.is_some();
+    limit::ask(core, &snapshot, route, Asking { address, what, fenced, gateway }, finish.started().into_std())?;
     let until = finish.started() + hold;
     let (body, upload) = if asked.is_some() {
         // Over HTTP/2 the stream of an extended CONNECT is the tunnel; over HTTP/1.1 such a request has no body.

@@ -15,6 +15,7 @@ pub mod head;
 pub mod io;
 pub mod judge;
 pub mod kept;
+pub mod limit;
 pub mod redirect;
 pub mod refusal;
 pub mod snapshot;

@@ -39,6 +39,8 @@ pub enum Reason {
     BodyInvalid,
     ForeignOrigin,
     NotAllowed,
+    RateLimited,
+    LockedOut,
     ChallengeUnknown,
     UpgradeInvalid,
     TooManyHeld,
@@ -75,7 +77,7 @@ pub struct Row {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 30] = {
+    pub const ALL: [Reason; 32] = {
         use Reason::*;
         [
             HostInvalid,
@@ -87,6 +89,8 @@ impl Reason {
             BodyInvalid,
             ForeignOrigin,
             NotAllowed,
+            RateLimited,
+            LockedOut,
             ChallengeUnknown,
             UpgradeInvalid,
             TooManyHeld,
@@ -149,6 +153,16 @@ impl Reason {
                 "not_allowed",
                 "http_request_denied",
                 "This server answers only the clients on its list, and this one is not on it.",
+            ),
+            RateLimited => {
+                (429, Client, "rate_limited", "http_request_denied", "Too many requests. Try again in a moment.")
+            }
+            LockedOut => (
+                429,
+                Client,
+                "locked_out",
+                "http_request_denied",
+                "Too many wrong tokens came from this address: it has to wait.",
             ),
             ChallengeUnknown => {
                 (404, Client, "challenge_unknown", "http_request_denied", "No such challenge is pending.")

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub openings: Arc<Openings>,
     /// As many as sites: the site's own list, and those of its routes.
     allowed: Vec<Allowed>,
+    /// Every network of every `clients`, of sites, routes and device keys.
+    fenced: Box<[IpNet]>,
     exact: HashMap<Box<str>, usize>,
     /// Keyed by what follows `*.`.
     wildcard: HashMap<Box<str>, usize>,
@@ -81,9 +84,12 @@ impl Snapshot {
         let allowed = config.sites.iter().map(allowed).collect();
         let https = config.listeners.iter().find(|l| l.kind == ListenerKind::Https);
         let https_port = https.map(|l| l.address.port()).filter(|p| *p != 443);
+        let policies = config.sites.iter().flat_map(|s| s.routes.iter().map(|r| &r.policy).chain([&s.policy]));
+        let of_keys = |p: &Policy| p.device_keys.iter().flat_map(|key| key.clients.clone()).collect::<Vec<_>>();
+        let fenced = policies.flat_map(|policy| policy.clients.iter().copied().chain(of_keys(policy))).collect();
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Snapshot { number, config, behind, sites, openings, allowed, exact, wildcard, https_port }
+        Snapshot { number, config, behind, sites, openings, allowed, fenced, exact, wildcard, https_port }
     }
 
     /// The site a host name belongs to. `host` is lower case, without port, brackets and trailing dot.
@@ -130,6 +136,11 @@ impl Snapshot {
             None => true,
             Some(networks) => !client.disputed && client_address::is_inside(networks, client.address),
         }
+    }
+
+    /// Inside a fence of any site or route: for what is counted before it is known where a client wants to go.
+    pub fn is_fenced(&self, client: IpAddr) -> bool {
+        client_address::is_inside(&self.fenced, client)
     }
 
     pub fn behind(&self, at: RouteRef) -> &Arc<Behind> {

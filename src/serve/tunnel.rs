@@ -41,6 +41,8 @@ const HALF_CLOSED_IDLE: Duration = Duration::from_secs(75);
 /// How long a client has to show its device key. The gateway's own patience is 3 s (2026.3.13) to 15 s (2026.9.6), and its
 /// close comes first where it is shorter.
 const SHOW_WITHIN: Duration = Duration::from_secs(15);
+/// How long a stranger has to say so, from the gateway's challenge on: its place at the gateway is one that others need.
+const SPEAK_WITHIN: Duration = Duration::from_secs(5);
 /// Reads of one poll, so that one busy tunnel does not starve its core.
 const TURNS: usize = 16;
 
@@ -51,6 +53,8 @@ pub enum Goodbye {
     Draining,
     /// 1008: the rule that admitted this tunnel is gone.
     PolicyChanged,
+    /// 1008: a stranger did not say who it is in time.
+    Silent,
     /// 1008: no pinned key was shown.
     Unverified(Unverified),
 }
@@ -60,7 +64,7 @@ impl Goodbye {
         match self {
             Goodbye::Draining => 1001,
             Goodbye::Unverified(Unverified::Closed) => 1000,
-            Goodbye::PolicyChanged | Goodbye::Unverified(_) => 1008,
+            Goodbye::PolicyChanged | Goodbye::Silent | Goodbye::Unverified(_) => 1008,
         }
     }
 
@@ -68,6 +72,7 @@ impl Goodbye {
         match self {
             Goodbye::Draining => "proxy stopping".into(),
             Goodbye::PolicyChanged => "policy changed".into(),
+            Goodbye::Silent => Unverified::Late.to_string().into(),
             Goodbye::Unverified(why) => why.to_string().into(),
         }
     }
@@ -97,6 +102,7 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let listening = core.listen();
+    let show_within = if watching.stranger { SPEAK_WITHIN } else { SHOW_WITHIN };
     let mut tunnel = Tunnel {
         client: client.0,
         upstream: upstream.0,
@@ -111,7 +117,8 @@ where
         generation: core.generation(),
         stopping: None,
         holding: watching.gate.is_some(),
-        timer: watching.gate.is_some().then(|| Box::pin(tokio::time::sleep(SHOW_WITHIN))),
+        timer: watching.gate.is_some().then(|| Box::pin(tokio::time::sleep(show_within))),
+        silent: None,
     };
     tunnel.seed(&core, &client.1, &upstream.1, &mut watching);
     poll_fn(|cx| tunnel.poll(cx, &core, &listening, &mut watching, &admitted)).await;
@@ -130,6 +137,8 @@ struct Tunnel<C, U> {
     /// The client's first message is awaited, and the timer is its deadline.
     holding: bool,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Until when a stranger has to say who it is.
+    silent: Option<Pin<Box<Sleep>>>,
 }
 
 /// Saying goodbye: first to each side at its next frame boundary, then the grace for their answers.
@@ -228,6 +237,10 @@ where
                 break;
             }
         }
+        if self.poll_silent(cx, core, watching).is_ready() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if (self.up.read_ended || self.down.read_ended) && self.timer.is_none() {
             self.arm_half_closed();
         }
@@ -240,6 +253,20 @@ where
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        Poll::Ready(())
+    }
+
+    /// Ready, once, when a stranger has said nothing for too long.
+    fn poll_silent(&mut self, cx: &mut Context<'_>, core: &Core, watching: &Watching) -> Poll<()> {
+        if self.stopping.is_some() || !watching.stranger || !self.observer.is_client_awaited() {
+            self.silent = None;
+            return Poll::Pending;
+        }
+        let silent = self.silent.get_or_insert_with(|| Box::pin(tokio::time::sleep(SPEAK_WITHIN)));
+        ready!(silent.as_mut().poll(cx));
+        self.silent = None;
+        core.counters.silent.add(1);
+        self.stop(Goodbye::Silent);
         Poll::Ready(())
     }
 

@@ -19,6 +19,7 @@ use super::{
     gateway_answer, head,
     io::ClientIo,
     judge::Plan,
+    limit::Counted,
     refusal::{Reason, Refusal},
     tunnel::{self, Ended, Key, Watching},
 };
@@ -83,8 +84,11 @@ pub async fn upgrade(
         hop::ask_websocket(answer.headers_mut());
     }
     let identity = plan.identity();
+    let counted = Counted::new(&plan.snapshot, plan.route, plan.client);
     let watching = Watching {
         client: plan.client,
+        counted,
+        stranger: !plan.fenced() && !core.shared.limits.is_known(counted.client),
         place,
         gateway: plan.behind().gateway.clone(),
         identity,

@@ -18,6 +18,7 @@ mod identity;
 mod lifecycle;
 mod limits;
 mod numbers;
+mod paces;
 mod pins;
 mod records;
 mod routing;

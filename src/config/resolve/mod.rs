@@ -5,6 +5,7 @@
 mod acme;
 mod device_keys;
 mod headers;
+mod paces;
 mod policy;
 mod probe;
 mod site;
@@ -35,12 +36,13 @@ enum Wildcards {
 
 /// Meaningless if the report has errors.
 pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>) {
+    let limits = limits(&file.limits.value().unwrap_or_default(), report);
     let mut upstreams = upstream::Upstreams::declare(file.upstream, report);
     // Where it is there, but wrong, that is said already.
     let no_dns = file.acme.given().map_or(file.acme.is_absent(), |acme| acme.value.dns.is_absent());
     let wildcards = if no_dns { Wildcards::Impossible } else { Wildcards::Possible };
     let (sites, places): (Vec<_>, Vec<_>) =
-        site::sites(file.site, &mut upstreams, wildcards, report).into_iter().unzip();
+        site::sites(file.site, &limits.paces, &mut upstreams, wildcards, report).into_iter().unzip();
     let path = |key: Key<std::path::PathBuf>, default: &str| key.value().unwrap_or_else(|| default.into());
     if let Some(at) = file.admin_socket.given().filter(|at| at.value.as_os_str().len() > SOCKET_PATH) {
         let message = format!("a socket's path has at most {SOCKET_PATH} bytes");
@@ -56,7 +58,7 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>)
         trusted_proxies: trusted(file.trusted_proxies, report),
         own_origin_only: false,
         listeners: listeners(file.listen, report),
-        limits: limits(&file.limits.value().unwrap_or_default(), report),
+        limits,
         log: log(file.log.value().unwrap_or_default()),
         probe: probe::probe(file.probe, &sites, &upstreams, report),
         sites,
@@ -174,6 +176,9 @@ fn limits(file: &file::Limits, report: &mut Report<'_>) -> Limits {
         h2_resets,
         held,
         held_per_client,
+        paces: paces::of_all(file, report),
+        handshakes_per_client: paces::pace(&file.handshakes_per_client, default.handshakes_per_client, report),
+        handshakes: paces::pace(&file.handshakes, default.handshakes, report),
     }
 }
 

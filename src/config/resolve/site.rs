@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Wildcards,
+    Wildcards, paces,
     policy::{Inherited, Stated, check_device_keys, check_loopback},
     upstream::Upstreams,
     values,
@@ -11,7 +11,7 @@ use super::{
 use crate::config::{
     SitePlaces, defaults, file,
     finding::{At, Code, Place, Report, did_you_mean},
-    model::{Certificate, Hostname, PathMatch, Route, Site, UpstreamId, UpstreamKind},
+    model::{Certificate, Hostname, Paces, PathMatch, Route, Site, UpstreamId, UpstreamKind},
     path::{RewritePath, RoutePath},
     read::Key,
     value::CertificateSource,
@@ -22,6 +22,7 @@ const STATUS_PATH: &str = "/api/status";
 
 pub(super) fn sites(
     key: Key<Vec<At<file::Site>>>,
+    paces: &Paces,
     upstreams: &mut Upstreams,
     wildcards: Wildcards,
     report: &mut Report<'_>,
@@ -37,7 +38,7 @@ pub(super) fn sites(
     let targets: Vec<Option<UpstreamId>> = tables.iter().map(|at| site_target(&at.value, upstreams, report)).collect();
     let mut taken = Vec::new();
     let tables = tables.into_iter().zip(targets);
-    tables.map(|(at, target)| site(at, target, &mut taken, upstreams, wildcards, report)).collect()
+    tables.map(|(at, target)| site(at, target, paces, &mut taken, upstreams, wildcards, report)).collect()
 }
 
 fn site_target(site: &file::Site, upstreams: &mut Upstreams, report: &mut Report<'_>) -> Option<UpstreamId> {
@@ -53,6 +54,7 @@ fn site_target(site: &file::Site, upstreams: &mut Upstreams, report: &mut Report
 fn site(
     At { value: file, place }: At<file::Site>,
     target: Option<UpstreamId>,
+    paces: &Paces,
     taken: &mut Vec<At<Hostname>>,
     upstreams: &mut Upstreams,
     wildcards: Wildcards,
@@ -105,6 +107,7 @@ fn site(
         // A site without an upstream has a finding, so nobody will look.
         upstream: target.unwrap_or(UpstreamId(0)),
         policy: context.base.policy(target, upstreams),
+        paces: paces::of_site(&file.limits.value().unwrap_or_default(), paces, report),
         routes,
     };
     (site, places)

@@ -84,6 +84,15 @@ fn way_out(name: &str) -> &'static str {
             "`clawgate allow ADDR --for 2h` lets an address in for a while, the site's or route's allow for good. Behind \
              another proxy trusted_proxies has to name it, or its own address is the one that is looked at."
         }
+        "rate_limited" => {
+            "The client asks more often than limits.requests_per_client or limits.upgrades_per_client lets one, or all strangers of \
+             the site more than limits.requests or limits.upgrades; Retry-After says when it may again. An office behind one \
+             address may need more: limits = { requests_per_client = \"500/s burst 5000\" } in the [[site]]."
+        }
+        "locked_out" => {
+            "Mend the client's token, and wait: `clawgate status` says who it is about, Retry-After for how long. systemctl \
+             restart clawgate ends it at once, and so does a reload with limits.auth_failures = \"unlimited\"."
+        }
         "challenge_unknown" => {
             "Nothing: a CA asks here while an order of ours is open, and others just look. If a certificate does not come, \
              `clawgate certs` says why."

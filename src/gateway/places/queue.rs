@@ -18,6 +18,8 @@ pub struct Limits {
     pub per_stranger: usize,
     /// Upgrades that may wait.
     pub waiting: usize,
+    /// Of those, kept free of strangers.
+    pub waiting_reserved: usize,
     /// Upgrades of one client that may wait.
     pub waiting_per_client: usize,
     /// Clients remembered because the gateway approved a connect of theirs.
@@ -26,7 +28,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { places: 28, reserved: 8, per_stranger: 4, waiting: 1024, waiting_per_client: 64, known: 4096 }
+        Limits {
+            places: 28,
+            reserved: 8,
+            per_stranger: 4,
+            waiting: 1024,
+            waiting_reserved: 256,
+            waiting_per_client: 64,
+            known: 4096,
+        }
     }
 }
 
@@ -111,7 +121,8 @@ impl Queue {
         if turn.is_some_and(|turn| self.turns[turn].1.len() >= self.limits.waiting_per_client) {
             return Err(Full::Client);
         }
-        if self.waiting >= self.limits.waiting {
+        let kept = if self.has_standing(client) { 0 } else { self.limits.waiting_reserved };
+        if self.waiting >= self.limits.waiting.saturating_sub(kept) {
             return Err(Full::Queue);
         }
         let ticket = self.ticket();

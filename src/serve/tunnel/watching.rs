@@ -7,7 +7,11 @@ use std::{
 };
 
 use super::{
-    super::{behind::Gateway, core::Core},
+    super::{
+        behind::Gateway,
+        core::Core,
+        limit::{self, Counted},
+    },
     Ended,
 };
 use crate::{
@@ -25,6 +29,9 @@ use crate::{
 /// What the tunnel does for the gateway's sake.
 pub struct Watching {
     pub client: IpAddr,
+    pub counted: Counted,
+    /// Neither inside a fence nor approved before: it has less time to say who it is.
+    pub stranger: bool,
     pub place: Option<Place>,
     pub gateway: Option<Arc<Gateway>>,
     /// As whom it went there.
@@ -144,6 +151,7 @@ impl Watching {
         match answer {
             Answer::Approved(approval) => {
                 answers[0].add(1);
+                self.counted.approved(core);
                 gateway.says_version(approval.version.as_deref());
                 if loopback {
                     gateway.approved(self.client);
@@ -151,6 +159,9 @@ impl Watching {
             }
             Answer::Refused(refusal) => {
                 answers[1].add(1);
+                if limit::is_guess(refusal) {
+                    self.counted.guessed(core, self.client);
+                }
                 if loopback && refusal.counts_against_client() && gateway.refused(self.client) {
                     tracing::warn!(
                         client = %self.client,

@@ -31,6 +31,19 @@ fn wait(queue: &mut Queue, client: Client) -> Ticket {
 }
 
 #[test]
+fn strangers_that_wait_leave_room_for_the_backend_to_wait_too() {
+    let limits = Limits { places: 1, reserved: 0, waiting: 4, waiting_reserved: 2, ..Limits::default() };
+    let mut queue = Queue::new(limits);
+    let stranger = |n: u8| Client::new([192, 0, 2, n].into(), false);
+    queue.ask(stranger(1)).unwrap();
+    queue.ask(stranger(2)).unwrap();
+    queue.ask(stranger(3)).unwrap();
+    assert_eq!(queue.ask(stranger(4)), Err(Full::Queue));
+    let backend = Client::new([192, 0, 2, 9].into(), true);
+    assert!(matches!(queue.ask(backend), Ok(Asked::Wait(_))));
+}
+
+#[test]
 fn a_stranger_gets_four_places_and_strangers_get_twenty() {
     let mut queue = Queue::new(Limits::default());
     for n in 1..=5 {
@@ -99,7 +112,8 @@ fn an_approval_makes_room_for_what_its_client_has_waiting() {
 
 #[test]
 fn waiting_is_bounded_per_client_and_in_total() {
-    let limits = Limits { places: 1, reserved: 0, waiting: 5, waiting_per_client: 3, ..Limits::default() };
+    let limits =
+        Limits { places: 1, reserved: 0, waiting: 5, waiting_reserved: 0, waiting_per_client: 3, ..Limits::default() };
     let mut queue = Queue::new(limits);
     go(&mut queue, stranger(1));
     for _ in 0..3 {
@@ -173,7 +187,7 @@ impl Model {
 proptest! {
     #[test]
     fn the_queue_keeps_its_promises_whatever_happens(steps in steps()) {
-        let limits = Limits { places: 7, reserved: 2, per_stranger: 2, waiting: 20, waiting_per_client: 6, known: 100 };
+        let limits = Limits { places: 7, reserved: 2, per_stranger: 2, waiting: 20, waiting_reserved: 0, waiting_per_client: 6, known: 100 };
         let mut queue = Queue::new(limits);
         let mut model = Model::default();
         let mut all = Vec::new();

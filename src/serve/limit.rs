@@ -1,0 +1,114 @@
+//! Who asks too often is told so, and who guesses is locked out. What is counted is in [`crate::limits`].
+
+use std::{net::IpAddr, time::Duration};
+
+use super::{
+    core::{Core, Present},
+    refusal::{Reason, Refusal},
+    snapshot::RouteRef,
+};
+use crate::{
+    gateway::{answer, translate::Trouble},
+    limits::{Asking, Kind, Over, Verdict},
+    problems::Problem,
+};
+
+impl Refusal {
+    fn over(over: Over, client: IpAddr) -> Refusal {
+        let (reason, wait, detail) = match over {
+            Over::Client { wait } => (Reason::RateLimited, wait, format!("too many from {client}")),
+            Over::Site { wait, .. } => (Reason::RateLimited, wait, "too many from all clients together".to_owned()),
+            Over::Locked { wait, .. } => {
+                let detail = format!(
+                    "{client} is locked out for {} s more; then with the right token, or at once after: systemctl restart clawgate",
+                    whole(wait).as_secs()
+                );
+                (Reason::LockedOut, wait, detail)
+            }
+        };
+        Refusal { retry_after: Some(whole(wait)), ..Refusal::because(reason, detail) }
+    }
+}
+
+/// `Retry-After` counts whole seconds: who comes back then must not be early.
+fn whole(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(Duration::from_secs(1))
+}
+
+/// Counts what is about to be forwarded.
+#[inline]
+pub fn ask(
+    core: &Core,
+    present: &Present,
+    route: RouteRef,
+    asking: Asking,
+    now: std::time::Instant,
+) -> Result<(), Refusal> {
+    let (site, paces) = (&present.limits[route.site()], &present.config.sites[route.site()].paces);
+    core.shared.limits.ask(site, paces, asking, now).map_err(|over| Refusal::over(over, asking.address))
+}
+
+/// Whether the gateway refused what a guesser would try. Who sends no token at all guesses nothing, and who is not paired
+/// has the right one.
+pub fn is_guess(refusal: &answer::Refusal) -> bool {
+    let trouble = Trouble::of(crate::gateway::translate::Seen::Refused(refusal));
+    matches!(trouble, Some(Trouble::CredentialWrong | Trouble::SignatureInvalid))
+}
+
+/// Where a tunnel's client is counted; names and not the configuration, which a tunnel may outlive.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    pub client: crate::limits::Client,
+    pub pace: Option<crate::config::model::Pace>,
+}
+
+impl Counted {
+    pub fn new(present: &Present, route: RouteRef, address: IpAddr) -> Counted {
+        let paces = &present.config.sites[route.site()].paces;
+        Counted { client: present.limits[route.site()].client(address, paces), pace: paces.auth_failures }
+    }
+
+    pub fn approved(&self, core: &Core) {
+        core.shared.limits.approved(self.client);
+        core.shared.limits.success(self.client, Kind::Gateway);
+    }
+
+    /// The gateway refused a guess of `address`.
+    pub fn guessed(&self, core: &Core, address: IpAddr) {
+        let Some(pace) = self.pace else { return };
+        let verdict = core.shared.limits.failure(self.client, Kind::Gateway, pace, std::time::Instant::now());
+        if let Verdict::LockedNow { left } = verdict {
+            let seconds = left.as_secs();
+            tracing::warn!(client = %address, seconds, "too many wrong tokens: this client is locked out");
+            core.shared.problems.note(Problem {
+                code: "limits/locked-out",
+                what: "it failed to log in too often and has to wait".into(),
+                cure: "give it the right token; to end it at once: systemctl restart clawgate".into(),
+                about: address.to_string(),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_never_early() {
+        for (wait, seconds) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (300_000, 300)] {
+            assert_eq!(whole(Duration::from_millis(wait)).as_secs(), seconds);
+        }
+    }
+
+    #[test]
+    fn only_what_a_guesser_would_try_is_a_guess() {
+        let refused = |detail: &str| answer::Refusal { detail: Some(detail.into()), ..answer::Refusal::default() };
+        for detail in ["AUTH_TOKEN_MISMATCH", "AUTH_PASSWORD_MISMATCH", "DEVICE_AUTH_SIGNATURE_INVALID"] {
+            assert!(is_guess(&refused(detail)), "{detail}");
+        }
+        for detail in ["AUTH_TOKEN_MISSING", "PAIRING_REQUIRED", "AUTH_RATE_LIMITED", "PROTOCOL_MISMATCH"] {
+            assert!(!is_guess(&refused(detail)), "{detail}");
+        }
+    }
+}
