@@ -11,7 +11,7 @@ const INSIDE: &str = "CLAWGATE_TEST_ALONE";
 /// # Panics
 /// When the story does, or where the kernel allows no user namespaces.
 pub fn alone(name: &str, addresses: &[&str], story: impl AsyncFnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         run("ip", &["link", "set", "lo", "up"]);
         for address in addresses {
             run("ip", &["address", "add", address, "dev", "lo"]);
@@ -28,12 +28,17 @@ pub fn alone(name: &str, addresses: &[&str], story: impl AsyncFnOnce()) {
     assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
 }
 
+/// Whether this is the second self.
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
 /// Inside: `path` of this machine reads `text` until the story ends, and nobody outside sees it.
 ///
 /// # Panics
 /// Where there is no such file to stand before, or outside of a story.
 pub fn instead(path: &str, text: &str) {
-    assert!(std::env::var_os(INSIDE).is_some(), "it would change the real machine");
+    assert!(is_inside(), "it would change the real machine");
     static STANDING: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let mut standing = STANDING.lock().expect("nobody panics in here and goes on");
     if !standing.iter().any(|other| other == path) {

@@ -82,6 +82,11 @@ impl Options {
         Options { resolver: Some(address), ..self }
     }
 
+    /// It looks for http-01 and for tls-alpn-01 at these ports.
+    pub fn looks_at(self, http: u16, tls: u16) -> Self {
+        Options { looks: Some((http, tls)), ..self }
+    }
+
     /// It looks for proofs where `other` looks.
     pub fn looks_where(self, other: &Authority) -> Self {
         Options { looks: Some((other.http, other.tls)), ..self }

@@ -153,7 +153,7 @@ pub fn give(path: &Path, uid: u32) {
     assert_eq!(said.code, Some(0), "{said:?}");
 }
 
-fn as_root(program: &str) -> Command {
+pub(crate) fn as_root(program: &str) -> Command {
     // SAFETY: reads a number that the process has.
     if unsafe { libc::geteuid() } == 0 {
         return Command::new(program);

@@ -227,6 +227,11 @@ impl Gateway {
         .await;
     }
 
+    /// Of the process that listens.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the gateway runs").id()
+    }
+
     /// As a crash does it.
     pub fn kill(&mut self) {
         self.process.take().expect("the gateway runs").kill();

@@ -4,7 +4,8 @@
 //! Certificates come from Let's Encrypt's test CA, Pebble: an [`authority`], a [`front`] before it that counts, and the
 //! proxy it certifies ([`certified`]), with what that shows ([`leaf`]) and an [`opening`] in its firewall; a real name
 //! server for its DNS records is in [`knot`], and [`other`] clients that people come from. A test that needs a network for
-//! itself is [`alone`], with somebody [`outside`]; what `clawgate check` looks at there is a [`machine`].
+//! itself is [`alone`], with somebody [`outside`]; what `clawgate check` looks at there is a
+//! [`machine`] and where systemd put its processes ([`seats`]).
 //!
 //! Everything here is a process or a socket of its own on loopback; nothing of the proxy's code is linked. A test that
 //! panics, times out or is killed leaves no process behind (see [`process`]).
@@ -36,6 +37,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod request;
+pub mod seats;
 pub mod wait;
 
 pub use authority::Authority;
