@@ -187,6 +187,18 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
         print("nothing of this was run; --apply does it\n")?;
         return Ok(false);
     };
+    match openclaw.keep_copy() {
+        Ok(copy) => print(&format!(
+            "  openclaw config set writes the file anew, without its comments; as it {} {}.before-clawgate\n",
+            if copy.is_some() { "was, it is kept in" } else { "was before the first time, it is in" },
+            openclaw.file.display()
+        ))?,
+        Err(error) => {
+            list(changes)?;
+            eprintln!("clawgate: nothing was run: {:#}", anyhow::Error::new(error));
+            return Ok(true);
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let (mut failed, mut restart) = (false, false);
     for change in changes {

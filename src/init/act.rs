@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -45,6 +45,8 @@ pub enum ActError {
     NoUser { path: PathBuf, uid: u32 },
     #[error("{path} belongs to {user}: run it as root, or as {user}")]
     OtherUser { path: PathBuf, user: String },
+    #[error("cannot keep a copy at {path}; make room or move what is there away")]
+    Copy { path: PathBuf, source: io::Error },
     #[error("openclaw could not be started")]
     Start(#[source] io::Error),
     #[error("openclaw did not end within {} s", PATIENCE.as_secs())]
@@ -74,6 +76,28 @@ impl Openclaw {
         };
         let program = directories.find_map(|directory| Some(directory.join("openclaw")).filter(is_program));
         Ok(Openclaw { program: program.ok_or(ActError::NoCommand)?, file: file.into(), user })
+    }
+
+    /// Keeps the file as it is now beside itself: `openclaw config set` writes it anew, without its comments. `None`
+    /// where a copy of an earlier run is there, which has more to tell than this one would.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_copy(&self) -> Result<Option<PathBuf>, ActError> {
+        let mut name = self.file.clone().into_os_string();
+        name.push(".before-clawgate");
+        let copy = PathBuf::from(name);
+        let failed = |source| ActError::Copy { path: copy.clone(), source };
+        let text = fs::read(&self.file).map_err(failed)?;
+        // There may be a token in it: the owner's alone from the beginning.
+        let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy);
+        let mut file = match options {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        std::os::unix::fs::fchown(&file, Some(self.user.uid), Some(self.user.gid)).map_err(failed)?;
+        io::Write::write_all(&mut file, &text).and_then(|()| file.sync_all()).map_err(failed)?;
+        Ok(Some(copy))
     }
 
     /// Runs one line; what it said about it.

@@ -60,7 +60,16 @@ async fn a_stranger_is_attributed_after_init_and_the_gateway_is_not_restarted() 
 async fn the_oldest_gateways_command_is_understood_too() {
     let gateway = Gateway::of(Version::Oldest).origin("https://old.test").without_trusted_proxies().run().await;
     let folder = tempfile::tempdir().expect("a temporary folder");
+    // What OpenClaw's own command does not keep.
+    let text = format!("// mine\n{}", fs::read_to_string(gateway.config_file()).expect("there is one"));
+    fs::write(gateway.config_file(), &text).expect("it can be written");
     let said = init(&gateway, folder.path(), "claw.test");
+    let copy = gateway.config_file().with_file_name("openclaw.json.before-clawgate");
+    let told = format!("without its comments; as it was, it is kept in {}\n", copy.display());
+    assert!(said.contains(&told), "{said}");
+    assert_eq!(fs::read_to_string(&copy).expect("the copy"), text);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&copy).expect("the copy").permissions());
+    assert_eq!(mode & 0o777, 0o600, "there may be a token in it");
     assert!(said.contains("  systemctl --user restart openclaw-gateway "), "{said}");
     let (proxies, origins) = lists(&gateway);
     assert_eq!(proxies, serde_json::json!(["127.0.0.2"]));
