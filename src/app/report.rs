@@ -1,6 +1,6 @@
 //! `status` and `top`: what the numbers say, as the commands get it.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::{
     Numbers,
@@ -18,10 +18,11 @@ use crate::{
     },
     config::{Config, model::Certificate, model::Site},
     headers::identity::Identity,
+    limits,
     metrics::{count::Readings, machine},
     serve::{behind::Behind, snapshot::Snapshot},
     status::{
-        Connections, Host, Machine, Problem, Process, Report, Sessions, Times, Traffic, Upstream,
+        Connections, Host, LockedOut, Machine, Problem, Process, Report, Sessions, Times, Traffic, Upstream,
         top::{Busy, Moment, Second},
     },
     tls::certs::Leaf,
@@ -88,6 +89,7 @@ pub(super) fn report(numbers: &Numbers, snapshot: &Snapshot, warnings: Vec<Strin
         refusals: hour(|totals| &totals.refusals),
         gateway_answers: hour(|totals| &totals.answers),
         problems: problems(numbers),
+        locked_out: locked_out(numbers),
         warnings,
         machine: machine_of(&snapshot.config),
     }
@@ -232,6 +234,20 @@ fn traffic(numbers: &Numbers) -> Traffic {
         resent: numbers.sum(|c| c.resent.get()),
     }
 }
+
+fn locked_out(numbers: &Numbers) -> Vec<LockedOut> {
+    let shown = |locked: limits::LockedOut| LockedOut {
+        client: locked.client,
+        site: locked.site.map(|site| site.to_string()),
+        kind: locked.kind.name().into(),
+        seconds_left: locked.left.as_secs(),
+        times: locked.times.into(),
+    };
+    numbers.shared.limits.locked_out(Instant::now()).into_iter().take(LOCKED_OUT).map(shown).collect()
+}
+
+/// How many of them are listed: whoever attacks from many addresses does not fill the page.
+const LOCKED_OUT: usize = 100;
 
 fn problems(numbers: &Numbers) -> Vec<Problem> {
     let of = |entry: crate::problems::Entry| Problem {

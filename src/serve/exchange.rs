@@ -19,6 +19,7 @@ use super::{
     gateway_answer,
     judge::{self, Judged, Plan},
     kept::Kept,
+    limit,
     refusal::{Reason, Refusal, wants_html},
     snapshot::Snapshot,
     upgrade,
@@ -232,6 +233,9 @@ pub async fn receive(
         return Err(Reason::ResponseInvalid.into());
     }
     let status = response.status();
+    if status == StatusCode::UNAUTHORIZED && plan.credential && plan.behind().gateway.is_some() {
+        limit::Counted::new(&plan.snapshot, plan.route, plan.client).guessed(core, plan.client);
+    }
     let hop = hop::strip_response(status, response.headers_mut()).map_err(|_| Reason::ResponseInvalid)?;
     if status == StatusCode::UPGRADE_REQUIRED && hop.websocket && !plan.h2 {
         hop::ask_websocket(response.headers_mut());

@@ -64,6 +64,8 @@ pub struct Plan {
     /// Until when it may wait for an upstream that is away.
     pub until: Instant,
     pub h2: bool,
+    /// The client sent a token or password: a 401 to it says that it was wrong.
+    pub credential: bool,
     /// A person looks at the answer in a browser.
     pub html: bool,
     https: bool,
@@ -165,6 +167,8 @@ pub fn judge(
         attributed_source: core.shared.attributed_source,
         body_at_least: http_body::Body::size_hint(&incoming).lower(),
     };
+    // Before the operator's own `request_headers`, which would be no fault of the client's.
+    let credential = head.headers.contains_key(header::AUTHORIZATION);
     let forward = match head::judge(&scene, &mut head, &mut OnConnection { core, client, finish, present: &snapshot })?
     {
         Verdict::Forward(forward) => forward,
@@ -199,6 +203,7 @@ pub fn judge(
         as_whom: None,
         until,
         h2: client.h2,
+        credential,
         html,
         https: client.https(),
         client_value,

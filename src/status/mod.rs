@@ -31,6 +31,8 @@ pub struct Report {
     pub gateway_answers: Vec<Times>,
     /// The latest first.
     pub problems: Vec<Problem>,
+    /// Clients that have to wait after wrong logins, the longest wait first.
+    pub locked_out: Vec<LockedOut>,
     /// What is wrong as long as it lasts, each with its way out.
     pub warnings: Vec<String>,
     pub machine: Machine,
@@ -140,6 +142,20 @@ pub struct Times {
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
+pub struct LockedOut {
+    /// An address, or an IPv6 /64.
+    pub client: String,
+    /// Of a site with limits of its own; `None` is all the others.
+    pub site: Option<String>,
+    /// `gateway` or `login`: whose token it was.
+    pub kind: String,
+    pub seconds_left: u64,
+    /// How often in a row.
+    pub times: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Problem {
     pub code: String,
     pub what: String,
@@ -216,6 +232,7 @@ mod tests {
             refusals: vec![Times::default()],
             gateway_answers: vec![Times::default()],
             problems: vec![Problem::default()],
+            locked_out: vec![LockedOut::default()],
             process: Process { listeners: vec!["https".into()], ..Process::default() },
             ..Report::default()
         };

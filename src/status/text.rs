@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::{
-    Host, Problem, Report, Times, Upstream,
+    Host, LockedOut, Problem, Report, Times, Upstream,
     outside::{Asked, PATH},
 };
 use crate::acme::show::{Row, day};
@@ -15,6 +15,8 @@ use crate::acme::show::{Row, day};
 const WIDTH: usize = 80;
 /// Where what is said about something begins.
 const MARGIN: usize = 13;
+/// Locked out clients on the page.
+const LOCKED_OUT: usize = 5;
 
 /// Whether there are colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,7 @@ pub fn page(report: &Report, colour: Colour) -> String {
         page.upstream(upstream, report.now);
     }
     page.numbers(report);
+    page.locked_out(report);
     page.problems(report);
     page.elsewhere();
     page.text
@@ -183,6 +186,21 @@ impl Page {
             let text = format!("{} connections ended by a bug; see the log for \"panicked\"", report.process.panics);
             self.line("", Mood::Bad, &text);
         }
+    }
+
+    fn locked_out(&mut self, report: &Report) {
+        for LockedOut { client, site, kind, seconds_left, times } in report.locked_out.iter().take(LOCKED_OUT) {
+            let site = site.as_ref().map(|site| format!(" at {site}")).unwrap_or_default();
+            let again = if *times > 1 { format!(", {times} times in a row") } else { String::new() };
+            let text = format!("{client}{site} for {seconds_left} s more: too many wrong logins ({kind}){again}");
+            self.line("locked out", Mood::Warn, &text);
+        }
+        match report.locked_out.len() {
+            0 => return,
+            n if n > LOCKED_OUT => self.line("", Mood::Warn, &format!("and {} more (--json)", n - LOCKED_OUT)),
+            _ => {}
+        }
+        self.line("", Mood::Plain, "-> give them the right token; to let them in at once: systemctl restart clawgate");
     }
 
     fn problems(&mut self, report: &Report) {

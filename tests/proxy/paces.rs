@@ -122,6 +122,30 @@ async fn who_guesses_tokens_is_locked_out_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_wrong_token_over_http_is_a_guess_too_and_none_at_all_is_not() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().top("[limits]\nauth_failures = \"2/10m\"").site("chat.test", &gateway).run().await;
+    let ask = async |fields: &[&str]| {
+        let mut wire = proxy.client().h1("chat.test").await;
+        wire.send(client::get("chat.test", "/v1/models", fields)).await;
+        let mut conn = gateway.connection().await;
+        conn.request().await;
+        conn.send("HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+        assert_eq!(wire.response().await.status, 401);
+    };
+    for _ in 0..3 {
+        ask(&[]).await;
+    }
+    for _ in 0..2 {
+        ask(&["authorization: Bearer wrong"]).await;
+    }
+    assert_eq!(proxy.client().get("chat.test", "/", &[]).await.json()["error"], "locked_out");
+    let locked = proxy.app().report().locked_out;
+    assert!(locked.len() == 1 && locked[0].client == "127.0.0.1" && locked[0].kind == "gateway", "{locked:?}");
+    assert!((290..=300).contains(&locked[0].seconds_left), "{locked:?}");
+}
+
+#[tokio::test]
 async fn a_stranger_that_says_nothing_after_the_challenge_gives_its_place_back_in_five_seconds() {
     let gateway = origin::by_hand().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
