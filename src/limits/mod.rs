@@ -218,16 +218,17 @@ impl Limits {
     }
 
     /// A client asks for something at a site. `fenced` is one inside the route's fence; `gateway` whether an OpenClaw
-    /// gateway is what it asks for, whose lock-outs count.
+    /// gateway is what it asks for, whose lock-outs count. Whether the client is known to the site, as far as anything is
+    /// counted.
     #[inline]
-    pub fn ask(&self, site: &OfSite, paces: &Paces, asking: Asking, now: Instant) -> Result<(), Over> {
+    pub fn ask(&self, site: &OfSite, paces: &Paces, asking: Asking, now: Instant) -> Result<bool, Over> {
         let (per_client, of_site) = match asking.what {
             Ask::Request => (paces.requests_per_client, paces.requests),
             Ask::Upgrade => (paces.upgrades_per_client, paces.upgrades),
         };
         let locks = asking.gateway && paces.auth_failures.is_some();
         if per_client.is_none() && of_site.is_none() && !locks {
-            return Ok(());
+            return Ok(asking.fenced);
         }
         let now = self.nanos(now);
         let client = site.client(asking.address, paces);
@@ -248,14 +249,14 @@ impl Limits {
                 Ok(state.known || asking.fenced)
             },
         )?;
-        let Some(pace) = of_site else { return Ok(()) };
+        let Some(pace) = of_site else { return Ok(known) };
         let budget = if known { &site.known } else { &site.strangers };
         let slot = match asking.what {
             Ask::Request => &budget.requests,
             Ask::Upgrade => &budget.upgrades,
         };
         pace::take(Shared(slot), pace, now).map_err(|wait| Over::Site { wait, known })?;
-        Ok(())
+        Ok(known)
     }
 
     /// Somebody wants a TLS handshake. `fenced` is inside any site's fence. Which site it will be about only the client
@@ -321,11 +322,6 @@ impl Limits {
         for client in [client, Client { scope: 0, ..client }] {
             self.clients.with(client, State::default, |state| state.known = true);
         }
-    }
-
-    /// Whether a gateway has approved a connect of this client's.
-    pub fn is_known(&self, client: Client) -> bool {
-        lock(&self.known).contains(&client.network)
     }
 
     /// Who is locked out now.

@@ -21,7 +21,6 @@ use super::{
     kept::Kept,
     limit,
     refusal::{Reason, Refusal, wants_html},
-    snapshot::Snapshot,
     upgrade,
 };
 use crate::{
@@ -106,7 +105,7 @@ async fn forward(
 ) -> Result<Answer, Refusal> {
     if plan.as_whom.is_none() {
         // D1 hangs on what the gateway turns out to be. Boxed, like all that is rare here.
-        let limits = hold_limits(&plan.snapshot);
+        let limits = hold_limits(plan);
         let known = Box::pin(plan.behind().upstream.known(plan.client, plan.until, limits)).await;
         plan.decide(known.map_err(|away| Refusal::from_away(&away))?)?;
     }
@@ -121,8 +120,12 @@ async fn forward(
     }
 }
 
-pub fn hold_limits(snapshot: &Snapshot) -> HoldLimits {
-    HoldLimits { total: snapshot.config.limits.held, per_client: snapshot.config.limits.held_per_client }
+/// A quarter of what may wait is kept free of strangers, so that a gateway's restart is a pause for the backend whoever
+/// else is waiting.
+pub fn hold_limits(plan: &Plan) -> HoldLimits {
+    let limits = &plan.snapshot.config.limits;
+    let kept = if plan.known { 0 } else { limits.held / 4 };
+    HoldLimits { total: limits.held - kept, per_client: limits.held_per_client }
 }
 
 /// The pool, or a fresh connection; and where nothing was answered and it is safe, again: at once if it was a pooled
@@ -182,7 +185,7 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
 pub async fn come_back(plan: &Plan) -> bool {
     let upstream = &plan.behind().upstream;
     upstream.state.mark_lost();
-    upstream.known(plan.client, plan.until, hold_limits(&plan.snapshot)).await.is_ok()
+    upstream.known(plan.client, plan.until, hold_limits(plan)).await.is_ok()
 }
 
 /// Dials and starts HTTP/1.1.
@@ -202,7 +205,7 @@ pub async fn fresh(plan: &mut Plan, upgrades: bool) -> Result<pool::Connection<R
 
 async fn dial(plan: &Plan) -> Result<TcpStream, Refusal> {
     let upstream = &plan.behind().upstream;
-    let limits = hold_limits(&plan.snapshot);
+    let limits = hold_limits(plan);
     let dialled = upstream.dial(source_of(plan.identity()), plan.client, plan.until, limits).await;
     dialled.map_err(|away| {
         if let Away::Connect(connect::ConnectError::SourceAddress { .. }) = &away {

@@ -64,6 +64,8 @@ pub struct Plan {
     /// Until when it may wait for an upstream that is away.
     pub until: Instant,
     pub h2: bool,
+    /// Inside a fence, or approved by a gateway before: places are kept for it.
+    pub known: bool,
     /// The client sent a token or password: a 401 to it says that it was wrong.
     pub credential: bool,
     /// A person looks at the answer in a browser.
@@ -178,7 +180,8 @@ pub fn judge(
     let what = if asked.is_some() { Ask::Upgrade } else { Ask::Request };
     let fenced = facts.fenced && facts.inside_fence;
     let gateway = snapshot.behind(route).gateway.is_some();
-    limit::ask(core, &snapshot, route, Asking { address, what, fenced, gateway }, finish.started().into_std())?;
+    let known =
+        limit::ask(core, &snapshot, route, Asking { address, what, fenced, gateway }, finish.started().into_std())?;
     let until = finish.started() + hold;
     let (body, upload) = if asked.is_some() {
         // Over HTTP/2 the stream of an extended CONNECT is the tunnel; over HTTP/1.1 such a request has no body.
@@ -203,6 +206,7 @@ pub fn judge(
         as_whom: None,
         until,
         h2: client.h2,
+        known,
         credential,
         html,
         https: client.https(),

@@ -35,7 +35,7 @@ fn whole(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(Duration::from_secs(1))
 }
 
-/// Counts what is about to be forwarded.
+/// Counts what is about to be forwarded; whether it is from a client that the site knows.
 #[inline]
 pub fn ask(
     core: &Core,
@@ -43,7 +43,7 @@ pub fn ask(
     route: RouteRef,
     asking: Asking,
     now: std::time::Instant,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
     let (site, paces) = (&present.limits[route.site()], &present.config.sites[route.site()].paces);
     core.shared.limits.ask(site, paces, asking, now).map_err(|over| Refusal::over(over, asking.address))
 }

@@ -88,7 +88,7 @@ pub async fn upgrade(
     let watching = Watching {
         client: plan.client,
         counted,
-        stranger: !plan.fenced() && !core.shared.limits.is_known(counted.client),
+        stranger: !plan.known,
         place,
         gateway: plan.behind().gateway.clone(),
         identity,

@@ -216,6 +216,26 @@ async fn only_so_many_may_wait() {
 }
 
 #[tokio::test]
+async fn strangers_that_wait_leave_places_for_the_backend() {
+    let place = origin::place();
+    let fence = "clients = [\"203.0.113.7\"]";
+    let proxy = proxy().top("[limits]\nheld = 4").site("chat.test", &place).more(fence).run().await;
+    let mut waiting = Vec::new();
+    for (n, answer) in [(1, None), (2, None), (3, None), (4, Some(503)), (7, None)] {
+        let mut wire = proxy.client().at(&format!("203.0.113.{n}")).h1("chat.test").await;
+        wire.send(client::get("chat.test", "/", &[])).await;
+        match answer {
+            Some(status) => assert_eq!(wire.response().await.status, status),
+            None => waiting.push(wire),
+        }
+    }
+    let _gateway = origin::ok().run_at(&place).await;
+    for wire in &mut waiting {
+        assert_eq!(wire.response().await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_gives_its_waiting_place_back() {
     let place = origin::place();
     let proxy = proxy().top("[limits]\nheld = 1").site("chat.test", &place).run().await;

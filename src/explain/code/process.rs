@@ -15,7 +15,14 @@ pub(super) fn pages() -> impl Iterator<Item = Page> {
     })
 }
 
-const WARNINGS: [(&str, &str, &str); 2] = [
+const WARNINGS: [(&str, &str, &str); 3] = [
+    (
+        "limits/locked-out",
+        "A client sent a wrong token, password or signature as often as limits.auth_failures allows, so it waits: 5 minutes the \
+         first time, twice as long each time after that, up to an hour. Nobody else is touched.",
+        "clawgate status lists who. Give the client the right token; systemctl restart clawgate, or a reload with \
+         limits.auth_failures = \"unlimited\", lets it in at once.",
+    ),
     (
         "gateway/no-auth",
         "The gateway accepts a connect without any token, so the identity loopback is not given to anyone: with it, \
