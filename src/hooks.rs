@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{TcpStream, ToSocketAddrs as _},
+    net::ToSocketAddrs as _,
     process::{Command, Stdio},
     sync::{Arc, mpsc},
     thread,
@@ -17,9 +17,9 @@ use rustls_pki_types::ServerName;
 use serde::Serialize;
 use tracing::warn;
 
-use crate::config::model::Hooks;
+use crate::{config::model::Hooks, socket::Until};
 
-/// For a command, and for an answer to a POST.
+/// For a command, and for all of one POST.
 const LIMIT: Duration = Duration::from_secs(30);
 /// How many may wait to be told.
 const WAITING: usize = 64;
@@ -45,7 +45,7 @@ impl Teller {
         let (queue, waiting) = mpsc::sync_channel::<Vec<u8>>(WAITING);
         thread::Builder::new().name("events".into()).spawn(move || {
             for body in waiting {
-                tell(&hooks, &body);
+                tell(&hooks, &body, &AGAIN);
             }
         })?;
         Ok(Teller { queue: Some(queue) })
@@ -61,16 +61,24 @@ impl Teller {
     }
 }
 
-fn tell(hooks: &Hooks, body: &[u8]) {
+/// Between the tries of a webhook.
+const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
+
+fn tell(hooks: &Hooks, body: &[u8], again: &[Duration]) {
     if let Err(error) = command(&hooks.command, body) {
         warn!(%error, command = hooks.command.first(), "the event's command failed");
     }
-    if let Some(url) = &hooks.webhook
-        && let Err(error) = post(url, body)
-    {
-        // A webhook's path is often its secret.
-        let host = url.split('/').nth(2).unwrap_or_default();
-        warn!(%error, host, "the event's webhook failed");
+    let Some(url) = &hooks.webhook else { return };
+    // A webhook's path is often its secret.
+    let host = url.split('/').nth(2).unwrap_or_default();
+    let mut waits = again.iter();
+    while let Err(error) = post(url, body) {
+        let Some(wait) = waits.next() else {
+            warn!(%error, host, "the event's webhook failed, and is not tried again");
+            return;
+        };
+        warn!(%error, host, again_s = wait.as_secs(), "the event's webhook failed");
+        thread::sleep(*wait);
     }
 }
 
@@ -110,12 +118,10 @@ fn post(url: &str, body: &[u8]) -> io::Result<()> {
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let mut last = bad("the host has no address");
-    let stream = (bare, port).to_socket_addrs()?.find_map(|address| {
-        TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|error| last = error).ok()
-    });
+    let stream = (bare, port)
+        .to_socket_addrs()?
+        .find_map(|address| Until::connect(&address, Instant::now() + LIMIT).map_err(|error| last = error).ok());
     let Some(stream) = stream else { return Err(last) };
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
     let authority = uri.authority().map_or(host, http::uri::Authority::as_str);
     let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let head = format!(
@@ -211,6 +217,35 @@ mod tests {
         teller.tell(&STRUCK);
         let seen = server.join().unwrap();
         assert!(seen.starts_with("POST /hook?x=1 HTTP/1.1\r\nhost: 127.0.0.1:"), "{seen}");
+    }
+
+    #[test]
+    fn a_webhook_that_fails_is_tried_again_and_not_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let mut bodies = Vec::new();
+            for answer in
+                ["HTTP/1.1 500 No\r\n", "", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 503 No\r\n", "HTTP/1.1 503 No\r\n"]
+            {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut seen = Vec::new();
+                let mut buffer = [0; 1024];
+                while !seen.ends_with(JSON.as_bytes()) {
+                    let n = stream.read(&mut buffer).unwrap();
+                    seen.extend(&buffer[..n]);
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+                bodies.push(seen);
+            }
+            bodies.len()
+        });
+        let hooks = Hooks { command: Vec::new(), webhook: Some(url.into()) };
+        let body = serde_json::to_vec(&STRUCK).unwrap();
+        // The third try of the first is good; the second event is given up.
+        tell(&hooks, &body, &[Duration::ZERO; 2]);
+        tell(&hooks, &body, &[Duration::ZERO]);
+        assert_eq!(server.join().unwrap(), 5);
     }
 
     #[test]

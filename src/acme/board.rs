@@ -10,6 +10,7 @@ use super::{
     model::{CaTime, Have, Records, Wanted},
     plan::Step,
 };
+use crate::problems::{Entry, Problem, Problems};
 
 /// One certificate, as it stands.
 #[derive(Debug, Clone)]
@@ -42,6 +43,7 @@ struct Shared {
     finding: Mutex<Option<String>>,
     /// By [`Kind`].
     events: [AtomicU64; Kind::NAMES.len()],
+    problems: Problems,
 }
 
 impl Board {
@@ -60,6 +62,16 @@ impl Board {
 
     pub(super) fn happened(&self, kind: Kind) {
         self.0.events[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The log has a line of its own.
+    pub(super) fn remember(&self, problem: Problem) {
+        self.0.problems.remember(problem);
+    }
+
+    /// What kept certificates away, the latest first.
+    pub fn problems(&self, most: usize) -> Vec<Entry> {
+        self.0.problems.latest(most)
     }
 
     pub fn picture(&self) -> Option<Picture> {

@@ -31,6 +31,7 @@ use super::{
     settings::Settings,
     state::{self, Event},
     store::{Store, StoreError},
+    trouble,
 };
 use crate::{challenge::Challenges, hooks::Teller, tls::CertStore};
 use clock::Clock;
@@ -296,7 +297,19 @@ impl Driver {
 
     /// Writes `event` down in memory; [`turn`](Self::turn) saves before the next step.
     fn apply(&mut self, event: &Event) {
+        let troubles = |records: &Records| -> HashMap<DirectoryUrl, u32> {
+            let counts = records.directories.iter().map(|(ca, record)| (ca, record.trouble.as_ref()));
+            counts.filter_map(|(ca, trouble)| Some((ca.clone(), trouble?.count))).collect()
+        };
+        let before = troubles(&self.records);
         state::apply(&mut self.records, event);
+        for (ca, count) in troubles(&self.records) {
+            if count > before.get(&ca).copied().unwrap_or_default()
+                && let Some(trouble) = &self.records.directories[&ca].trouble
+            {
+                self.around.board.remember(trouble::ca_away(&ca.0, &trouble.why));
+            }
+        }
         self.unsaved = true;
     }
 
@@ -308,7 +321,9 @@ impl Driver {
         let Some((kind, problem)) = news::of(event, &wanted.set(), &before, &self.records) else { return false };
         let at = self.clock.now(&self.records);
         self.around.board.happened(kind);
-        self.teller.tell(&news::problem(kind, &wanted.identifiers, at, &directory.0, &problem));
+        let news = news::problem(kind, &wanted.identifiers, at, &directory.0, &problem);
+        self.around.board.remember(trouble::of(&news, Some(&problem)));
+        self.teller.tell(&news);
         true
     }
 
@@ -321,6 +336,7 @@ impl Driver {
             if let Some(event) = news::about_to_expire(&set.wanted.identifiers, now, have, record) {
                 set.warned = Some(have.not_after);
                 self.around.board.happened(event.event);
+                self.around.board.remember(trouble::of(&event, None));
                 self.teller.tell(&event);
             }
         }

@@ -67,4 +67,5 @@ mod sim;
 pub mod state;
 mod step;
 pub mod store;
+pub mod trouble;
 pub mod wire;

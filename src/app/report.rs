@@ -259,7 +259,11 @@ fn problems(numbers: &Numbers) -> Vec<Problem> {
         last: seconds(entry.last),
         times: entry.times,
     };
-    numbers.shared.problems.latest(PROBLEMS).into_iter().map(of).collect()
+    let mut entries = numbers.shared.problems.latest(PROBLEMS);
+    entries.extend(numbers.certificates.problems(PROBLEMS));
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.last));
+    entries.truncate(PROBLEMS);
+    entries.into_iter().map(of).collect()
 }
 
 fn machine_of(config: &Config) -> Machine {

@@ -7,7 +7,7 @@ mod refusals;
 use std::fmt::Write as _;
 
 use crate::{
-    check,
+    acme, check,
     config::{self, finding::did_you_mean},
 };
 
@@ -49,7 +49,28 @@ pub fn all() -> Vec<Page> {
         what: code.page().to_owned(),
         way_out: String::new(),
     });
-    config.chain(check).chain(refusals::pages()).chain(gateway::pages()).chain(process::pages()).collect()
+    config
+        .chain(check)
+        .chain(refusals::pages())
+        .chain(gateway::pages())
+        .chain(certificates())
+        .chain(process::pages())
+        .collect()
+}
+
+/// What keeps certificates away.
+fn certificates() -> impl Iterator<Item = Page> {
+    acme::trouble::ALL.into_iter().map(|trouble| Page {
+        code: trouble.code.to_owned(),
+        kind: "problem of a certificate".to_owned(),
+        what: sentence(trouble.what),
+        way_out: sentence(trouble.cure),
+    })
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
 }
 
 /// The pages of `word`: a code in any case, or its part behind the slash. A few names stand for two things.
@@ -122,11 +143,12 @@ fn beginning(what: &str) -> String {
 
 /// What the list is divided by: the part of the kind that does not differ from code to code.
 fn room(page: &Page) -> &'static str {
-    const ROOMS: [(&str, &str); 7] = [
+    const ROOMS: [(&str, &str); 8] = [
         ("of the configuration", "Findings about the configuration"),
         ("of a live check", "Findings of clawgate --check about the world around it"),
         ("refusal", "Refusals: answers of clawgate's own"),
         ("gateway", "What the gateway says"),
+        ("of a certificate", "What keeps a certificate away"),
         ("rule", "Rules that choose an identity"),
         ("warning", "Warnings of the running process"),
         ("exit", "Exit codes"),

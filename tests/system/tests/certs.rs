@@ -94,6 +94,13 @@ async fn failing(ca: &Authority, front: &Front) -> Certified {
     let mut proxy = options.closed().run();
     proxy.row("the first try has failed", HOST, |row| row["next"]["why"] == "after a failure it waits").await;
     assert_eq!(front.count("challenge"), 1);
+    let said = proxy.command(&["status", "--json"]).await;
+    let report: Value = serde_json::from_str(&said.out).expect("a report");
+    let problems = report["problems"].as_array().expect("a list");
+    let of = |code: &str| problems.iter().find(|problem| problem["code"] == code);
+    let problem = of("certificate/unreachable").unwrap_or_else(|| panic!("{said:?}"));
+    let words = |field: &str| problem[field].as_str().expect("words").to_owned();
+    assert!(words("about").starts_with(HOST) && words("cure").contains("open ports 80 and 443"), "{problem}");
     proxy
 }
 

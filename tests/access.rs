@@ -1,0 +1,192 @@
+//! Who may use which verb of the admin socket: the real binary as a service user, and callers with uids and gids of
+//! their own. Only root can become others, so it needs root.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::{fs::PermissionsExt as _, fs::chown, net::UnixStream, process::CommandExt as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Nobody's: the service, its group, somebody else.
+const SERVICE: u32 = 64_990;
+const MEMBER: u32 = 64_991;
+const STRANGER: u32 = 64_992;
+
+const LOOK: [&str; 6] = ["certs", "status", "metrics", "top", "pin", "allow-list"];
+
+fn changes() -> [Value; 6] {
+    [
+        json!({ "verb": "reload" }),
+        json!({ "verb": "renew", "name": "chat.test" }),
+        json!({ "verb": "revoke", "name": "chat.test" }),
+        json!({ "verb": "rehearse" }),
+        json!({ "verb": "allow", "network": "198.51.100.7", "seconds": 60 }),
+        json!({ "verb": "allow-remove", "network": "198.51.100.7" }),
+    ]
+}
+
+struct Service {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    home: tempfile::TempDir,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Service {
+    fn start() -> Service {
+        let home = tempfile::tempdir().unwrap();
+        let at = home.path().display();
+        let text = format!(
+            "state_dir = \"{at}/state\"\nadmin_socket = \"{at}/admin.sock\"\nworkers = 1\n[[listen]]\naddress = \
+             \"127.0.0.1:0\"\nserve = \"http\"\n[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\nallow = \
+             [\"127.0.0.0/8\"]\nupstream = \"127.0.0.1:9\"\n"
+        );
+        fs::write(home.path().join("config.toml"), text).unwrap();
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        chown(home.path(), Some(SERVICE), Some(SERVICE)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_clawgate"))
+            .arg("--config")
+            .arg(home.path().join("config.toml"))
+            .uid(SERVICE)
+            .gid(SERVICE)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let service = Service { child, lines, home };
+        service.logs("ready");
+        service
+    }
+
+    /// Waits for a line with this in its message.
+    fn logs(&self, message: &str) -> Value {
+        loop {
+            let line = self.lines.recv_timeout(SOON).unwrap_or_else(|e| panic!("{e}: never logged {message:?}"));
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["message"].as_str().is_some_and(|said| said.contains(message)) {
+                return line;
+            }
+        }
+    }
+
+    /// What a process of this uid and gid is answered; its pid.
+    fn asked(&self, uid: u32, gid: u32, request: &Value) -> (Value, u32) {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_caller", "--ignored", "--nocapture"])
+            .env("CALL_AT", self.home.path().join("admin.sock"))
+            .env("CALL", request.to_string())
+            .uid(uid)
+            .gid(gid)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let answer = text.lines().find_map(|line| line.split_once("ANSWER ")).unwrap_or_else(|| panic!("{text}"));
+        (serde_json::from_str(answer.1).unwrap(), pid)
+    }
+}
+
+/// Not a test: what [`Service::asked`] runs as somebody else.
+#[test]
+#[ignore = "run by the other test, as another user"]
+fn the_caller() {
+    let (Ok(at), Ok(request)) = (std::env::var("CALL_AT"), std::env::var("CALL")) else { return };
+    let answer = UnixStream::connect(Path::new(&at)).and_then(|mut stream| {
+        stream.write_all(request.as_bytes())?;
+        stream.write_all(b"\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    });
+    match answer {
+        Ok(answer) => println!("\nANSWER {}", answer.trim()),
+        Err(error) => println!("\nANSWER {}", json!({ "io": error.kind().to_string() })),
+    }
+}
+
+#[test]
+fn verbs_that_look_are_for_the_group_and_verbs_that_change_for_root_and_the_service_user() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root can become others; not tried");
+        return;
+    }
+    let service = Service::start();
+
+    // The lists above are all verbs there are.
+    let (unknown, _) = service.asked(0, 0, &json!({ "verb": "?" }));
+    let said = unknown["text"].as_str().unwrap().split_once("expected one of ").unwrap().1.to_owned();
+    let mut all: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
+    let changes = changes();
+    let mut own: Vec<&str> = LOOK.into_iter().chain(changes.iter().map(|c| c["verb"].as_str().unwrap())).collect();
+    all.sort_unstable();
+    own.sort_unstable();
+    assert_eq!(own, all);
+
+    for verb in LOOK {
+        let request = json!({ "verb": verb });
+        let (answer, pid) = service.asked(MEMBER, SERVICE, &request);
+        assert_eq!(answer["ok"], true, "{verb}: {answer}");
+        let line = service.logs("admin request");
+        assert_eq!((&line["verb"], &line["uid"], &line["pid"]), (&verb.into(), &MEMBER.into(), &pid.into()), "{line}");
+        let (answer, _) = service.asked(STRANGER, STRANGER, &request);
+        assert_eq!(answer["io"], "permission denied", "{verb}: {answer}");
+    }
+    for request in &changes {
+        let verb = &request["verb"];
+        let (answer, pid) = service.asked(MEMBER, SERVICE, request);
+        let text = answer["text"].as_str().unwrap();
+        assert_eq!(answer["error"], "forbidden", "{verb}: {answer}");
+        assert!(text.contains("you are uid 64991: run it with sudo"), "{text}");
+        let line = service.logs("admin request refused");
+        assert_eq!((&line["verb"], &line["uid"], &line["pid"]), (verb, &MEMBER.into(), &pid.into()), "{line}");
+        let (answer, _) = service.asked(STRANGER, STRANGER, request);
+        assert_eq!(answer["io"], "permission denied", "{verb}: {answer}");
+        for (uid, gid) in [(SERVICE, SERVICE), (0, 0)] {
+            let (answer, pid) = service.asked(uid, gid, request);
+            assert_ne!(answer["error"], "forbidden", "{verb}: {answer}");
+            assert!(answer["text"].is_string(), "{verb}: {answer}");
+            let line = service.logs("admin request");
+            assert_eq!((&line["verb"], &line["uid"], &line["pid"]), (verb, &uid.into(), &pid.into()), "{line}");
+        }
+    }
+
+    // The command says the way out.
+    let said = Command::new(env!("CARGO_BIN_EXE_clawgate"))
+        .arg("--config")
+        .arg(service.home.path().join("config.toml"))
+        .arg("status")
+        .uid(STRANGER)
+        .gid(STRANGER)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&said.stderr);
+    assert_eq!(said.status.code(), Some(77), "{error}");
+    assert!(error.contains("run this as root") && error.contains("usermod -aG clawgate"), "{error}");
+}
