@@ -1,5 +1,11 @@
 //! What the fuzz targets do with their bytes, and what must hold afterwards. Shared with `tests/fuzz_corpus.rs`.
 
+mod connect;
+mod forwarded;
+mod ledger;
+mod routes;
+mod state;
+
 use std::net::IpAddr;
 
 use clawgate::{
@@ -13,7 +19,7 @@ use clawgate::{
     },
     headers::{
         authority::{Head, authority},
-        claims, client_address as address, forwarded, hop,
+        claims, client_address as address, forwarded as made, hop,
         identity::{self, Identity},
     },
     listen::proxy_protocol,
@@ -21,6 +27,12 @@ use clawgate::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use ipnet::IpNet;
+
+pub use connect::{connect, frames};
+pub use forwarded::forwarded;
+pub use ledger::ledger;
+pub use routes::routes;
+pub use state::{allow_file, state};
 
 /// Any string as a path.
 pub fn path(data: &[u8]) {
@@ -199,13 +211,13 @@ pub fn header_policy(data: &[u8]) {
     claims::remove(&mut headers);
     assert!(!claims::any(&headers));
     assert_eq!(browser, identity::is_browser(&headers), "a client must not take away what it is judged by");
-    let values = forwarded::Values {
+    let values = made::Values {
         client: &HeaderValue::from_static("203.0.113.7"),
         host: host.as_ref(),
         https: true,
         endpoint: &HeaderValue::from_static("127.0.0.1:18789"),
     };
-    forwarded::apply(&mut headers, identity, &values);
+    made::apply(&mut headers, identity, &values);
     let count = |name: &str| headers.get_all(name).iter().count();
     assert_eq!(count("host"), 1);
     assert_eq!(count("x-forwarded-for"), usize::from(identity == Identity::Attributed));
