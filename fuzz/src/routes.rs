@@ -88,6 +88,7 @@ fn site(routes: Vec<Route>) -> Site {
         upstream: UpstreamId(0),
         policy: policy(),
         routes,
+        paces: Default::default(),
     }
 }
 
