@@ -89,6 +89,10 @@ fn read(words: &[String]) -> Rule {
                 Ok(net) => Of::Source(Sources::Listed(vec![net])),
                 Err(_) => Of::Source(Sources::Some),
             },
+            "-d" | "--destination" => match left.next().unwrap_or_default().parse() {
+                Ok(net) => Of::Destination(vec![net]),
+                Err(_) => Of::Unknown,
+            },
             "-i" | "--in-interface" => Of::Interface(left.next().map(str::to_owned).into_iter().collect()),
             "--ctstate" | "--state" => {
                 Of::Known(left.next().unwrap_or_default().split(',').any(|state| state == "NEW"))

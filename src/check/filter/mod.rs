@@ -7,7 +7,7 @@
 pub mod iptables;
 pub mod nft;
 
-use std::{collections::HashMap, ops::RangeInclusive};
+use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive};
 
 use ipnet::IpNet;
 
@@ -65,6 +65,7 @@ pub enum Of {
     V4,
     V6,
     Source(Sources),
+    Destination(Vec<IpNet>),
     Interface(Vec<String>),
     /// Known to hold, or not, of every first packet of a TCP connection to this machine.
     Known(bool),
@@ -99,6 +100,8 @@ pub struct Packet<'p> {
     pub port: u16,
     /// Where packets from outside come in; empty where that is not known.
     pub interfaces: &'p [String],
+    /// This machine's addresses, to one of which it goes; empty where they are not known.
+    pub destinations: &'p [IpAddr],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,9 +241,22 @@ impl Walk<'_> {
             Of::V6 => Some(!self.packet.v4),
             Of::Source(Sources::Listed(nets)) if nets.iter().any(|net| net.prefix_len() == 0) => Some(true),
             Of::Source(_) => (self.asking == Asking::Anybody).then_some(false),
+            Of::Destination(nets) => self.goes_to(nets),
             Of::Interface(names) => self.comes_in(names),
             Of::Known(holds) => Some(*holds),
             Of::Unknown => None,
+        }
+    }
+
+    /// A rule about an address that this machine does not have is none for it.
+    fn goes_to(&self, nets: &[IpNet]) -> Option<bool> {
+        let is = |own: &&IpAddr| nets.iter().any(|net| net.contains(*own));
+        let mut own = self.packet.destinations.iter().filter(|own| own.is_ipv4() == self.packet.v4).peekable();
+        own.peek()?;
+        match (own.clone().any(|own| is(&own)), own.all(|own| is(&own))) {
+            (false, _) => Some(false),
+            (true, true) => Some(true),
+            (true, false) => None,
         }
     }
 

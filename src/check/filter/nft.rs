@@ -151,6 +151,11 @@ fn of<'s>(left: &Value, right: &Value, sets: &dyn Fn(&str) -> Option<&'s Value>)
                 Some(values) => Of::Source(sources(&values)),
                 None => Of::Source(Sources::Some),
             },
+            (Some("ip" | "ip6"), Some("daddr")) => match values.as_deref().map(nets) {
+                // What is written in another way (a range) may be ours.
+                Some((nets, true)) => Of::Destination(nets),
+                _ => Of::Unknown,
+            },
             (Some("ip"), Some("protocol")) | (Some("ip6"), Some("nexthdr")) => protocol(values.as_deref()),
             (Some("udp" | "udplite" | "icmp" | "icmpv6" | "sctp" | "dccp" | "igmp"), _) => Of::Known(false),
             _ => Of::Unknown,
@@ -213,6 +218,12 @@ fn range(value: &Value) -> Option<std::ops::RangeInclusive<u16>> {
 }
 
 fn sources(values: &[Value]) -> Sources {
+    // What is written in another way (a range) is a list all the same.
+    Sources::Listed(nets(values).0)
+}
+
+/// Those that are networks, and whether all are.
+fn nets(values: &[Value]) -> (Vec<IpNet>, bool) {
     let net = |value: &Value| -> Option<IpNet> {
         let prefix = &value["prefix"];
         match (prefix["addr"].as_str(), prefix["len"].as_u64()) {
@@ -220,6 +231,7 @@ fn sources(values: &[Value]) -> Sources {
             _ => Some(IpNet::from(value.as_str()?.parse::<std::net::IpAddr>().ok()?)),
         }
     };
-    // What is written in another way (a range) is a list all the same.
-    Sources::Listed(values.iter().filter_map(net).collect())
+    let nets: Vec<IpNet> = values.iter().filter_map(net).collect();
+    let all = nets.len() == values.len();
+    (nets, all)
 }

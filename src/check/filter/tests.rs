@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use super::{iptables, nft, *};
 
+static OURS: [IpAddr; 1] = [IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7))];
+
 fn packet(v4: bool, port: u16) -> Packet<'static> {
     static ETH0: std::sync::LazyLock<Vec<String>> = std::sync::LazyLock::new(|| vec!["eth0".to_owned()]);
-    Packet { v4, port, interfaces: &ETH0 }
+    Packet { v4, port, interfaces: &ETH0, destinations: &OURS }
 }
 
 /// A table `inet filter` whose chain `input` drops what no rule accepts.
@@ -136,6 +138,29 @@ fn what_cannot_be_known_makes_a_verdict_unclear_only_where_it_matters() {
 }
 
 #[test]
+fn rules_about_other_addresses_are_about_others() {
+    let daddr = |right: &str| {
+        let left = json!({"payload": {"protocol": "ip", "field": "daddr"}});
+        json!({"match": {"op": "==", "left": left, "right": right}})
+    };
+    let drops = |rule: Value| {
+        let mut rules = vec![("input", json!([rule, {"drop": null}]))];
+        rules.extend(usual());
+        nft(&rules)
+    };
+    assert_eq!(ask(&drops(daddr("203.0.113.8")), 443), ask(&nft(&usual()), 443));
+    assert_eq!(ask(&drops(daddr("203.0.113.7")), 443), "closed");
+    // As Docker protects its containers.
+    let mut rules = Ruleset::default();
+    let docker = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 172.17.0.2/32 ! -i docker0 -j DROP\nCOMMIT\n";
+    iptables::parse(docker, Families::V4, &mut rules);
+    assert_eq!(ask(&rules, 443), "open");
+    // A packet that may have any address may have that one.
+    let unknown = Packet { destinations: &[], ..packet(true, 443) };
+    assert!(matches!(verdict(&rules, unknown), Verdict::Unclear(_)));
+}
+
+#[test]
 fn rules_about_other_interfaces_are_about_others() {
     let from = |name: &str| json!({"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": name}});
     let rules = nft(&[
@@ -143,7 +168,7 @@ fn rules_about_other_interfaces_are_about_others() {
         ("input", json!([from("eth0"), dport(json!(443)), accept()])),
     ]);
     assert_eq!((ask(&rules, 443), ask(&rules, 80)), ("open", "closed"));
-    let unknown = Packet { v4: true, port: 80, interfaces: &[] };
+    let unknown = Packet { v4: true, port: 80, interfaces: &[], destinations: &[] };
     assert!(matches!(verdict(&rules, unknown), Verdict::Unclear(_)));
 }
 

@@ -1,5 +1,7 @@
 //! Does this machine's own packet filter let clients in? What stands before the machine is never known from here.
 
+use std::net::IpAddr;
+
 use super::super::{
     Code, Finding,
     facts::{
@@ -29,7 +31,9 @@ pub fn judge(config: &Config, here: &Here, firewall: &Firewall) -> Vec<Finding> 
     numbers.dedup();
     let mut findings = match &firewall.rules {
         Ok(rules) => {
-            let ask = |(port, v4)| verdict(rules, Packet { v4, port, interfaces: &firewall.interfaces });
+            let destinations: Vec<IpAddr> = here.interfaces.iter().map(|interface| interface.address).collect();
+            let destinations = &destinations[..];
+            let ask = |(port, v4)| verdict(rules, Packet { v4, port, interfaces: &firewall.interfaces, destinations });
             let verdicts: Vec<(u16, bool, Verdict)> = ports.iter().map(|p| (p.0, p.1, ask(*p))).collect();
             judged(&numbers, &verdicts, firewall.by)
         }
