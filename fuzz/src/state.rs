@@ -149,7 +149,12 @@ pub fn allow_file(data: &[u8]) {
             // A struct may come as an array, its fields in their order.
             let entries = value.get("entries").or(value.get(1)).and_then(Value::as_array).cloned().unwrap_or_default();
             assert_eq!(all.all().len(), entries.len().min(MOST));
+            let known = |entry: &Value, names: &[&str]| {
+                entry.as_object().is_none_or(|members| members.keys().all(|name| names.contains(&name.as_str())))
+            };
+            assert!(known(&value, &["schema", "entries"]));
             for (open, entry) in all.all().iter().zip(&entries) {
+                assert!(known(entry, &["network", "site", "until"]), "a site with a wrong letter is no site");
                 let field = |name: &str, at: usize| entry.get(name).or(entry.get(at)).cloned().unwrap_or_default();
                 let last = if entry.is_array() { 2 } else { usize::MAX };
                 assert_eq!(field("network", 0).as_str().and_then(|text| text.parse().ok()), Some(open.network));

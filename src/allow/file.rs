@@ -30,13 +30,15 @@ pub enum FileError {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Kept {
     schema: u32,
-    #[serde(default)]
     entries: Vec<Entry>,
 }
 
+/// A member that is not known may be a `site` with a wrong letter, and without it the entry is for every site.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Entry {
     network: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +67,10 @@ pub fn read(state_dir: &Path) -> Result<Temporaries, FileError> {
         Ok(Version { schema }) if schema > SCHEMA => return Err(FileError::Newer { path }),
         Ok(Version { schema: SCHEMA }) => {}
         _ => return Err(FileError::Damaged { path }),
+    }
+    // What serde_json skips over need not be UTF-8 to it, and then it is no JSON.
+    if std::str::from_utf8(&text).is_err() {
+        return Err(FileError::Damaged { path });
     }
     let Ok(Kept { entries, .. }) = serde_json::from_slice(&text) else { return Err(FileError::Damaged { path }) };
     let mut all = Vec::new();
@@ -157,6 +163,26 @@ mod tests {
             write(directory.path(), &some()).unwrap();
             assert_eq!(read(directory.path()).unwrap(), some());
         }
+    }
+
+    #[test]
+    fn a_member_with_a_wrong_letter_is_damage_and_not_an_opening_of_every_site() {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), &some()).unwrap();
+        let good = fs::read(path(directory.path())).unwrap();
+        let members = ["schema", "entries", "network", "site", "until"].map(|name| format!("\"{name}\"").into_bytes());
+        for member in members {
+            let at = good.windows(member.len()).position(|text| text == member).unwrap() + 1;
+            for flip in [1, 0x80] {
+                let mut text = good.clone();
+                text[at] ^= flip;
+                fs::write(path(directory.path()), &text).unwrap();
+                let found = read(directory.path());
+                assert!(matches!(found, Err(FileError::Damaged { .. })), "{}", String::from_utf8_lossy(&text));
+            }
+        }
+        fs::write(path(directory.path()), b"{\"schema\":1,\"entries\":[],\"x\":\"\xff\"}").unwrap();
+        assert!(matches!(read(directory.path()), Err(FileError::Damaged { .. })));
     }
 
     #[test]
