@@ -9,7 +9,6 @@ mod allow;
 mod certificate;
 mod door;
 mod explain;
-mod framing;
 mod headers;
 mod hold;
 mod hostile;

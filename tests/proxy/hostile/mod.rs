@@ -1,6 +1,9 @@
 //! Clients that mean harm, or speak HTTP just wrongly enough: what they get, and that the connection they had is not
 //! trusted any further.
 
+mod floods;
+mod smuggling;
+
 use crate::harness::{client, h2, origin, proxy};
 
 /// Sends a request with `body` chunked and returns the answer's status, and whether the connection was closed after it.
