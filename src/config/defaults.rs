@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::model::{Endpoint, Limits, Listener, ListenerKind, Log, LogFormat, Pace, Paces};
+use super::model::{Endpoint, Limits, Listener, ListenerKind, Log, LogFormat, Paces};
 
 /// Where the packages and the unit put it.
 pub const CONFIG: &str = "/etc/clawgate/config.toml";
@@ -57,10 +57,8 @@ impl Default for Limits {
             held: 1024,
             held_per_client: 64,
             paces: Paces::default(),
-            // As many as there may be connections, and again that many a quarter of a minute later.
-            handshakes_per_client: Some(Pace::a_second(50, 1000)),
-            // A fifth of a core.
-            handshakes: Some(Pace::a_second(1000, 10_000)),
+            handshakes_per_client: None,
+            handshakes: None,
         }
     }
 }

@@ -134,6 +134,9 @@ async fn flood(proxy: &Proxy, pieces: u32, piece: impl Fn(u32) -> Vec<u8> + Send
     outcome
 }
 
+/// The nth piece of a flood.
+type Piece = fn(u32) -> Vec<u8>;
+
 /// Runs `attack`, and all the while a client beside it on a connection of its own; and one that comes afterwards.
 async fn beside<T>(name: &str, proxy: &Proxy, attack: impl Future<Output = T>) -> T {
     let honest = proxy.client().from([127, 0, 0, 77]);
@@ -203,7 +206,7 @@ async fn resets_that_the_client_makes_us_send_are_counted_as_its_own() {
 async fn a_flood_of_malformed_requests_is_ended_and_none_reaches_the_gateway() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
-    let malformed: [(&str, fn(u32) -> Vec<u8>); 3] = [
+    let malformed: [(&str, Piece); 3] = [
         ("an upper-case name", |n| frame(HEADERS, 5, stream(n), &block(2, &[("X-Upper", "x")]))),
         ("a connection field", |n| frame(HEADERS, 5, stream(n), &block(2, &[("connection", "close")]))),
         ("a stream that depends on itself", |n| {
@@ -271,7 +274,7 @@ async fn empty_data_without_end_ends_the_connection() {
 async fn frames_that_ask_for_nothing_starve_nobody() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
-    let idle: [(&str, fn(u32) -> Vec<u8>); 6] = [
+    let idle: [(&str, Piece); 6] = [
         ("PING", |n| frame(PING, 0, 0, &u64::from(n).to_be_bytes())),
         ("SETTINGS", |_| frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 16, 0])),
         ("empty SETTINGS", |_| frame(SETTINGS, 0, 0, &[])),
