@@ -48,7 +48,6 @@ impl Default for Paces {
 }
 
 impl Pace {
-    #[cfg(test)]
     pub(super) const fn a_second(times: u32, burst: u32) -> Pace {
         Pace { times, per: Duration::from_secs(1), burst }
     }

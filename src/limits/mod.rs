@@ -4,9 +4,9 @@
 //! a budget for all strangers together, and one of the same size for the clients that it knows (inside a fence, or with a
 //! `connect` that the gateway approved): whoever fills the first cannot touch the second.
 //!
-//! All that is remembered of clients stands in one [`table`] of 65,536 entries, below 11 MiB when it is full; the entry that was
+//! All that is remembered of clients stands in one table of 65,536 entries, below 11 MiB when it is full; the entry that was
 //! idle longest makes room for a new one, and that is counted. Nothing survives the process. The arithmetic is
-//! governor's ([`pace`]), time is an argument, and nothing here waits.
+//! governor's (`pace`), time is an argument, and nothing here waits.
 
 mod lockout;
 mod pace;
