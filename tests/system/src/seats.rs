@@ -1,5 +1,5 @@
 //! Places where systemd puts processes, made by hand: a test's process sits in a session's scope or in a user's service
-//! as it would on a server, as far as its cgroup tells. Only for tests that are [`alone`].
+//! as it would on a server, as far as its cgroup tells. Only for tests that are `alone`.
 
 use std::{
     fs,
