@@ -1,4 +1,4 @@
-//! A machine that is set up as the guide wants it, for tests of `clawgate check` that are [`alone`]: a right name, open
+//! A machine that is set up as the guide wants it, for tests of `clawgate check` that are `alone`: a right name, open
 //! ports, a CA that answers; and the report on it.
 
 use std::{fs, path::Path, process::Command};
