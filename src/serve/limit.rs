@@ -79,11 +79,12 @@ impl Counted {
         let verdict = core.shared.limits.failure(self.client, Kind::Gateway, pace, std::time::Instant::now());
         if let Verdict::LockedNow { left } = verdict {
             let seconds = left.as_secs();
-            tracing::warn!(client = %address, seconds, "too many wrong tokens: this client is locked out");
+            let cure = "give it the right token; to end it at once: systemctl restart clawgate";
+            tracing::warn!(client = %address, seconds, cure, "too many wrong tokens: this client is locked out");
             core.shared.problems.note(Problem {
                 code: "limits/locked-out",
                 what: "it failed to log in too often and has to wait".into(),
-                cure: "give it the right token; to end it at once: systemctl restart clawgate".into(),
+                cure: cure.into(),
                 about: address.to_string(),
             });
         }
