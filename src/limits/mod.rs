@@ -232,13 +232,19 @@ impl Limits {
         }
         let now = self.nanos(now);
         let client = site.client(asking.address, paces);
+        let locked = |state: &State| match state.failures[Kind::Gateway as usize].locked(now) {
+            Some(wait) if locks => Err(Over::Locked { kind: Kind::Gateway, wait }),
+            _ => Ok(state.known || asking.fenced),
+        };
+        if per_client.is_none() && of_site.is_none() {
+            // Nothing is counted, so whoever has no entry needs none.
+            return self.clients.existing(client, |state| locked(state)).unwrap_or(Ok(asking.fenced));
+        }
         let known = self.clients.with(
             client,
             || self.fresh(client),
             |state| {
-                if locks && let Some(wait) = state.failures[Kind::Gateway as usize].locked(now) {
-                    return Err(Over::Locked { kind: Kind::Gateway, wait });
-                }
+                let known = locked(state)?;
                 if let Some(pace) = per_client {
                     let slot = match asking.what {
                         Ask::Request => &mut state.requests,
@@ -246,7 +252,7 @@ impl Limits {
                     };
                     pace::take(Slot::new(slot), pace, now).map_err(|wait| Over::Client { wait })?;
                 }
-                Ok(state.known || asking.fenced)
+                Ok(known)
             },
         )?;
         let Some(pace) = of_site else { return Ok(known) };

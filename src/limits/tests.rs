@@ -95,6 +95,20 @@ fn an_approved_client_is_known_also_after_its_entry_was_dropped() {
 }
 
 #[test]
+fn where_nothing_is_counted_strangers_take_no_room_and_the_known_stay_known() {
+    let now = Instant::now();
+    let limits = Limits::new(now);
+    let (site, paces) = (site("a", 1), Paces { auth_failures: pace(1, 1), ..off() });
+    limits.approved(site.client(v4(1), &paces));
+    let before = limits.counts().entries;
+    for n in 100..200 {
+        assert_eq!(limits.ask(&site, &paces, request(v4(n)), now), Ok(false));
+    }
+    assert_eq!(limits.counts().entries, before);
+    assert_eq!(limits.ask(&site, &paces, request(v4(1)), now), Ok(true));
+}
+
+#[test]
 fn a_lock_out_is_one_clients_and_is_shown() {
     let now = Instant::now();
     let limits = Limits::new(now);
