@@ -24,7 +24,7 @@ const NEIGHBOURS: [(&str, &str, &str); 6] = [
     ("explain", "check", "what a check finds has a page"),
     ("init", "check", "the gateway's file is found and read in one place"),
     ("acme", "tls", "an issued certificate is installed there"),
-    ("upstream", "gateway", "a dial is held until the gateway's readiness path answers"),
+    ("upstream", "gateway", "a dial is held until the gateway says that it has started"),
 ];
 
 fn storey(room: &str) -> Option<usize> {

@@ -244,10 +244,15 @@ const SETTLED: Duration = Duration::from_secs(300);
 /// same: it may be anything but a gateway, and they will find out.
 const SILENT: u32 = 1;
 const UNDECIDED: u32 = 8;
+/// The same for what is known to be a gateway. On a small machine it answers nothing for seconds while it starts: at one
+/// look in 1 to 2 s this is half a minute, and a minute for one that says all that time that it is not ready.
+const BUSY: u32 = 20;
+const STARTING: u32 = 60;
 
 /// What the upstream is right now.
 async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: Arc<hold::State>, asked: u32) -> Look {
     const AWAY: Look = Look { seen: Seen::Away, again: SETTLED };
+    const UNKNOWN: Look = Look { seen: Seen::Unknown, again: SETTLED };
     let up = |again| Look { seen: Seen::Up, again };
     if kind == UpstreamKind::Generic {
         let reached = upstream::connect(&endpoint, Source::Host, PROBE).await.is_ok();
@@ -263,10 +268,15 @@ async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: 
         }
     };
     match readiness(address, PROBE).await {
-        Readiness::Ready => {}
+        Readiness::Ready => state.meet(),
         Readiness::NotReady(status) if status.is_client_error() => {}
-        Readiness::Silent(_) if asked >= SILENT => return up(UNCLEAR),
-        Readiness::NotReady(_) | Readiness::Silent(_) | Readiness::Unreachable(_) => return AWAY,
+        Readiness::NotReady(status) if asked >= STARTING => {
+            tracing::warn!(upstream = %name, %status, "the gateway has not been ready for a minute; requests go to it all the same");
+            return up(UNCLEAR);
+        }
+        Readiness::Silent(_) if asked >= if state.is_met() { BUSY } else { SILENT } => return up(UNCLEAR),
+        Readiness::Silent(_) => return UNKNOWN,
+        Readiness::NotReady(_) | Readiness::Unreachable(_) => return AWAY,
     }
     if !endpoint.is_ipv4_loopback() {
         // D1 is never given there.
@@ -284,6 +294,6 @@ async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: 
             tracing::warn!(upstream = %name, why, "cannot tell whether the gateway asks for a credential");
             up(UNCLEAR)
         }
-        NoAuth::Unclear(_) | NoAuth::Unreachable(_) => AWAY,
+        NoAuth::Unclear(_) | NoAuth::Unreachable(_) => UNKNOWN,
     }
 }

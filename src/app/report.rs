@@ -177,7 +177,7 @@ fn upstream(behind: &Behind) -> Upstream {
         gateway: gateway.is_some(),
         state: match state.now() {
             Seen::Up => "up",
-            Seen::Away => "away",
+            Seen::Unknown | Seen::Away => "away",
             Seen::UpWithoutAuth => "without-auth",
         }
         .into(),

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::SystemTime,
 };
@@ -35,6 +35,8 @@ pub struct State {
     fast: AtomicU8,
     /// Wakes the watcher when a dial failed.
     lost: Notify,
+    /// It has said once that it is ready: it is what it should be, and silence means that it is busy.
+    met: AtomicBool,
     held: Mutex<Held>,
     changed: Mutex<SystemTime>,
     pub traffic: Traffic,
@@ -53,17 +55,19 @@ pub struct Traffic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Seen {
-    /// Not looked at yet, since the start or since a dial failed: the watcher is on it.
-    Away = 0,
+    /// Not looked at yet, or it listens and says nothing: a dial finds out more.
+    Unknown = 0,
     /// Answers, and its authentication is on (or is not ours to judge).
     Up = 1,
     /// Answers, and lets anyone in without token or device: D1 is not given.
     UpWithoutAuth = 2,
+    /// A dial failed, or it says that it is starting: the watcher is on it.
+    Away = 3,
 }
 
 impl Seen {
     pub fn is_up(self) -> bool {
-        self != Seen::Away
+        matches!(self, Seen::Up | Seen::UpWithoutAuth)
     }
 }
 
@@ -98,9 +102,10 @@ impl Upstream {
         let state = state.unwrap_or_else(|| {
             Arc::new(State {
                 id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-                seen: watch::Sender::new(Seen::Away),
-                fast: AtomicU8::new(Seen::Away as u8),
+                seen: watch::Sender::new(Seen::Unknown),
+                fast: AtomicU8::new(Seen::Unknown as u8),
                 lost: Notify::new(),
+                met: AtomicBool::new(false),
                 held: Mutex::default(),
                 changed: Mutex::new(SystemTime::now()),
                 traffic: Traffic::default(),
@@ -109,7 +114,8 @@ impl Upstream {
         Upstream { id: state.id, config, state }
     }
 
-    /// Dials; while the upstream is away the dial waits `until` then.
+    /// Dials; while the upstream is away the dial waits `until` then. One that is known to be away is not dialled before
+    /// the watcher has seen it up: OpenClaw listens for seconds before it can answer what is asked of it.
     pub async fn dial(
         &self,
         source: Source,
@@ -118,8 +124,12 @@ impl Upstream {
         limits: HoldLimits,
     ) -> Result<TcpStream, Away> {
         let mut ticket = None;
+        if self.state.now() == Seen::Away && Instant::now() < until {
+            ticket = Some(self.state.hold(client, limits)?);
+            self.state.lost.notify_one();
+            self.state.wait_up(until).await?;
+        }
         loop {
-            // The first dial does not ask whether the upstream was seen: it finds out sooner than any watcher.
             let dialled = connect(&self.config.endpoint, source, self.config.connect_timeout).await;
             let traffic = &self.state.traffic;
             match &dialled {
@@ -155,7 +165,8 @@ impl State {
         match self.fast.load(Ordering::Acquire) {
             1 => Seen::Up,
             2 => Seen::UpWithoutAuth,
-            _ => Seen::Away,
+            3 => Seen::Away,
+            _ => Seen::Unknown,
         }
     }
 
@@ -177,7 +188,16 @@ impl State {
         self.lost.notify_one();
     }
 
-    /// For the watcher: returns when a dial has failed.
+    /// Whether it has ever said that it is ready.
+    pub fn is_met(&self) -> bool {
+        self.met.load(Ordering::Relaxed)
+    }
+
+    pub fn meet(&self) {
+        self.met.store(true, Ordering::Relaxed);
+    }
+
+    /// For the watcher: returns when a dial has failed, or one waits.
     pub async fn lost(&self) {
         self.lost.notified().await;
     }
@@ -273,6 +293,29 @@ mod tests {
         upstream.state.set(Seen::Up);
         assert!(dialling.await.unwrap().is_ok());
         assert_eq!(upstream.state.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_known_to_be_away_is_not_dialled_although_it_listens() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = Arc::new(upstream(listener.local_addr().unwrap().port()));
+        upstream.state.set(Seen::Away);
+        let dialling = tokio::spawn({
+            let upstream = upstream.clone();
+            async move { upstream.dial(Source::Loopback, CLIENT, Instant::now() + Duration::from_secs(20), LIMITS).await }
+        });
+        upstream.state.lost().await;
+        assert_eq!((upstream.state.held(), upstream.state.traffic.dialled.load(Ordering::Relaxed)), (1, 0));
+        upstream.state.set(Seen::Up);
+        assert!(dialling.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_that_nobody_has_looked_at_is_dialled_at_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = upstream(listener.local_addr().unwrap().port());
+        let until = Instant::now() + Duration::from_secs(20);
+        assert!(upstream.dial(Source::Loopback, CLIENT, until, LIMITS).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

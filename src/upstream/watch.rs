@@ -31,8 +31,10 @@ where
         let mut again = loop {
             let Look { seen, again } = look(asked).await;
             asked += 1;
-            if seen.is_up() {
+            if seen != Seen::Unknown {
                 state.set(seen);
+            }
+            if seen.is_up() {
                 break again;
             }
             tokio::time::sleep(FIRST_PAUSE).await;

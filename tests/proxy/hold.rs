@@ -132,6 +132,29 @@ async fn waiting_ends_when_the_gateway_is_ready_and_not_when_it_listens() {
     assert_eq!(wire.response().await.status, 200);
 }
 
+/// OpenClaw listens for seconds before it takes anything but pages.
+#[tokio::test]
+async fn what_begins_while_the_gateway_says_that_it_is_starting_waits_too() {
+    let place = origin::place();
+    let gateway = origin::ok().run_at(&place).await;
+    let proxy = proxy().site("chat.test", &place).run().await;
+    assert_eq!(proxy.client().get("chat.test", "/", &[]).await.status, 200);
+    gateway.stop().await;
+    let mut early = ask(&proxy, "/early", &[]).await;
+    let held = || proxy.app().report().upstreams[0].held;
+    eventually("the proxy has noticed that it is away", || held() == 1).await;
+    let gateway = origin::ok().not_ready().run_at(&place).await;
+    eventually("the proxy has asked whether it is ready", || gateway.probes() >= 1).await;
+    // It listens, and a dial would succeed.
+    let mut late = proxy.client().h1("chat.test").await;
+    late.send(client::request("POST", "chat.test", "/late", &["content-length: 4"], "body")).await;
+    eventually("both wait", || held() == 2).await;
+    assert!(gateway.requests().is_empty());
+    gateway.ready(true);
+    assert_eq!(early.response().await.status, 200);
+    assert_eq!(late.response().await.status, 200);
+}
+
 #[tokio::test]
 async fn when_the_hold_is_over_a_program_gets_json_and_a_person_a_page() {
     let place = origin::place();

@@ -132,7 +132,8 @@ impl Standin {
         }
         let reading = matches!(*request.method(), Method::GET | Method::HEAD);
         match path {
-            "/readyz" | "/startupz" => page::json(StatusCode::OK, &json!({ "ready": true, "failing": [] })),
+            "/readyz" => page::json(StatusCode::OK, &json!({ "ready": true, "failing": [] })),
+            "/startupz" => page::json(StatusCode::OK, &json!({ "ok": true, "status": "started" })),
             "/v1/chat/completions" if request.method() == Method::POST => self.chat(request).await,
             path if reading && !path.starts_with("/v1/") => page::html(&visit, request.headers()),
             _ => page::text(StatusCode::NOT_FOUND, "Not Found"),

@@ -209,19 +209,48 @@ async fn the_probe_gives_up_on_a_silent_or_foreign_server() {
     assert!(matches!(probe_no_auth(http, LOCAL, SOON).await, NoAuth::Unclear(_)));
 }
 
+/// A server that answers the paths given, each with a status and a body, and closes.
+async fn answering(answers: [(&'static str, u16, &'static str); 2]) -> SocketAddr {
+    let listener = TcpListener::bind((LOCAL, 0)).await.expect("a port");
+    let at = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.expect("a head"));
+            }
+            let head = String::from_utf8(head).expect("ASCII");
+            let path = head.split(' ').nth(1).expect("a path");
+            let (_, status, body) = answers.iter().find(|(of, ..)| *of == path).expect("an answer");
+            let length = body.len();
+            let answer = format!("HTTP/1.1 {status} S\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.expect("written");
+        }
+    });
+    at
+}
+
 #[tokio::test]
-async fn readiness_is_what_readyz_answers() {
+async fn a_gateway_is_ready_when_it_has_started_whatever_its_channels_do() {
     let at = run(quick()).await;
     assert_eq!(readiness(at, SOON).await, Readiness::Ready);
-    let busy = TcpListener::bind((LOCAL, 0)).await.expect("a port");
-    let at = busy.local_addr().expect("bound");
-    tokio::spawn(async move {
-        let (mut stream, _) = busy.accept().await.expect("a client");
-        let answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        stream.write_all(answer).await.expect("written");
-        let _ = stream.read(&mut [0; 1024]).await;
-    });
-    assert_eq!(readiness(at, SOON).await, Readiness::NotReady(StatusCode::SERVICE_UNAVAILABLE));
+    let not_ready = Readiness::NotReady(StatusCode::SERVICE_UNAVAILABLE);
+    let starting = r#"{"ok":false,"status":"starting","pendingReason":"startup-sidecars"}"#;
+    let starting = answering([("/startupz", 503, starting), ("/readyz", 503, "{}")]).await;
+    assert_eq!(readiness(starting, SOON).await, not_ready);
+    let ill = r#"{"ready":false,"failing":["telegram"]}"#;
+    let channel = answering([("/startupz", 200, r#"{"ok":true,"status":"started"}"#), ("/readyz", 503, ill)]).await;
+    assert_eq!(readiness(channel, SOON).await, Readiness::Ready);
+}
+
+#[tokio::test]
+async fn where_there_is_no_startupz_readyz_decides() {
+    let page = ("/startupz", 200, "<html>the interface, as for every path</html>");
+    assert_eq!(readiness(answering([page, ("/readyz", 200, "{}")]).await, SOON).await, Readiness::Ready);
+    let not_ready = Readiness::NotReady(StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(readiness(answering([page, ("/readyz", 503, "")]).await, SOON).await, not_ready);
+    let nothing = answering([("/startupz", 404, ""), ("/readyz", 404, "")]).await;
+    assert_eq!(readiness(nothing, SOON).await, Readiness::NotReady(StatusCode::NOT_FOUND));
 }
 
 #[tokio::test]

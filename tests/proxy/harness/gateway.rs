@@ -5,10 +5,10 @@ use super::{
     ws,
 };
 
-/// The questions that the proxy asks for itself. They look as no forwarded request does: `/readyz` with nothing but a
+/// The questions that the proxy asks for itself. They look as no forwarded request does: `/startupz` with nothing but a
 /// host, and a WebSocket whose field names begin in upper case, which hyper never writes.
 pub fn is_probe(first: &str) -> bool {
-    let bare = first.starts_with("GET /readyz HTTP/1.1\r\nhost: ") && first.lines().count() == 3;
+    let bare = first.starts_with("GET /startupz HTTP/1.1\r\nhost: ") && first.lines().count() == 3;
     bare || first.contains("\r\nHost: ")
 }
 
@@ -16,8 +16,12 @@ pub fn is_probe(first: &str) -> bool {
 pub async fn answer_probe(mut wire: Wire, ready: bool, auth: bool) {
     let Some(head) = wire.head().await else { return };
     if !head.has("upgrade") {
-        let status = if ready { "200 OK" } else { "503 Service Unavailable" };
-        wire.try_send(format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")).await.ok();
+        let (status, word) = if ready { ("200 OK", "started") } else { ("503 Service Unavailable", "starting") };
+        let body = serde_json::json!({ "ok": ready, "status": word }).to_string();
+        let length = body.len();
+        wire.try_send(format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"))
+            .await
+            .ok();
         return;
     }
     accept_websocket(&mut wire, &head).await;

@@ -99,7 +99,7 @@ impl Plan {
         self
     }
 
-    /// `/readyz` answers 503 until [`Origin::ready`].
+    /// `/startupz` answers 503 until [`Origin::ready`].
     pub fn not_ready(self) -> Plan {
         self.ready.store(false, Ordering::SeqCst);
         self
@@ -213,7 +213,7 @@ impl Origin {
         self.shared.probes.load(Ordering::SeqCst)
     }
 
-    /// Says on `/readyz` what it is from now on.
+    /// Says on `/startupz` what it is from now on.
     pub fn ready(&self, ready: bool) {
         self.shared.plan.ready.store(ready, Ordering::SeqCst);
     }
