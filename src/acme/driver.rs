@@ -11,6 +11,7 @@ mod news;
 mod outlook;
 mod set;
 mod steps;
+mod written;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -295,38 +296,6 @@ impl Driver {
         None
     }
 
-    /// Writes `event` down in memory; [`turn`](Self::turn) saves before the next step.
-    fn apply(&mut self, event: &Event) {
-        let troubles = |records: &Records| -> HashMap<DirectoryUrl, u32> {
-            let counts = records.directories.iter().map(|(ca, record)| (ca, record.trouble.as_ref()));
-            counts.filter_map(|(ca, trouble)| Some((ca.clone(), trouble?.count))).collect()
-        };
-        let before = troubles(&self.records);
-        state::apply(&mut self.records, event);
-        for (ca, count) in troubles(&self.records) {
-            if count > before.get(&ca).copied().unwrap_or_default()
-                && let Some(trouble) = &self.records.directories[&ca].trouble
-            {
-                self.around.board.remember(trouble::ca_away(&ca.0, &trouble.why));
-            }
-        }
-        self.unsaved = true;
-    }
-
-    /// Writes down what is about one set, and tells it if it is news; whether it was.
-    fn apply_to(&mut self, index: usize, event: &Event, directory: &DirectoryUrl) -> bool {
-        let before = self.records.clone();
-        self.apply(event);
-        let wanted = &self.sets[index].wanted;
-        let Some((kind, problem)) = news::of(event, &wanted.set(), &before, &self.records) else { return false };
-        let at = self.clock.now(&self.records);
-        self.around.board.happened(kind);
-        let news = news::problem(kind, &wanted.identifiers, at, &directory.0, &problem);
-        self.around.board.remember(trouble::of(&news, Some(&problem)));
-        self.teller.tell(&news);
-        true
-    }
-
     /// Of certificates, that nothing has replaced in time.
     fn warn_of_ends(&mut self) {
         let now = self.clock.now(&self.records);
@@ -338,36 +307,6 @@ impl Driver {
                 self.around.board.happened(event.event);
                 self.around.board.remember(trouble::of(&event, None));
                 self.teller.tell(&event);
-            }
-        }
-    }
-
-    /// Write-ahead: `event` is on the disk when this says so, and did not happen otherwise.
-    fn write_ahead(&mut self, event: &Event) -> bool {
-        let mut records = self.records.clone();
-        state::apply(&mut records, event);
-        match self.store.save(&records) {
-            Ok(()) => {
-                self.records = records;
-                self.unsaved = false;
-                true
-            }
-            Err(error) => {
-                complain(&error);
-                false
-            }
-        }
-    }
-
-    fn save(&mut self) -> bool {
-        match self.store.save(&self.records) {
-            Ok(()) => {
-                self.unsaved = false;
-                true
-            }
-            Err(error) => {
-                complain(&error);
-                false
             }
         }
     }
@@ -394,15 +333,6 @@ fn not_durable(kind: &str) -> String {
         "the state directory is on {kind} and gone after a restart, while the CA goes on counting its 5 certificates a \
          week for the same names: set `state_dir` to a disk, or to a volume of the container"
     )
-}
-
-fn complain(error: &StoreError) {
-    let code = error.code();
-    error!(
-        code,
-        error = error as &dyn std::error::Error,
-        "certificate records not saved; no CA is asked until they are"
-    );
 }
 
 /// What makes the state unusable, as `certs` has it.

@@ -116,7 +116,7 @@ impl Driver {
             }
             // Our own trouble is none of the CA's, whose place another would take.
             Failure::Store(error) => {
-                super::complain(error);
+                super::written::complain(error);
                 return self.sets[index].put_off(super::UNSAVED);
             }
             // Neither is what the operator's name server refuses.

@@ -3,7 +3,10 @@
 use super::*;
 use crate::acme::{
     challenge_dns::PROBLEM,
-    model::{Account, AuthorizationView, ChallengeType, DirectoryFacts, Problem},
+    model::{
+        Account, AuthorizationStatus, AuthorizationView, ChallengeType, DirectoryFacts, OrderStatus, OrderView,
+        Preflight, Problem,
+    },
     state::{self, Event},
 };
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::acme::{
-    model::{Account, ChallengeType, DirectoryFacts},
+    model::{Account, ChallengeType, DirectoryFacts, Preflight},
     state::{self, Event},
 };
 

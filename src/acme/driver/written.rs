@@ -1,0 +1,85 @@
+//! What has happened is written down, and told where it is news.
+
+use std::collections::HashMap;
+
+use tracing::error;
+
+use super::{Driver, StoreError, news};
+use crate::acme::{
+    model::{DirectoryUrl, Records},
+    state::{self, Event},
+    trouble,
+};
+
+impl Driver {
+    /// Writes `event` down in memory; [`turn`](Self::turn) saves before the next step.
+    pub(super) fn apply(&mut self, event: &Event) {
+        let troubles = |records: &Records| -> HashMap<DirectoryUrl, u32> {
+            let counts = records.directories.iter().map(|(ca, record)| (ca, record.trouble.as_ref()));
+            counts.filter_map(|(ca, trouble)| Some((ca.clone(), trouble?.count))).collect()
+        };
+        let before = troubles(&self.records);
+        state::apply(&mut self.records, event);
+        for (ca, count) in troubles(&self.records) {
+            if count > before.get(&ca).copied().unwrap_or_default()
+                && let Some(trouble) = &self.records.directories[&ca].trouble
+            {
+                self.around.board.remember(trouble::ca_away(&ca.0, &trouble.why));
+            }
+        }
+        self.unsaved = true;
+    }
+
+    /// Writes down what is about one set, and tells it if it is news; whether it was.
+    pub(super) fn apply_to(&mut self, index: usize, event: &Event, directory: &DirectoryUrl) -> bool {
+        let before = self.records.clone();
+        self.apply(event);
+        let wanted = &self.sets[index].wanted;
+        let Some((kind, problem)) = news::of(event, &wanted.set(), &before, &self.records) else { return false };
+        let at = self.clock.now(&self.records);
+        self.around.board.happened(kind);
+        let news = news::problem(kind, &wanted.identifiers, at, &directory.0, &problem);
+        self.around.board.remember(trouble::of(&news, Some(&problem)));
+        self.teller.tell(&news);
+        true
+    }
+
+    /// Write-ahead: `event` is on the disk when this says so, and did not happen otherwise.
+    pub(super) fn write_ahead(&mut self, event: &Event) -> bool {
+        let mut records = self.records.clone();
+        state::apply(&mut records, event);
+        match self.store.save(&records) {
+            Ok(()) => {
+                self.records = records;
+                self.unsaved = false;
+                true
+            }
+            Err(error) => {
+                complain(&error);
+                false
+            }
+        }
+    }
+
+    pub(super) fn save(&mut self) -> bool {
+        match self.store.save(&self.records) {
+            Ok(()) => {
+                self.unsaved = false;
+                true
+            }
+            Err(error) => {
+                complain(&error);
+                false
+            }
+        }
+    }
+}
+
+pub(super) fn complain(error: &StoreError) {
+    let code = error.code();
+    error!(
+        code,
+        error = error as &dyn std::error::Error,
+        "certificate records not saved; no CA is asked until they are"
+    );
+}
