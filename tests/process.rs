@@ -433,6 +433,21 @@ fn status_and_metrics_are_asked_of_the_running_process() {
 
     let (code, metrics, _) = ask(&["metrics"]);
     assert!(code == Some(0) && metrics.contains("clawgate_build_info{version="), "{metrics}");
+    let of = |page: &str, sample: &str| -> f64 {
+        let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{sample}\n{page}")).parse().unwrap()
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    for sample in ["clawgate_config_loaded_timestamp_seconds", "process_start_time_seconds"] {
+        assert!((now - 60.0..=now + 1.0).contains(&of(&metrics, sample)), "{sample}\n{metrics}");
+    }
+    assert!((1e6..1e9).contains(&of(&metrics, "process_resident_memory_bytes")), "{metrics}");
+    assert!((5.0..of(&metrics, "process_max_fds")).contains(&of(&metrics, "process_open_fds")), "{metrics}");
+    assert!(of(&metrics, "process_cpu_seconds_total") > 0.0, "{metrics}");
+    assert_eq!(of(&metrics, "clawgate_config_reloads_total{result=\"ok\"}"), 0.0);
+    assert_eq!(ask(&["reload"]).0, Some(0));
+    let (_, metrics, _) = ask(&["metrics"]);
+    assert_eq!(of(&metrics, "clawgate_config_reloads_total{result=\"ok\"}"), 1.0);
     let port: SocketAddr = service.logs("metrics at")["address"].as_str().unwrap().parse().unwrap();
     let mut stream = TcpStream::connect(port).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
@@ -445,4 +460,37 @@ fn status_and_metrics_are_asked_of_the_running_process() {
     let (code, _, error) = ask(&["status"]);
     assert_eq!(code, Some(69));
     assert!(error.contains("systemctl status clawgate") && error.contains("journalctl -u clawgate -n 50"), "{error}");
+}
+
+/// A log that nobody reads: requests go on, and what is missing is counted.
+#[test]
+fn records_that_the_log_did_not_take_are_counted() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port of its own, because the log that would tell it is the one that nobody reads.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = site(upstream, "").replacen("127.0.0.1:0", &port.to_string(), 1);
+    let mut service = Setup { config, read_stdout: false, ..setup(upstream) }.start();
+    let file = service.home.path().join("config.toml");
+    let dropped = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clawgate"));
+        let output = command.arg("--config").arg(&file).arg("metrics").output().unwrap();
+        let page = String::from_utf8(output.stdout).unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix("clawgate_log_dropped_total "));
+        line.expect("the family").parse::<u64>().unwrap()
+    };
+    assert_eq!(dropped(), 0);
+    // A long path makes a long record; 64 KiB of pipe and 4 MiB of queue are full after some hundred of them.
+    let request = format!("GET /../{} HTTP/1.1\r\nhost: chat.test\r\n\r\n", "x".repeat(12_000));
+    let until = Instant::now() + SOON;
+    while dropped() == 0 {
+        assert!(Instant::now() < until, "nothing is ever dropped");
+        for _ in 0..200 {
+            let mut stream = TcpStream::connect(port).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0, "requests do not wait for the log");
+        }
+    }
+    service.signal(libc::SIGTERM);
+    service.ends();
 }

@@ -1,6 +1,9 @@
 //! The metrics page: every number of a running proxy, in the order of [`table`].
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use super::{
     Numbers,
@@ -107,9 +110,9 @@ fn websockets(page: &mut Page, numbers: &Numbers) {
         for (c, code) in CLOSE_CODES.iter().enumerate() {
             page.counted(&table::WEBSOCKETS_CLOSED, &[by, code], numbers.sum(|own| own.tunnels_closed[b][c].get()));
         }
-        for (reason, n) in numbers.unverified() {
-            page.sample(&table::WEBSOCKETS_UNVERIFIED, &[reason], n);
-        }
+    }
+    for (reason, n) in numbers.unverified() {
+        page.sample(&table::WEBSOCKETS_UNVERIFIED, &[reason], n);
     }
     page.sample(&table::WEBSOCKET_BYTES, &["client"], numbers.sum(|c| c.tunnel_bytes_up.get()));
     page.sample(&table::WEBSOCKET_BYTES, &["upstream"], numbers.sum(|c| c.tunnel_bytes_down.get()));
@@ -191,8 +194,13 @@ fn certificates(page: &mut Page, numbers: &Numbers, config: &Config, now: System
             }
         }
     }
+    // A name may be in two certificates, and two directories of a CA on one host: a series must not be there twice.
+    let mut left = BTreeMap::new();
     for tries in rows.iter().flat_map(|row| &row.buckets) {
-        page.sample(&table::ACME_TRIES_LEFT, &[&tries.name, &tries.ca], tries.of - tries.spent);
+        left.insert((&*tries.name, &*tries.ca), tries.of - tries.spent);
+    }
+    for ((name, ca), left) in left {
+        page.sample(&table::ACME_TRIES_LEFT, &[name, ca], left);
     }
     ledger(page, &picture);
     for (event, n) in numbers.certificates.events() {
@@ -203,12 +211,22 @@ fn certificates(page: &mut Page, numbers: &Numbers, config: &Config, now: System
 fn ledger(page: &mut Page, picture: &Picture) {
     for shown in &picture.sets {
         let set = shown.wanted.set();
-        let failures = picture.records.sets.get(&set).map_or(0, |record| record.schedule.failures);
-        page.sample(&table::ACME_FAILURES, &[&set.0], failures);
+        // Orders that the CA refused count for the set, validations that failed for the name.
+        let of_set = picture.records.sets.get(&set).map_or(0, |record| record.schedule.failures);
+        let of_names = picture.records.directories.values().flat_map(|directory| {
+            let records = shown.wanted.identifiers.iter().filter_map(|name| directory.identifiers.get(name));
+            records.map(|record| record.schedule.failures)
+        });
+        page.sample(&table::ACME_FAILURES, &[&set.0], of_names.max().unwrap_or(0).max(of_set));
     }
+    let mut errors: BTreeMap<String, u32> = BTreeMap::new();
     for (directory, record) in &picture.records.directories {
-        let errors = record.trouble.as_ref().map_or(0, |trouble| trouble.count);
-        page.sample(&table::ACME_TROUBLE, &[&show::ca(directory)], errors);
+        let count = record.trouble.as_ref().map_or(0, |trouble| trouble.count);
+        let most = errors.entry(show::ca(directory)).or_default();
+        *most = count.max(*most);
+    }
+    for (ca, errors) in &errors {
+        page.sample(&table::ACME_TROUBLE, &[ca], *errors);
     }
 }
 

@@ -9,6 +9,7 @@ mod allow;
 mod certificate;
 mod door;
 mod explain;
+mod families;
 mod headers;
 mod hold;
 mod hostile;

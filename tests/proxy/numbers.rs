@@ -5,17 +5,17 @@ use clawgate::metrics::Page;
 use crate::harness::{Proxy, client, eventually, origin, proxy, ws};
 
 /// The samples that begin with `prefix`, as they are written.
-fn samples(proxy: &Proxy, prefix: &str) -> Vec<String> {
+pub fn samples(proxy: &Proxy, prefix: &str) -> Vec<String> {
     let mut page = Page::default();
     proxy.app().metrics(&mut page);
     page.text().lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect()
 }
 
-fn has(proxy: &Proxy, sample: &str) -> bool {
+pub fn has(proxy: &Proxy, sample: &str) -> bool {
     samples(proxy, sample).iter().any(|line| line == sample)
 }
 
-async fn counts(proxy: &Proxy, sample: &str) {
+pub async fn counts(proxy: &Proxy, sample: &str) {
     let name = sample.split(['{', ' ']).next().unwrap();
     eventually(&format!("{sample}, not {:#?}", samples(proxy, name)), || has(proxy, sample)).await;
 }

@@ -93,6 +93,11 @@ impl Client {
         Wire::new(self.tcp(self.http).await)
     }
 
+    /// The same, as a socket.
+    pub async fn raw_http(&self) -> TcpStream {
+        self.tcp(self.http).await
+    }
+
     /// To the port that redirects.
     pub async fn redirect(&self) -> Wire {
         Wire::new(self.tcp(self.redirect).await)
@@ -109,16 +114,17 @@ impl Client {
 
     /// TLS with this SNI, offering these protocols.
     pub async fn tls(&self, sni: &str, alpn: &[&str]) -> io::Result<TlsStream<TcpStream>> {
-        match self.address {
-            None => self.handshake(self.try_tcp(self.https).await?, sni, alpn).await,
-            Some(address) => {
-                let (family, local) = if address.is_ipv4() { ("TCP4", "192.0.2.1") } else { ("TCP6", "2001:db8::1") };
-                let line = format!("PROXY {family} {address} {local} 40000 443\r\n");
-                let mut stream = self.try_tcp(self.behind_balancer).await?;
-                stream.write_all(line.as_bytes()).await?;
-                self.handshake(stream, sni, alpn).await
-            }
-        }
+        self.handshake(self.to_tls().await?, sni, alpn).await
+    }
+
+    /// A connection on which TLS begins.
+    async fn to_tls(&self) -> io::Result<TcpStream> {
+        let Some(address) = self.address else { return self.try_tcp(self.https).await };
+        let (family, local) = if address.is_ipv4() { ("TCP4", "192.0.2.1") } else { ("TCP6", "2001:db8::1") };
+        let line = format!("PROXY {family} {address} {local} 40000 443\r\n");
+        let mut stream = self.try_tcp(self.behind_balancer).await?;
+        stream.write_all(line.as_bytes()).await?;
+        Ok(stream)
     }
 
     /// TLS behind these bytes, to the port that wants PROXY protocol first.
@@ -128,7 +134,8 @@ impl Client {
         self.handshake(stream, sni, &["http/1.1"]).await
     }
 
-    async fn handshake(&self, stream: TcpStream, sni: &str, alpn: &[&str]) -> io::Result<TlsStream<TcpStream>> {
+    /// As this client does TLS; whoever uses it again may resume.
+    pub fn tls_config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -137,8 +144,26 @@ impl Client {
             config.dangerous().set_certificate_verifier(Arc::new(Anything(provider)));
         }
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    async fn handshake(&self, stream: TcpStream, sni: &str, alpn: &[&str]) -> io::Result<TlsStream<TcpStream>> {
+        Self::handshake_with(self.tls_config(alpn), stream, sni).await
+    }
+
+    async fn handshake_with(
+        config: Arc<ClientConfig>,
+        stream: TcpStream,
+        sni: &str,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(sni.to_owned()).unwrap();
-        within("the TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
+        within("the TLS handshake", TlsConnector::from(config).connect(name, stream)).await
+    }
+
+    /// HTTP/1.1 over TLS with a configuration of [`Client::tls_config`].
+    pub async fn h1_with(&self, config: &Arc<ClientConfig>, host: &str) -> Wire {
+        let stream = self.to_tls().await.expect("the proxy accepts");
+        Wire::new(Self::handshake_with(config.clone(), stream, host).await.expect("a handshake"))
     }
 
     /// HTTP/1.1 over TLS, byte by byte.

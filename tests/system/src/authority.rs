@@ -210,7 +210,17 @@ impl Authority {
 
     /// Starts anew at the same place, and knows nothing of before: no account, no order, another root.
     pub async fn forget_everything(&mut self) {
+        self.stop();
+        self.start_again().await;
+    }
+
+    /// Nobody answers there from now on.
+    pub fn stop(&mut self) {
         self.process.kill();
+    }
+
+    /// After [`Authority::stop`]; it knows nothing of before.
+    pub async fn start_again(&mut self) {
         self.process = Process::start("pebble", &mut self.start, &self.log);
         self.answers().await;
     }

@@ -36,6 +36,12 @@ impl Leaf {
         Key::of(leaf.public_key())
     }
 
+    /// When it ends, in seconds since 1970.
+    pub fn not_after(&self) -> i64 {
+        let (_, leaf) = parse_x509_certificate(&self.0).expect("a certificate");
+        leaf.validity().not_after.timestamp()
+    }
+
     /// Its common name.
     pub fn issuer(&self) -> String {
         let (_, leaf) = parse_x509_certificate(&self.0).expect("a certificate");

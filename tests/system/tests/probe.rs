@@ -42,11 +42,13 @@ on_both_gateways! {
         assert_eq!(first.get("was"), None);
         approve(&gateway, &first).await;
         assert_eq!(next(&file, &mut seen, "approved").await["was"], "not-paired");
+        standing(&proxy, "approved");
 
         // The gateway forgets.
         gateway.forget_devices().await;
         let lost = next(&file, &mut seen, "not-paired").await;
         assert_eq!(lost["was"], "approved");
+        standing(&proxy, "not-paired");
         let command = format!("openclaw devices approve {}", lost["request_id"].as_str().expect("an id"));
         assert!(lost["cure"].as_str().expect("a cure").contains(&command), "{lost}");
         assert!(proxy.log().contains("the gateway does not approve the probe"), "the log has it too");
@@ -83,6 +85,18 @@ on_both_gateways! {
         assert_eq!(told(&file), Vec::<Value>::new());
         assert!(gateway.paired_devices().await.is_empty());
     }
+}
+
+/// The metrics page has this standing, and no other; and has counted a probe that came to it.
+fn standing(proxy: &Proxy, now: &str) {
+    let page = proxy.command("metrics");
+    for known in ["approved", "not-paired", "wrong-token", "refused", "unreachable"] {
+        let sample = format!("clawgate_probe_standing{{standing=\"{known}\"}} {}", u8::from(known == now));
+        assert!(page.lines().any(|line| line == sample), "{sample}\n{page}");
+    }
+    let counted = format!("clawgate_probes_total{{standing=\"{now}\"}} ");
+    let times = page.lines().find_map(|line| line.strip_prefix(&counted)).expect("it is counted");
+    assert!(times.parse::<u64>().expect("a number") >= 1, "{times}");
 }
 
 async fn approve(gateway: &Gateway, event: &Value) {
