@@ -177,7 +177,8 @@ fn upstream(behind: &Behind) -> Upstream {
         gateway: gateway.is_some(),
         state: match state.now() {
             Seen::Up => "up",
-            Seen::Unknown | Seen::Away => "away",
+            Seen::Unknown => "unknown",
+            Seen::Away => "away",
             Seen::UpWithoutAuth => "without-auth",
         }
         .into(),

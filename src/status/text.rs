@@ -97,6 +97,7 @@ impl Page {
             "up" => (Mood::Good, format!("up for {since}")),
             "away" => (Mood::Bad, format!("AWAY for {since}")),
             "without-auth" => (Mood::Bad, format!("up for {since}, AND LETS ANYONE IN")),
+            "unknown" => (Mood::Warn, "not looked at yet".to_owned()),
             other => (Mood::Warn, other.to_owned()),
         };
         let version = match (&upstream.version, upstream.gateway) {

@@ -101,6 +101,7 @@ fn upstream(now: u64) -> impl Fn(&Upstream) -> Line<'static> {
         let (state, style) = match &*upstream.state {
             "up" => (format!("up {since}"), Style::new().fg(Color::Green)),
             "without-auth" => ("up, LETS ANYONE IN".into(), bad()),
+            "unknown" => ("not looked at yet".into(), Style::new()),
             _ => (format!("AWAY {since}"), bad()),
         };
         let version = upstream.version.as_deref().map_or(String::new(), |version| format!("  {version}"));

@@ -1,6 +1,6 @@
 //! What the proxy counts, as a scrape, `status` and `top` show it.
 
-use clawgate::metrics::Page;
+use clawgate::{gateway::translate::Trouble, metrics::Page};
 
 use crate::harness::{Proxy, client, eventually, origin, proxy, ws};
 
@@ -267,4 +267,87 @@ async fn a_person_in_a_browser_reads_what_a_refusal_means_and_a_program_gets_the
     assert_eq!((own.status, own.text().as_str()), (429, body));
     counts(&proxy, r#"clawgate_gateway_answers_total{code="gateway/rate-limited"} 2"#).await;
     counts(&proxy, r#"clawgate_refusals_total{reason="gateway_refused"} 1"#).await;
+}
+
+/// How the gateway says it, in the words of 2026.9.6 (`tests/system/tests/answers.rs` has those that it can be made to say).
+enum Said {
+    Http(u16, &'static str),
+    Refused(&'static str, &'static str, &'static str),
+    Closes(u16, &'static str),
+    /// The client does.
+    Left(u16, &'static str),
+}
+
+fn said(trouble: Trouble) -> Said {
+    use Said::{Closes, Http, Left, Refused};
+    const BAD: &str = "INVALID_REQUEST";
+    match trouble {
+        Trouble::ProxyAttributionRequired => Http(403, r#"{"error":{"type":"proxy_attribution_required"}}"#),
+        Trouble::PairingRequired => Refused("NOT_PAIRED", "pairing required", "PAIRING_REQUIRED"),
+        Trouble::OriginNotAllowed => Refused(BAD, "origin not allowed", "CONTROL_UI_ORIGIN_NOT_ALLOWED"),
+        Trouble::PageOutdated => Closes(1008, "protocol mismatch: Control UI updated; reload this page to continue"),
+        Trouble::DeviceRequired => Refused("NOT_PAIRED", "device identity required", "DEVICE_IDENTITY_REQUIRED"),
+        Trouble::MissingScope => Http(403, r#"{"error":{"message":"missing scope: operator.read"}}"#),
+        Trouble::CredentialMissing => Refused(BAD, "unauthorized: gateway token missing", "AUTH_TOKEN_MISSING"),
+        Trouble::CredentialWrong => Refused(BAD, "unauthorized: gateway token mismatch", "AUTH_TOKEN_MISMATCH"),
+        Trouble::RateLimited => Http(429, "Too many failed authentication attempts. Please try again later."),
+        Trouble::ClockSkew => Refused(BAD, "device signature expired", "DEVICE_AUTH_SIGNATURE_EXPIRED"),
+        Trouble::SignatureInvalid => Refused(BAD, "device nonce mismatch", "DEVICE_AUTH_NONCE_MISMATCH"),
+        Trouble::ProtocolMismatch => Closes(1002, "protocol mismatch"),
+        Trouble::PreAuthPlaces => Http(503, "Too many unauthenticated sockets"),
+        Trouble::Restarting => Http(503, "Plugin runtime is starting"),
+        Trouble::PolicyChanged => Closes(4001, "gateway policy changed"),
+        Trouble::SlowConsumer => Closes(1008, "slow consumer"),
+        Trouble::TooLarge => Closes(1009, ""),
+        Trouble::UiConnectFailed => Left(4008, "connect failed"),
+    }
+}
+
+#[tokio::test]
+async fn whatever_the_gateway_refuses_with_is_counted_and_told_with_its_cure() {
+    for trouble in Trouble::ALL {
+        let gateway = origin::by_hand().run().await;
+        let proxy = proxy().site("chat.test", &gateway).run().await;
+        match said(trouble) {
+            Said::Http(status, body) => {
+                let mut wire = proxy.client().at("203.0.113.7").h1("chat.test").await;
+                let fields = ["origin: https://chat.test", "accept: text/html"];
+                wire.send(client::get("chat.test", "/", &fields)).await;
+                let mut conn = gateway.connection().await;
+                conn.request().await;
+                let length = body.len();
+                conn.send(format!("HTTP/1.1 {status} No\r\ncontent-length: {length}\r\n\r\n{body}")).await;
+                let page = wire.response().await;
+                assert_eq!(page.status, status);
+                let text = page.text();
+                let cure = proxy.app().report().problems[0].cure.clone();
+                // The command, or what else is to be done.
+                let way_out = cure.rsplit(": ").next().unwrap().replace('"', "&quot;");
+                assert!(text.contains(&way_out), "{way_out}\n{text}");
+            }
+            Said::Refused(code, message, detail) => {
+                let answer = format!(
+                    r#"{{"type":"res","id":"1","ok":false,"error":{{"code":"{code}","message":"{message}","details":{{"code":"{detail}"}}}}}}"#
+                );
+                visit(&proxy, &gateway, Some(&answer), (1008, message)).await;
+            }
+            Said::Closes(code, reason) => visit(&proxy, &gateway, Some(APPROVED), (code, reason)).await,
+            Said::Left(code, reason) => {
+                let mut wire = proxy.client().at("203.0.113.7").h1("chat.test").await;
+                wire.send(client::upgrade("chat.test", "/", &[])).await;
+                let mut conn = gateway.connection().await;
+                conn.accept_websocket().await;
+                wire.head().await.unwrap();
+                wire.send(ws::masked(ws::CLOSE, &ws::close(code, reason))).await;
+                conn.next_frame().await;
+            }
+        }
+        let code = trouble.code();
+        counts(&proxy, &format!("clawgate_gateway_answers_total{{code=\"{code}\"}} 1")).await;
+        let report = proxy.app().report();
+        let [problem] = &report.problems[..] else { panic!("{code}: {:?}", report.problems) };
+        assert_eq!((&*problem.code, &*problem.what, problem.times), (code, trouble.what(), 1));
+        assert!(problem.cure.len() > 10, "{problem:?}");
+        assert_eq!(report.gateway_answers[0].name, code);
+    }
 }

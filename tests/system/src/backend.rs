@@ -59,8 +59,27 @@ impl Refused {
     }
 }
 
+/// What is wrong with a connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    NoDevice,
+    /// Signed ten minutes ago.
+    Old,
+    /// Signs a nonce that the gateway did not send.
+    OtherNonce,
+    /// Speaks a protocol that no gateway knows.
+    Protocol,
+    /// A first message of 100 KiB.
+    Large,
+    /// The Control UI's own words, though it is none.
+    Page,
+    /// The same, of a gateway that was replaced meanwhile.
+    OldPage,
+}
+
 /// A client that is about to connect.
 pub struct Backend {
+    fault: Option<Fault>,
     key: Ed25519KeyPair,
     signature: Signature,
     token: Option<String>,
@@ -73,6 +92,7 @@ impl Backend {
     pub fn fresh() -> Backend {
         let key = Ed25519KeyPair::generate().expect("random bytes");
         Backend {
+            fault: None,
             key,
             signature: Signature::V2,
             token: Some(TOKEN.to_owned()),
@@ -99,6 +119,11 @@ impl Backend {
 
     pub fn without_token(mut self) -> Backend {
         self.token = None;
+        self
+    }
+
+    pub fn with(mut self, fault: Fault) -> Backend {
+        self.fault = Some(fault);
         self
     }
 
@@ -173,18 +198,20 @@ impl Backend {
     }
 
     fn connect_params(&self, nonce: &str) -> Value {
-        const ID: &str = "gateway-client";
-        const MODE: &str = "backend";
         const PLATFORM: &str = "linux";
-        let signed_at = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as u64;
+        let page = matches!(self.fault, Some(Fault::Page | Fault::OldPage));
+        let (id, mode) = if page { ("openclaw-control-ui", "webchat") } else { ("gateway-client", "backend") };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as u64;
+        let signed_at = if self.fault == Some(Fault::Old) { now - 600_000 } else { now };
+        let nonce = if self.fault == Some(Fault::OtherNonce) { "another-nonce" } else { nonce };
         let device = self.device_id();
         let token = self.token.as_deref().unwrap_or_default();
         let scopes = self.scopes.join(",");
         let text = match self.signature {
-            Signature::V2 => format!("v2|{device}|{ID}|{MODE}|operator|{scopes}|{signed_at}|{token}|{nonce}"),
+            Signature::V2 => format!("v2|{device}|{id}|{mode}|operator|{scopes}|{signed_at}|{token}|{nonce}"),
             // The last field is the device family, which this client does not name.
             Signature::V3 => {
-                format!("v3|{device}|{ID}|{MODE}|operator|{scopes}|{signed_at}|{token}|{nonce}|{PLATFORM}|")
+                format!("v3|{device}|{id}|{mode}|operator|{scopes}|{signed_at}|{token}|{nonce}|{PLATFORM}|")
             }
         };
         let mut params = json!({
@@ -193,7 +220,7 @@ impl Backend {
             "role": "operator",
             "scopes": self.scopes,
             "caps": [],
-            "client": { "id": ID, "version": "1.0.0", "platform": PLATFORM, "mode": MODE },
+            "client": { "id": id, "version": "1.0.0", "platform": PLATFORM, "mode": mode },
             "device": {
                 "id": device,
                 "publicKey": URL_SAFE_NO_PAD.encode(self.key.public_key()),
@@ -204,6 +231,13 @@ impl Backend {
         });
         if self.token.is_some() {
             params["auth"] = json!({ "token": token });
+        }
+        match self.fault {
+            Some(Fault::NoDevice) => drop(params.as_object_mut().expect("an object").remove("device")),
+            Some(Fault::Protocol) => (params["minProtocol"], params["maxProtocol"]) = (99.into(), 99.into()),
+            Some(Fault::Large) => params["client"]["displayName"] = "x".repeat(100 << 10).into(),
+            Some(Fault::OldPage) => params["client"]["buildId"] = "0000000".into(),
+            Some(Fault::Old | Fault::OtherNonce | Fault::Page) | None => {}
         }
         params
     }

@@ -17,7 +17,7 @@ use crate::{
     Backend, Dial, Session,
     cached::{cache, pinned},
     ports,
-    process::Process,
+    process::{self, Process, Said},
     request, wait,
 };
 
@@ -199,6 +199,13 @@ impl Gateway {
         command
     }
 
+    /// `openclaw` with these words, as somebody on the gateway's host types them.
+    pub async fn openclaw(&self, words: &[&str]) -> Said {
+        let mut command = self.command();
+        command.args(words);
+        tokio::task::spawn_blocking(move || process::say(&mut command)).await.expect("it does not panic")
+    }
+
     /// Makes a command `openclaw` in `folder` that is this gateway's.
     pub fn put_command_into(&self, folder: &Path) {
         let command = self.command();
@@ -235,6 +242,11 @@ impl Gateway {
     /// As a crash does it.
     pub fn kill(&mut self) {
         self.process.take().expect("the gateway runs").kill();
+    }
+
+    /// SIGTERM, as a restart by systemd begins.
+    pub fn stop(&mut self) {
+        self.process.as_ref().expect("the gateway runs").signal(libc::SIGTERM);
     }
 
     /// Stops its clock (SIGSTOP): connections are still accepted by the kernel, nothing is answered.

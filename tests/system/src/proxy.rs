@@ -165,10 +165,10 @@ impl Proxy {
     }
 
     /// Runs a command of the same binary with this proxy's config; what it printed.
-    pub fn command(&self, name: &str) -> String {
-        let output = Command::new(binary()).arg(name).arg("--config").arg(&self.file).output();
+    pub fn command(&self, words: &str) -> String {
+        let output = Command::new(binary()).args(words.split(' ')).arg("--config").arg(&self.file).output();
         let output = output.expect("clawgate can be run");
-        assert!(output.status.success(), "clawgate {name} says {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "clawgate {words} says {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }

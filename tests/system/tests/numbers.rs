@@ -59,4 +59,47 @@ on_both_gateways! {
         let status = words(&proxy.command("status"));
         assert!(status.contains("OpenClaw 2026."), "{status}");
     }
+
+    /// The setup guide's "quick health checks", each with the line of `status` that answers it; what only others can know
+    /// is named.
+    async fn one_command_answers_the_guides_quick_checks(version: Version) {
+        let mut gateway = Gateway::of(version).run().await;
+        let proxy = Proxy::options().site(r#"hold = "1s""#).run(&gateway).await;
+        let _session = Backend::fresh().connect(&proxy.dial()).await.expect("approved");
+        let status = words(&proxy.command("status"));
+        for (check, line) in [
+            ("curl http://127.0.0.1:18789/", format!("gateway 127.0.0.1:{} up for", gateway.port)),
+            ("curl https://your-domain/api/status", "GET /api/status answers 200 in".to_owned()),
+            ("Caddy + TLS working?", " days left (clawgate internal CA".to_owned()),
+            ("openclaw health --json, openclaw devices list", "not seen here openclaw health --json, openclaw devices list".to_owned()),
+            ("Anthropic key still valid?", "the model's key: curl its API".to_owned()),
+            ("df -h /", "machine disk ".to_owned()),
+            ("free -h", " free, memory ".to_owned()),
+        ] {
+            assert!(status.contains(&line), "{check}: {line}\n{status}");
+        }
+        let json = report(&proxy);
+        assert_eq!((&json["upstreams"][0]["state"], &json["hosts"][0]["asked"]["status"]), (&"up".into(), &200.into()));
+        assert!(json["machine"]["disk_free_bytes"].as_u64() > Some(0), "{json}");
+        assert!(json["machine"]["memory_available_bytes"].as_u64() > Some(0), "{json}");
+        assert_eq!(json["sessions"][0]["open"], 1);
+
+        gateway.kill();
+        // It finds out by what is asked of it.
+        proxy.command("status");
+        let status = words(&proxy.command("status"));
+        for line in [
+            format!("gateway 127.0.0.1:{} AWAY for", gateway.port),
+            "systemctl --user start openclaw-gateway".to_owned(),
+            "GET /api/status answers 503 in".to_owned(),
+        ] {
+            assert!(status.contains(&line), "{line}\n{status}");
+        }
+        let json = report(&proxy);
+        assert_eq!((&json["upstreams"][0]["state"], &json["hosts"][0]["asked"]["status"]), (&"away".into(), &503.into()));
+    }
+}
+
+fn report(proxy: &Proxy) -> serde_json::Value {
+    serde_json::from_str(&proxy.command("status --json")).expect("JSON")
 }

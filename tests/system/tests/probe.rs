@@ -4,6 +4,10 @@ use std::{path::Path, time::Duration};
 
 use clawgate_system::{Gateway, Proxy, gateway::TOKEN, on_both_gateways, proxy::HOST, wait};
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -72,6 +76,34 @@ on_both_gateways! {
         assert_eq!(told(&file).len(), seen, "and nothing else was told");
     }
 
+    /// From the loss to the operator's paste and back, by the webhook and with OpenClaw's own command.
+    async fn a_webhook_gets_the_command_that_mends_it(version: Version) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let hook = listener.local_addr().expect("bound");
+        let gateway = Gateway::of(version).run().await;
+        gateway.keep_token();
+        let probe = format!("[probe]\ntoken = \"{TOKEN}\"\nevery = \"1s\"\nwebhook = \"http://{hook}/hook\"");
+        let _proxy = Proxy::options().top(&probe).site(r#"identity = "attributed""#).run(&gateway).await;
+
+        let first = posted(&listener, "204 No Content").await;
+        assert_eq!(first["event"], "not-paired");
+        approve(&gateway, &first).await;
+        assert_eq!(posted(&listener, "200 OK").await["event"], "approved");
+
+        gateway.forget_devices().await;
+        // The receiver has a bad moment: it gets the same again.
+        let lost = posted(&listener, "500 Internal Server Error").await;
+        assert_eq!((&lost["event"], &lost["was"], &lost["host"]), (&"not-paired".into(), &"approved".into(), &HOST.into()));
+        assert_eq!(posted(&listener, "200 OK").await, lost);
+        let cure = lost["cure"].as_str().expect("a cure");
+        let command = cure.split("openclaw ").last().expect("a command");
+        let command: Vec<&str> = command.split('.').next().expect("words").split_whitespace().collect();
+        assert_eq!(command[..2], ["devices", "approve"], "{cure}");
+        let said = gateway.openclaw(&command).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert_eq!(posted(&listener, "200 OK").await["event"], "approved");
+    }
+
     /// A backend that is local has no entry to lose: all is well, and nobody is told.
     async fn a_local_backend_is_approved_without_a_word(version: Version) {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -85,6 +117,28 @@ on_both_gateways! {
         assert_eq!(told(&file), Vec::<Value>::new());
         assert!(gateway.paired_devices().await.is_empty());
     }
+}
+
+/// Takes the next event that is posted, and answers it with this status.
+async fn posted(listener: &TcpListener, status: &str) -> Value {
+    let take = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut bytes = Vec::new();
+        let (head, body) = loop {
+            assert_ne!(stream.read_buf(&mut bytes).await.expect("bytes"), 0, "it ends before its request does");
+            let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+            let head = String::from_utf8(bytes[..end].to_vec()).expect("ASCII").to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+            if bytes.len() >= end + 4 + length.parse::<usize>().expect("a number") {
+                break (head, bytes[end + 4..].to_vec());
+            }
+        };
+        assert!(head.starts_with("post /hook http/1.1") && head.contains("application/json"), "{head}");
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.expect("the answer can be sent");
+        serde_json::from_slice(&body).expect("JSON")
+    };
+    tokio::time::timeout(SOON, take).await.expect("an event in time")
 }
 
 /// The metrics page has this standing, and no other; and has counted a probe that came to it.
