@@ -1,6 +1,10 @@
 //! `status` and `top`: what the numbers say, as the commands get it.
 
-use std::time::{Instant, SystemTime};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Instant, SystemTime},
+};
 
 use super::{
     Numbers,
@@ -109,7 +113,7 @@ pub(super) fn moment(numbers: &Numbers, snapshot: &Snapshot, now: SystemTime) ->
         sessions: sessions(numbers),
         upstreams: snapshot.behind.iter().map(|behind| upstream(behind)).collect(),
         seconds: seconds_,
-        clients: clients.into_iter().map(|(client, tally)| busy(client.to_string(), tally)).collect(),
+        clients: clients_of(numbers, clients),
         routes: routes
             .into_iter()
             .map(|(route, tally)| {
@@ -119,6 +123,27 @@ pub(super) fn moment(numbers: &Numbers, snapshot: &Snapshot, now: SystemTime) ->
         refusals: refusals.into_iter().map(|(name, times)| Times { name: name.into(), times }).collect(),
         problems: problems(numbers),
     }
+}
+
+/// Those that asked most, and after them those that hold most WebSockets.
+fn clients_of(numbers: &Numbers, asking: Vec<(IpAddr, Tally)>) -> Vec<Busy> {
+    let mut open = HashMap::new();
+    numbers.counters.iter().for_each(|counters| counters.add_tunnels_to(&mut open));
+    let mut clients: Vec<Busy> = asking
+        .into_iter()
+        .map(|(client, tally)| Busy {
+            websockets: open.remove(&client).unwrap_or(0),
+            ..busy(client.to_string(), tally)
+        })
+        .collect();
+    let mut silent: Vec<(IpAddr, u64)> = open.into_iter().collect();
+    silent.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    let silent = silent
+        .into_iter()
+        .map(|(client, websockets)| Busy { websockets, ..busy(client.to_string(), Tally::default()) });
+    clients.extend(silent);
+    clients.truncate(BUSIEST);
+    clients
 }
 
 fn process(numbers: &Numbers) -> Process {
@@ -296,6 +321,7 @@ fn busy(name: String, tally: Tally) -> Busy {
         name,
         per_second: tally.requests as f64 / window,
         failed: tally.failed,
+        websockets: 0,
         mean_us: tally.micros / tally.requests.max(1),
         bytes_per_second: tally.bytes as f64 / window,
     }

@@ -31,6 +31,10 @@ pub(super) fn run(path: &Path) -> anyhow::Result<u8> {
         Ok(Answer { text, .. }) => Err(text),
         Err(error) => Err(error.to_string()),
     };
-    top::run(first, next).context("cannot use the terminal")?;
-    Ok(0)
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    match top::run(first, colour, next).context("cannot use the terminal")? {
+        top::End::Asked => Ok(0),
+        // As a shell names the end by a signal.
+        top::End::Signal(number) => Ok(u8::try_from(128 + number).unwrap_or(u8::MAX)),
+    }
 }

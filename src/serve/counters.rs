@@ -1,7 +1,7 @@
 //! What one core counts. Written by that core alone; see [`crate::metrics`] for why.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -55,6 +55,27 @@ pub struct Counters {
     elsewhere: Arc<OfSite>,
     /// By the site's first host; they outlive a reload, and the one that takes the site away.
     sites: Mutex<BTreeMap<Arc<str>, Arc<OfSite>>>,
+    /// Open tunnels of each client, for `top`. Taken when a tunnel begins and ends, which is rare.
+    tunnels_of: Mutex<HashMap<IpAddr, u64>>,
+}
+
+/// One tunnel of a client, until it is dropped.
+#[derive(Debug)]
+pub struct TunnelOf<'a> {
+    counters: &'a Counters,
+    client: IpAddr,
+}
+
+impl Drop for TunnelOf<'_> {
+    fn drop(&mut self) {
+        let mut clients = self.counters.tunnels_of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut open) = clients.entry(self.client) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+    }
 }
 
 /// One site's, on one core.
@@ -171,6 +192,7 @@ impl Default for Counters {
             troubles: Default::default(),
             elsewhere: Arc::new(OfSite::new(NO_SITE.into())),
             sites: Mutex::default(),
+            tunnels_of: Mutex::default(),
         }
     }
 }
@@ -194,6 +216,18 @@ impl Counters {
     pub fn sites(&self) -> Vec<Arc<OfSite>> {
         let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         sites.values().chain([&self.elsewhere]).cloned().collect()
+    }
+
+    pub fn tunnel_of(&self, client: IpAddr) -> TunnelOf<'_> {
+        *self.tunnels_of.lock().unwrap_or_else(PoisonError::into_inner).entry(client).or_default() += 1;
+        TunnelOf { counters: self, client }
+    }
+
+    /// Adds the clients' open tunnels to `sums`.
+    pub fn add_tunnels_to(&self, sums: &mut HashMap<IpAddr, u64>) {
+        for (client, open) in &*self.tunnels_of.lock().unwrap_or_else(PoisonError::into_inner) {
+            *sums.entry(*client).or_default() += open;
+        }
     }
 
     pub fn open_tunnels(&self) -> u64 {

@@ -99,6 +99,7 @@ pub async fn upgrade(
         gate: plan.gate().map(Box::new),
         verdict: None,
     };
+    let address = plan.client;
     let record = finish.for_tunnel();
     let admitted = Admitted::new(*asked, plan);
     let core = core.clone();
@@ -106,7 +107,7 @@ pub async fn upgrade(
     client.tunnel_began();
     tokio::task::spawn_local(async move {
         let counters = core.counters.clone();
-        let _counted = counters.tunnels[identity as usize].enter();
+        let _counted = (counters.tunnels[identity as usize].enter(), counters.tunnel_of(address));
         counters.tunnels_opened[identity as usize].add(1);
         let started = Instant::now();
         let (Ok(from_client), Ok(from_upstream)) = (from_client.await, from_upstream.await) else {

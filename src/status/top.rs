@@ -45,5 +45,7 @@ pub struct Busy {
     /// Answered with 4xx, 5xx or not at all, in ten seconds.
     pub failed: u64,
     pub mean_us: u64,
+    /// Open now; of clients only, and all of them rather than a sample.
+    pub websockets: u64,
     pub bytes_per_second: f64,
 }

@@ -5,7 +5,11 @@ mod view;
 
 use std::{
     io,
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::Duration,
 };
@@ -14,6 +18,7 @@ use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
 };
+use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use crate::status::top::Moment;
 
@@ -22,26 +27,49 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How long a key waits at most.
 const KEYS: Duration = Duration::from_millis(50);
 
-/// Shows `first` and what `ask` answers from then on, until q or Ctrl-C. An `ask` that fails is shown too: a process
+/// Why `top` ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By a key.
+    Asked,
+    /// By this signal: SIGTERM, or SIGHUP as when the terminal is closed.
+    Signal(i32),
+}
+
+/// Shows `first` and what `ask` answers from then on, until q or Ctrl-C or a signal. An `ask` that fails is shown too: a process
 /// that restarts comes back.
 ///
 /// The terminal is as it was afterwards, also after a panic.
 ///
 /// # Errors
 /// When the terminal cannot be used.
-pub fn run(first: Moment, ask: impl FnMut() -> Result<Moment, String> + Send + 'static) -> io::Result<()> {
+pub fn run(
+    first: Moment,
+    colour: bool,
+    ask: impl FnMut() -> Result<Moment, String> + Send + 'static,
+) -> io::Result<End> {
+    let signal = Arc::new(AtomicUsize::new(0));
+    for number in [SIGTERM, SIGHUP] {
+        signal_hook::flag::register_usize(number, signal.clone(), number as usize)?;
+    }
     // Restores the terminal in the panic hook too, before the message is printed.
     let mut terminal = ratatui::try_init()?;
-    let result = show(&mut terminal, first, ask);
+    let result = show(&mut terminal, first, colour, &signal, ask);
+    // Where the terminal is gone there is nothing to restore.
     let restored = ratatui::try_restore();
-    result.and(restored)
+    match result? {
+        End::Asked => restored.map(|()| End::Asked),
+        end => Ok(end),
+    }
 }
 
 fn show(
     terminal: &mut DefaultTerminal,
     first: Moment,
+    colour: bool,
+    signal: &AtomicUsize,
     mut ask: impl FnMut() -> Result<Moment, String> + Send + 'static,
-) -> io::Result<()> {
+) -> io::Result<End> {
     let (sender, answers) = mpsc::sync_channel(1);
     let (over, ends) = mpsc::channel::<()>();
     // A question may take a while, and keys do not wait for it.
@@ -50,11 +78,20 @@ fn show(
     })?;
     let mut moment = first;
     let mut trouble = None;
-    loop {
-        terminal.draw(|frame| view::draw(frame, &moment, trouble.as_deref()))?;
+    let end = loop {
+        match signal.load(Ordering::Relaxed) {
+            0 => {}
+            number => break End::Signal(number as i32),
+        }
+        terminal.draw(|frame| {
+            view::draw(frame, &moment, trouble.as_deref());
+            if !colour {
+                view::take_colours_off(frame);
+            }
+        })?;
         if event::poll(KEYS)? {
             match event::read()? {
-                Event::Key(key) if ends_it(key) => break,
+                Event::Key(key) if ends_it(key) => break End::Asked,
                 // The next turn draws at the new size.
                 _ => {}
             }
@@ -64,9 +101,9 @@ fn show(
             Ok(Err(text)) => trouble = Some(text),
             Err(_) => {}
         }
-    }
+    };
     drop(over);
-    Ok(())
+    Ok(end)
 }
 
 fn ends_it(key: KeyEvent) -> bool {

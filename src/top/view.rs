@@ -40,8 +40,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, moment: &Moment, trouble: Option<&str>
     sparklines(frame, lines, moment);
     frame.render_widget(Paragraph::new(moment.upstreams.iter().map(upstream(moment.now)).collect::<Vec<_>>()), middle);
     let [clients, routes] = Layout::horizontal([Constraint::Percentage(45), Constraint::Percentage(55)]).areas(busy);
-    table(frame, clients, "clients", &moment.clients);
-    table(frame, routes, "routes", &moment.routes);
+    table(frame, clients, "clients", &moment.clients, ("     ws", |client| client.websockets.to_string()));
+    table(frame, routes, "routes", &moment.routes, ("   mean", |route| time(route.mean_us as f64 / 1e6)));
     frame.render_widget(problems_of(moment, bottom), bottom);
 }
 
@@ -114,20 +114,29 @@ fn upstream(now: u64) -> impl Fn(&Upstream) -> Line<'static> {
     }
 }
 
-fn table(frame: &mut Frame<'_>, area: Rect, title: &'static str, busy: &[Busy]) {
+/// The rates are of the requests that were sampled; a busy proxy does not note each of them. `last` is the column that
+/// the two tables do not share.
+fn table(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    title: &'static str,
+    busy: &[Busy],
+    last: (&'static str, fn(&Busy) -> String),
+) {
     let name = usize::from(area.width).saturating_sub(2 + 6 + 5 + 7 + 3);
     let rows = busy.iter().map(|line| {
         let row = Row::new([
             shortened(&clean(&line.name), name),
             format!("{:>6.1}", line.per_second),
             format!("{:>5}", line.failed),
-            format!("{:>7}", time(line.mean_us as f64 / 1e6)),
+            format!("{:>7}", last.1(line)),
         ]);
         if line.failed > 0 { row.style(Style::new().fg(Color::Yellow)) } else { row }
     });
     let widths = [Constraint::Min(10), Constraint::Length(6), Constraint::Length(5), Constraint::Length(7)];
-    let head = Row::new([title, "   1/s", " fail", "   mean"]).style(Style::new().add_modifier(Modifier::BOLD));
-    frame.render_widget(Table::new(rows, widths).header(head).block(Block::bordered()), area);
+    let head = Row::new([title, "   1/s", " fail", last.0]).style(Style::new().add_modifier(Modifier::BOLD));
+    let block = Block::bordered().title(" 10 s, sampled ");
+    frame.render_widget(Table::new(rows, widths).header(head).block(block), area);
 }
 
 /// Each with its cure, as many as there is room for.
@@ -158,6 +167,13 @@ fn shortened(text: &str, width: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// As `NO_COLOR` wants it; bold stays.
+pub(super) fn take_colours_off(frame: &mut Frame<'_>) {
+    for cell in &mut frame.buffer_mut().content {
+        (cell.fg, cell.bg) = (Color::Reset, Color::Reset);
+    }
 }
 
 fn bad() -> Style {
@@ -200,7 +216,13 @@ mod tests {
                 ..Upstream::default()
             }],
             seconds: (0..120).map(second).collect(),
-            clients: vec![Busy { name: "203.0.113.7".into(), per_second: 4.5, mean_us: 1_800, ..Busy::default() }],
+            clients: vec![Busy {
+                name: "203.0.113.7".into(),
+                per_second: 4.5,
+                mean_us: 1_800,
+                websockets: 12,
+                ..Busy::default()
+            }],
             routes: vec![Busy { name: "chat.test /api/status".into(), per_second: 1.0, failed: 3, ..Busy::default() }],
             refusals: vec![Times { name: "misdirected".into(), times: 12 }],
             problems: vec![Problem {
@@ -232,8 +254,9 @@ mod tests {
             "p50 900 µs p99 21 ms",
             "WebSockets 3, 2 D1",
             "gateway 127.0.0.1:18789  up 2 h 0 min  2026.9.6  held 0  logging in 0",
-            "203.0.113.7",
-            "4.5",
+            "10 s, sampled",
+            "clients          1/s  fail      ws",
+            "203.0.113.7      4.5     0      12",
             "chat.test /api/",
             "1 min ago (3 times) 203.0.113.7 gateway/pairing-required: the gateway wants",
             "-> approve it: openclaw devices list, then openclaw devices approve 8e2f",

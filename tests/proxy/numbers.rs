@@ -161,6 +161,24 @@ async fn top_knows_its_clients_once_somebody_looks() {
     assert!(moment.seconds.iter().map(|s| s.requests).sum::<u64>() >= 1);
 }
 
+#[tokio::test]
+async fn top_knows_who_holds_websockets_open() {
+    let gateway = origin::websocket().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let held = |client: &str| {
+        let clients = proxy.app().moment().clients;
+        clients.iter().find(|line| line.name == client).map_or(0, |line| line.websockets)
+    };
+    let one = proxy.client().at("203.0.113.7").websocket("chat.test", "/ws", &[]).await;
+    let two = proxy.client().at("203.0.113.7").websocket("chat.test", "/ws", &[]).await;
+    let other = proxy.client().at("203.0.113.8").websocket("chat.test", "/ws", &[]).await;
+    eventually("three are held", || (held("203.0.113.7"), held("203.0.113.8")) == (2, 1)).await;
+    one.close().await;
+    two.close().await;
+    eventually("one is held", || (held("203.0.113.7"), held("203.0.113.8")) == (0, 1)).await;
+    drop(other);
+}
+
 /// Every declared metric is written, and none that is not declared.
 #[tokio::test]
 async fn the_page_is_the_table() {
