@@ -5,13 +5,14 @@
 //! OpenClaw's own), [`upstream`] (bytes to the gateway), [`serve`] (one connection, request by request), [`admin`] (the
 //! unix socket), [`explain`] (a request's way and a code's meaning, offline), [`init`] (a first configuration), [`process`] (signals, systemd, logs,
 //! reload), [`app`] (builds them bottom-up), [`check`] (what stands in the way, before the start). Below them all:
-//! [`socket`] (a cheap TCP stream) and [`dns`] (what the DNS says about a name); above [`config`] alone [`hooks`] (who is
+//! [`socket`] (a cheap TCP stream), [`cause`] (an error in one line) and [`dns`] (what the DNS says about a name); above [`config`] alone [`hooks`] (who is
 //! told what happened).
 
 pub mod acme;
 pub mod admin;
 pub mod allow;
 pub mod app;
+pub mod cause;
 pub mod challenge;
 pub mod check;
 pub mod config;

@@ -34,7 +34,7 @@ use super::{
     store::{Store, StoreError},
     trouble,
 };
-use crate::{challenge::Challenges, hooks::Teller, tls::CertStore};
+use crate::{cause::chain, challenge::Challenges, hooks::Teller, tls::CertStore};
 use clock::Clock;
 use set::Set;
 
@@ -338,17 +338,6 @@ fn not_durable(kind: &str) -> String {
 /// What makes the state unusable, as `certs` has it.
 pub fn finding(error: &StoreError) -> String {
     format!("{}: {}", error.code(), chain(error))
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text += &format!(": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Names of a set, for the log.

@@ -19,7 +19,7 @@ use super::{
     settings::Settings,
     wire::{Roots, Wire},
 };
-use crate::challenge::Challenges;
+use crate::{cause, challenge::Challenges};
 
 /// For one challenge, from the order to the CA's word. Below the time that an answer on the admin socket takes at most.
 const TRIAL: Duration = Duration::from_secs(45);
@@ -83,7 +83,7 @@ async fn trials(outside: &Arc<dyn Outside>, settings: &Settings, answers: &Arc<C
     let at_work = match timeout_at(deadline, AtWork::begin(outside, settings, plan)).await {
         Ok(Ok(at_work)) => at_work,
         Ok(Err(error)) => {
-            let why = Outcome::NotTried(words(&*error));
+            let why = Outcome::NotTried(cause::chain(&*error));
             return plan.identifiers.iter().map(|name| told(name, why.clone())).collect();
         }
         Err(_) => return plan.identifiers.iter().map(|name| told(name, late())).collect(),
@@ -91,7 +91,10 @@ async fn trials(outside: &Arc<dyn Outside>, settings: &Settings, answers: &Arc<C
     let at_work = &at_work;
     join_all(plan.identifiers.iter().map(|name| async move {
         let outcome = timeout_at(deadline, at_work.prove(settings, answers, name, plan.challenge)).await;
-        told(name, outcome.map_or_else(|_| late(), |done| done.unwrap_or_else(|why| Outcome::NotTried(words(&*why)))))
+        told(
+            name,
+            outcome.map_or_else(|_| late(), |done| done.unwrap_or_else(|why| Outcome::NotTried(cause::chain(&*why)))),
+        )
     }))
     .await
 }
@@ -215,15 +218,4 @@ async fn seen(order: &mut Order, identifier: &Identifier, challenge: ChallengeTy
         }
         sleep(view.retry_after.unwrap_or(LOOK).clamp(LOOK, 5 * LOOK)).await;
     }
-}
-
-/// An error and its causes on one line.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -22,6 +22,7 @@ use crate::{
         names::{self, Names, Told},
         temporary::{Temporaries, TooMany},
     },
+    cause,
     config::{Config, model::Hostname},
     serve::snapshot::Snapshot,
 };
@@ -53,7 +54,7 @@ struct Inner {
 impl Doors {
     pub(super) fn new(config: &Config) -> Doors {
         let mut temporary = file::read(&config.state_dir).unwrap_or_else(|error| {
-            tracing::warn!(error = %chain(&error), "nobody is let in for a while");
+            tracing::warn!(error = %cause::chain(&error), "nobody is let in for a while");
             Temporaries::default()
         });
         temporary.expire(now());
@@ -105,7 +106,7 @@ impl Doors {
             && let Err(error) = file::write(&self.state_dir, &inner.temporary)
         {
             // What the file still has is over at the next start too.
-            tracing::warn!(error = %chain(&error), "who may ask for a while cannot be kept");
+            tracing::warn!(error = %cause::chain(&error), "who may ask for a while cannot be kept");
         }
         !over.is_empty()
     }
@@ -168,11 +169,4 @@ impl Publisher {
 /// Seconds since 1970.
 pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
 }

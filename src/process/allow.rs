@@ -4,11 +4,11 @@ use std::{fmt::Write as _, time::SystemTime};
 
 use time::{OffsetDateTime, macros::format_description};
 
-use super::chain;
 use crate::{
     admin::{Answer, Refused},
     allow::{Openings, Temporary},
     app::App,
+    cause,
     config::{self, Config, model::Hostname},
 };
 
@@ -23,7 +23,7 @@ pub(super) fn add(app: &App, network: &str, site: Option<&str>, seconds: u64) ->
         Err(wrong) => return Answer::refused(Refused::BadRequest, wrong),
     };
     if let Err(error) = app.allow(open.clone()) {
-        return Answer::refused(Refused::Failed, chain(&error));
+        return Answer::refused(Refused::Failed, cause::chain(&error));
     }
     let mut text = line(&open);
     let has_list = |site: &config::model::Site| {
@@ -66,7 +66,7 @@ pub(super) fn remove(app: &App, network: &str) -> Answer {
             format!("{network} was not let in for a while; `clawgate allow` lists who is"),
         ),
         Ok(_) => Answer::done(format!("{network} is let in no longer, and its WebSockets are closed")),
-        Err(error) => Answer::refused(Refused::Failed, chain(&error)),
+        Err(error) => Answer::refused(Refused::Failed, cause::chain(&error)),
     }
 }
 

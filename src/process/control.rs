@@ -15,7 +15,6 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    chain,
     load::{self, Loaded, settle},
     logs::LogsError,
     notify::Manager,
@@ -24,6 +23,7 @@ use super::{
 use crate::{
     admin::{Answer, Call, Refused, Verb},
     app::{App, ReloadError},
+    cause,
     config::{Config, model::Log},
     metrics::Page,
     status::{Report, top::Moment},
@@ -72,7 +72,7 @@ impl Proxy for App {
                 ReloadError::Certificates(_) => Refused::Config,
                 ReloadError::Bind(_) => Refused::Failed,
             };
-            Answer::refused(reason, chain(&error))
+            Answer::refused(reason, cause::chain(&error))
         })
     }
 

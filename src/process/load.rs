@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    cause,
     config::{
         self, Code, Config, Finding, Findings, Secrets, Severity, SitePlaces, defaults, diff,
         model::Certificate,
@@ -106,7 +107,7 @@ fn examine(loaded: &Loaded, looking: Certificates, now: SystemTime) -> Vec<Findi
             }
             // Two sites may share a file, and one word about it is enough.
             Err(error) if seen.insert((chain, key)) => {
-                let message = without_number(&super::chain(&error)).to_owned();
+                let message = without_number(&cause::chain(&error)).to_owned();
                 let way_out = "the chain and its key, in PEM files that the service's user may read";
                 findings.push(finding(Code::CertificateUnusable, message, way_out));
             }

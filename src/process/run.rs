@@ -20,7 +20,6 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    chain,
     control::{Control, Event, Load},
     load::{self, Loaded},
     logs::{Logs, LogsError},
@@ -31,6 +30,7 @@ use super::{
 use crate::{
     admin,
     app::{App, StartError},
+    cause,
     config::{Config, model::ListenerKind},
     exit,
 };
@@ -138,7 +138,7 @@ fn open_admin_socket(runtime: &Runtime, config: &Config, events: &mpsc::Sender<E
     let listener = match admin::Listener::bind(&config.admin_socket) {
         Ok(listener) => listener,
         Err(error) => {
-            warn!(error = chain(&error), "no admin socket: `clawgate reload` will not work, SIGHUP does");
+            warn!(error = cause::chain(&error), "no admin socket: `clawgate reload` will not work, SIGHUP does");
             return;
         }
     };

@@ -8,7 +8,6 @@ use std::{
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use super::words;
 use crate::{
     acme::{
         authority::{Authority, Meta},
@@ -17,6 +16,7 @@ use crate::{
         settings::Settings,
         wire::{Roots, Wire},
     },
+    cause,
     config::Config,
 };
 
@@ -57,10 +57,10 @@ pub async fn look(config: &Config) -> Vec<Ca> {
 
 async fn ask(url: &DirectoryUrl, roots: &Roots) -> Result<Answer, String> {
     let outside: Arc<dyn Outside> = Arc::new(Machine);
-    let wire = Wire::try_new(&outside, roots).map_err(|error| words(&error))?;
+    let wire = Wire::try_new(&outside, roots).map_err(|error| cause::chain(&error))?;
     match timeout(DEADLINE, Authority::open(wire, &url.0)).await {
         Err(_) => Err(format!("no answer within {} s", DEADLINE.as_secs())),
-        Ok(Err(error)) => Err(words(&error)),
+        Ok(Err(error)) => Err(cause::chain(&error)),
         Ok(Ok(authority)) => {
             let date = authority.date.map(|date| (date, SystemTime::now()));
             Ok(Answer { meta: authority.directory.meta, date })

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 
-use super::{blocking, words};
+use super::blocking;
 use crate::{
     acme::{
         model::DirectoryUrl,
         store::{FileStore, Store as _},
     },
+    cause,
     config::{Config, model::Hostname},
     dns::{Addresses, Resolver, Unanswered, caa::InForce, zone::Zone},
 };
@@ -35,7 +36,7 @@ pub struct Name {
 /// # Errors
 /// In words, where this machine has no resolver.
 pub async fn look(config: &Config) -> Result<Vec<Name>, String> {
-    let resolver = Resolver::system().map_err(|error| words(&error))?;
+    let resolver = Resolver::system().map_err(|error| cause::chain(&error))?;
     let state_dir = config.state_dir.clone();
     let accounts = blocking(move || {
         let records = FileStore::look(&state_dir).load().ok()?;

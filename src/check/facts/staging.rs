@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{blocking, words};
+use super::blocking;
 use crate::{
     acme::{
         outside::{Machine, Outside},
@@ -23,6 +23,7 @@ use crate::{
         settings::Settings,
     },
     admin::{self, Answer, CallError, Refused, Verb},
+    cause,
     challenge::Challenges,
     config::{Config, model::ListenerKind},
     listen,
@@ -57,13 +58,13 @@ pub async fn look(config: &Config) -> Result<Rehearsal, NotTried> {
         Ok(Answer { text, .. }) => Err(NotTried::Failed(text)),
         Err(CallError::NotRunning { .. }) => here(config, &settings).await,
         Err(error @ CallError::Permission { .. }) => Err(NotTried::NotPermitted(error.to_string())),
-        Err(error) => Err(NotTried::Failed(words(&error))),
+        Err(error) => Err(NotTried::Failed(cause::chain(&error))),
     }
 }
 
 /// With ports of our own, which are free again when this ends.
 async fn here(config: &Config, settings: &Settings) -> Result<Rehearsal, NotTried> {
-    let failed = |error: &dyn std::error::Error| NotTried::Failed(words(error));
+    let failed = |error: &dyn std::error::Error| NotTried::Failed(cause::chain(error));
     let answers = Arc::new(Challenges::default());
     let bound = listen::bind(&config.listeners, 1, Vec::new()).map_err(|error| match error {
         listen::BindError::Denied { .. } => NotTried::NotPermitted(error.to_string()),

@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::words;
 use crate::{
     acme::store::{self, FileStore, Store as _},
+    cause,
     config::{Config, secrets},
 };
 
@@ -86,7 +86,7 @@ pub fn look(config: &Config, running: Option<u32>) -> State {
     let service = service(running, unit.as_ref());
     let made_by_systemd = unit.is_some_and(|unit| unit.state_directories.contains(&path));
     let records = FileStore::look(&path).load().map(drop);
-    let records = records.map_err(|error| (error.code(), words(&error)));
+    let records = records.map_err(|error| (error.code(), cause::chain(&error)));
     let looker = rustix::process::geteuid().as_raw();
     State { directory: directory(&path, &service, made_by_systemd), path, service, looker, records }
 }
