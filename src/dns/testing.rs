@@ -4,7 +4,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -35,6 +35,8 @@ struct State {
     codes: Mutex<Vec<(Name, ResponseCode)>>,
     /// Answers over UDP that are longer than this are cut off.
     longest: AtomicUsize,
+    /// Answers come from somebody else's zone, as a resolver remembers them.
+    remembers: AtomicBool,
     /// Questions over UDP that are still to be left without an answer.
     deaf: AtomicUsize,
     /// The bits RD and the transport of every question: `udp+rd a.test. A`.
@@ -92,6 +94,11 @@ impl Server {
         self.state.longest.store(longest, Ordering::SeqCst);
     }
 
+    /// Whether it says that it serves the zone (AA).
+    pub fn has_authority(&self, has: bool) {
+        self.state.remembers.store(!has, Ordering::SeqCst);
+    }
+
     /// The next questions over UDP get no answer.
     pub fn lose(&self, questions: usize) {
         self.state.deaf.store(questions, Ordering::SeqCst);
@@ -133,7 +140,7 @@ impl State {
         self.asked.lock().unwrap().push(asked);
         let mut answer = Message::response(question.metadata.id, question.metadata.op_code);
         answer.metadata.message_type = MessageType::Response;
-        answer.metadata.authoritative = true;
+        answer.metadata.authoritative = !self.remembers.load(Ordering::SeqCst);
         answer.add_query(query.clone());
         let records = self.records.lock().unwrap();
         let mut owner = query.name().clone();

@@ -5,7 +5,7 @@ use hickory_proto::op::ResponseCode;
 use super::{
     answer::Said,
     testing::Server,
-    zone::{Difference, Own},
+    zone::{Difference, Lame, Own},
     *,
 };
 
@@ -174,4 +174,26 @@ async fn a_name_that_only_the_resolver_still_knows_is_told() {
         zone(&["b.test A 192.0.2.2"], &["www.b.test CAA issue x"], "www.b.test A 192.0.2.1").await;
     let differences = gone.differences(&resolved);
     assert_eq!(differences.iter().map(|d| &d.said).collect::<Vec<_>>(), [&Own::NoSuchName, &Own::NoAddress]);
+}
+
+/// A delegation is lame when nobody, a resolver, or the zone above answers in the place of the zone.
+#[tokio::test]
+async fn a_server_that_does_not_serve_the_zone_is_told_from_one_that_says_something_else() {
+    let good = ["b.test SOA ns1.b.test", "www.b.test A 192.0.2.1"];
+    let said = async |second: &[&str], has_authority: bool| {
+        let (_, _, [one, other]) = zone(&good, second, good[1]).await;
+        other.has_authority(has_authority);
+        let resolver = Resolver::new(vec![]).with_authorities_at(one.address.port());
+        let name = dns_name("www.b.test").unwrap();
+        let at = SocketAddr::new("127.0.0.3".parse().unwrap(), resolver.authorities);
+        zone::own(at, &name, &dns_name("b.test").unwrap(), WITHIN).await.unwrap()
+    };
+    assert_eq!(said(&["test SOA ns.test"], true).await, Own::NotServed(Lame::Above("test".into())));
+    assert_eq!(said(&good, false).await, Own::NotServed(Lame::Remembered));
+    assert_eq!(said(&[], false).await, Own::NotServed(Lame::Nothing));
+    // These serve it, whatever they say.
+    assert_eq!(said(&good, true).await, Own::Addresses(ips(&["192.0.2.1"])));
+    assert_eq!(said(&good[..1], true).await, Own::NoSuchName);
+    assert_eq!(said(&["b.test SOA ns1.b.test", "www.b.test CAA issue x"], true).await, Own::NoAddress);
+    assert_eq!(said(&["www.b.test CNAME c.test", "test SOA ns.test"], true).await, Own::Alias("c.test".into()));
 }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::{
+    op::Message,
+    rr::{Name, RData, RecordType},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -47,7 +50,18 @@ pub enum Own {
     NoAddress,
     NoSuchName,
     /// It does not serve this zone at all (a lame delegation).
-    NotServed,
+    NotServed(Lame),
+}
+
+/// How a server shows that it does not serve the zone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lame {
+    /// It says nothing, or hands on to others.
+    Nothing,
+    /// It answers without authority: what a resolver remembers, and not what the zone's owner has written.
+    Remembered,
+    /// It knows no such name, as a server of this zone above.
+    Above(String),
 }
 
 /// One thing that is said differently.
@@ -89,7 +103,7 @@ impl Zone {
             }
             Own::NoAddress => all.is_empty() && !resolved.no_such_name(),
             Own::NoSuchName => resolved.no_such_name(),
-            Own::NotServed => false,
+            Own::NotServed(_) => false,
         };
         self.opinions().into_iter().filter(|opinion| !shared(&opinion.said)).collect()
     }
@@ -124,8 +138,8 @@ impl Resolver {
         servers.truncate(SERVERS);
         let left = deadline.saturating_duration_since(Instant::now());
         let asked = servers.into_iter().map(|(server, address)| {
-            let (name, at) = (&name, SocketAddr::new(address, self.authorities));
-            async move { Told { server, address, said: own(at, name, left).await } }
+            let (name, origin, at) = (&name, &origin, SocketAddr::new(address, self.authorities));
+            async move { Told { server, address, said: own(at, name, origin, left).await } }
         });
         Ok(Zone { origin: answer::text(&origin), servers: join_all(asked).await })
     }
@@ -149,16 +163,26 @@ impl Resolver {
     }
 }
 
-async fn own(server: SocketAddr, name: &Name, within: Duration) -> Result<Own, Unanswered> {
+/// RFC 1034 §4.3.2: who serves the zone says so (AA), and a name that is not there is missing from this zone.
+fn lame(message: &Message, origin: &Name) -> Option<Lame> {
+    if !message.metadata.authoritative {
+        return Some(if message.answers.is_empty() { Lame::Nothing } else { Lame::Remembered });
+    }
+    let mut soa = message.authorities.iter().filter(|record| record.record_type() == RecordType::SOA);
+    let above = soa.find(|record| record.name != *origin && record.name.zone_of(origin))?;
+    message.answers.is_empty().then(|| Lame::Above(answer::text(&above.name)))
+}
+
+pub(super) async fn own(server: SocketAddr, name: &Name, origin: &Name, within: Duration) -> Result<Own, Unanswered> {
     let v4 = ask::ask(server, name, RecordType::A, Recursion::Off, within);
     let v6 = ask::ask(server, name, RecordType::AAAA, Recursion::Off, within);
     let (v4, v6) = tokio::try_join!(v4, v6)?;
     let serves = |code| Unanswered::Code { server, code };
-    // RFC 1034 §4.3.2: who serves the zone says so, or hands down to a zone below; neither is another server's cache.
-    if !v4.metadata.authoritative && v4.answers.is_empty() {
-        return Ok(Own::NotServed);
-    }
     let first = |message| answer::read(message, name, RecordType::A, v4_of).map_err(serves);
+    first(&v4)?;
+    if let Some(lame) = [&v4, &v6].into_iter().find_map(|message| lame(message, origin)) {
+        return Ok(Own::NotServed(lame));
+    }
     let v4 = match first(&v4)? {
         Reading::Said { aliases, .. } | Reading::GoesOn { aliases } if !aliases.is_empty() => {
             return Ok(Own::Alias(answer::text(&aliases[0])));

@@ -19,7 +19,7 @@ use crate::{
     dns::{
         Unanswered,
         caa::{self, Asking, InForce, Verdict},
-        zone::{Own, Zone},
+        zone::{Lame, Own, Zone},
     },
 };
 
@@ -229,7 +229,7 @@ fn own_servers(name: &Name) -> Vec<Finding> {
     let differences = zone.differences(&name.addresses);
     let said: Vec<String> = differences
         .iter()
-        .filter(|difference| difference.said != Own::NotServed)
+        .filter(|difference| !matches!(difference.said, Own::NotServed(_)))
         .map(|difference| format!("{} says {}", difference.by.join(" and "), words(&difference.said)))
         .collect();
     if !said.is_empty() {
@@ -253,7 +253,13 @@ fn lame(host: &Hostname, zone: &Zone) -> Vec<Finding> {
     let mut findings = Vec::new();
     for told in &zone.servers {
         let why = match &told.said {
-            Ok(Own::NotServed) => "does not serve it".to_owned(),
+            Ok(Own::NotServed(Lame::Nothing)) => "does not serve it".to_owned(),
+            Ok(Own::NotServed(Lame::Remembered)) => {
+                "answers without authority (AA is off), as a resolver does that has the zone from elsewhere".to_owned()
+            }
+            Ok(Own::NotServed(Lame::Above(above))) => {
+                format!("does not serve it: it knows no such name in {above}, which it serves instead")
+            }
             Ok(_) => continue,
             Err(why) => format!("gives no answer: {why}"),
         };
@@ -274,7 +280,7 @@ fn words(own: &Own) -> String {
         Own::Alias(target) => format!("CNAME {target}"),
         Own::NoAddress => "no address".to_owned(),
         Own::NoSuchName => "no such name".to_owned(),
-        Own::NotServed => "nothing".to_owned(),
+        Own::NotServed(_) => "nothing".to_owned(),
     }
 }
 
