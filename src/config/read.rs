@@ -86,26 +86,60 @@ impl Reader<'_, '_> {
             if known.contains(&key.value.as_str()) {
                 continue;
             }
-            let way_out = match did_you_mean(&key.value, known.iter().copied()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => match self.elsewhere(&key.value) {
-                    Some(place) => format!("`{}` belongs {place}", key.value),
-                    None => format!("one of {}", known.join(", ")),
-                },
-            };
+            let way_out = self.meant(&key.value, known);
             let message = format!("unknown key `{}` {}", key.value, self.table);
             self.report.add(Code::KeyUnknown, key.place, message, way_out);
         }
     }
 
-    /// Where such a key is read.
-    fn elsewhere(&self, key: &str) -> Option<String> {
-        self.schema.iter().find_map(|path| match path.rsplit_once('.') {
-            Some((table, last)) if last == key => Some(format!("in {}", written(table))),
-            Some((table, _)) if table == key => Some(format!("at the top level, as {}", written(table))),
-            None if path == key => Some("at the top level, above the first [table]".to_owned()),
-            _ => None,
-        })
+    /// What an unknown key was meant to be, or where it was meant to stand.
+    fn meant(&self, key: &str, known: &[&str]) -> String {
+        let other_word = OTHER_WORDS.iter().find(|(table, words, _)| *table == self.table && words.contains(&key));
+        if let Some((_, _, way_out)) = other_word {
+            return (*way_out).to_owned();
+        }
+        let here = did_you_mean(key, known.iter().copied());
+        match (here, self.places(key).as_slice()) {
+            (Some(meant), []) => format!("did you mean `{meant}`?"),
+            (None, [places @ .., last]) if !places.is_empty() => {
+                format!("`{key}` belongs {} or {last}", places.join(", "))
+            }
+            (None, [place]) => format!("`{key}` belongs {place}"),
+            (Some(meant), [place, ..]) => format!("`{key}` belongs {place}; or did you mean `{meant}`?"),
+            (None, _) => {
+                let parts = self.schema.iter().flat_map(|path| path.split('.')).filter(|part| *part != "NAME");
+                let nearest = did_you_mean(key, parts);
+                match nearest.and_then(|meant| Some((meant, self.places(meant).into_iter().next()?))) {
+                    Some((meant, place)) => format!("did you mean `{meant}`? It belongs {place}"),
+                    None if self.table == "at the top level" => format!("one of {}", known.join(", ")),
+                    None => format!(
+                        "one of {}; what is for all of clawgate stands above the first [table]",
+                        known.join(", ")
+                    ),
+                }
+            }
+        }
+    }
+
+    /// Where such a key is read, the outermost first; not more than one can look through.
+    fn places(&self, key: &str) -> Vec<String> {
+        let mut places: Vec<(usize, String)> = Vec::new();
+        for path in self.schema {
+            let parts: Vec<&str> = path.split('.').collect();
+            let Some(depth) = parts.iter().position(|part| *part == key) else { continue };
+            let (above, own) = (parts[..depth].join("."), parts[..=depth].join("."));
+            let place = match (depth, depth + 1 == parts.len()) {
+                (0, true) => "at the top level, above the first [table]".to_owned(),
+                (0, false) => format!("at the top level, as {}", written(&own)),
+                (_, true) => format!("in {}", written(&above)),
+                (_, false) => format!("in {}, as {}", written(&above), written(&own)),
+            };
+            if !places.iter().any(|(_, other)| *other == place) {
+                places.push((depth, place));
+            }
+        }
+        places.sort_by_key(|(depth, _)| *depth);
+        places.into_iter().map(|(_, place)| place).take(3).collect()
     }
 
     /// The node's text with its references filled in.
@@ -150,10 +184,23 @@ impl Reader<'_, '_> {
     }
 }
 
+/// Words that people bring along, by table.
+const OTHER_WORDS: [(&str, &[&str], &str); 4] = [
+    (
+        "in [[listen]]",
+        &["kind", "type", "mode", "protocol", "scheme", "tls"],
+        "did you mean `serve`? It says what is spoken there: \"https\", \"redirect\" or \"http\"",
+    ),
+    ("in [[listen]]", &["port", "bind", "host"], "did you mean `address`? It has both, such as \"0.0.0.0:443\""),
+    ("in [[site]]", &["domain", "server_name", "name"], "did you mean `host`?"),
+    ("in [[site]]", &["backend", "target", "proxy_pass", "gateway"], "did you mean `upstream`?"),
+];
+
 /// The header of a table of the schema.
 fn written(table: &str) -> String {
     match table {
-        "site" | "listen" | "site.route" | "site.device_keys" => format!("[[{table}]]"),
+        "site" | "listen" | "site.route" | "site.device_keys" | "site.route.device_keys" => format!("[[{table}]]"),
+        "upstream" => "[upstream.NAME]".to_owned(),
         table => format!("[{table}]"),
     }
 }
