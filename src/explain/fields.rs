@@ -96,6 +96,9 @@ impl Fields {
             Step::Framing => "the body is framed anew",
             Step::Identity if *name == header::HOST => "replaced, as the identity wants it",
             Step::Identity => "made by the proxy",
+            Step::Upgrade if *name == header::SEC_WEBSOCKET_EXTENSIONS => {
+                "rule pinned_key: the first message is read, and has to be the one that the gateway reads"
+            }
             Step::Upgrade => "the upgrade is asked for anew",
         }
     }

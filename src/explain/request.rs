@@ -145,7 +145,7 @@ fn judge(snapshot: &Snapshot, question: Question, assumed: Assumed, notes: &mut 
         if h2 {
             head.method = Method::GET;
         }
-        head::ask_websocket(&mut head.headers, h2.then_some(&RANDOM_KEY));
+        head::ask_websocket(&mut head.headers, Some(rule), h2.then_some(&RANDOM_KEY));
         notes.fields.stepped(Step::Upgrade, &head.headers, identity);
     }
     let target = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));

@@ -21,7 +21,7 @@ use crate::{
         client_address::{self, Seen},
         forwarded,
         hop::{self, FramingError, Hop},
-        identity::{self, Facts, Identity},
+        identity::{self, Facts, Identity, Rule},
         method, policy,
     },
     route,
@@ -260,9 +260,13 @@ pub fn frame(headers: &mut HeaderMap, hop: &Hop, ended: bool) {
     }
 }
 
-/// Asks for a WebSocket. `key` is set for an extended CONNECT (RFC 8441), which has none of its own and becomes an
-/// HTTP/1.1 Upgrade.
-pub fn ask_websocket(headers: &mut HeaderMap, key: Option<&HeaderValue>) {
+/// Asks for a WebSocket, for whom `rule` has said. `key` is set for an extended CONNECT (RFC 8441), which has none of its
+/// own and becomes an HTTP/1.1 Upgrade.
+pub fn ask_websocket(headers: &mut HeaderMap, rule: Option<Rule>, key: Option<&HeaderValue>) {
+    if rule == Some(Rule::PinnedKey) {
+        // Its first message is read: an extension would let the gateway read another one.
+        headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+    }
     if let Some(key) = key {
         headers.insert(header::SEC_WEBSOCKET_KEY, key.clone());
         headers.entry(header::SEC_WEBSOCKET_VERSION).or_insert(const { HeaderValue::from_static("13") });

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     gateway::places::Place,
-    headers::{hop, identity::Rule, policy},
+    headers::{hop, policy},
     upstream::pool::UpstreamIo,
 };
 
@@ -43,11 +43,7 @@ pub async fn upgrade(
     if key.is_some() {
         *request.method_mut() = Method::GET;
     }
-    head::ask_websocket(request.headers_mut(), key.as_ref());
-    if plan.as_whom.is_some_and(|(_, rule)| rule == Rule::PinnedKey) {
-        // Its first message is read: an extension would let the gateway read another one.
-        request.headers_mut().remove(header::SEC_WEBSOCKET_EXTENSIONS);
-    }
+    head::ask_websocket(request.headers_mut(), plan.as_whom.map(|(_, rule)| rule), key.as_ref());
 
     let place = place(plan).await?;
     let mut response = match ask(plan, finish).await? {
