@@ -1,6 +1,6 @@
 //! The shipped systemd files: as hardened as promised, accepted by systemd, and in step with the code.
 //!
-//! Where systemd's tools are missing, what needs them is skipped with a line that says so; `./test` installs them.
+//! Where systemd's tools are missing, what needs them fails and says so; `./test` installs them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -25,13 +25,11 @@ fn values<'u>(unit: &'u str, key: &str) -> Vec<&'u str> {
     unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect()
 }
 
-/// The tool, or `None` with a word about it.
-fn tool(name: &str) -> Option<Command> {
+/// A test that did not look is not green.
+fn tool(name: &str) -> Command {
     let there = Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !there {
-        eprintln!("skipped: {name} is not installed");
-    }
-    there.then(|| Command::new(name))
+    assert!(there, "{name} is not installed: tests/setup/install");
+    Command::new(name)
 }
 
 fn output(command: &mut Command) -> (bool, String) {
@@ -42,7 +40,7 @@ fn output(command: &mut Command) -> (bool, String) {
 
 #[test]
 fn the_unit_is_hardened_to_1_4() {
-    let Some(mut analyze) = tool("systemd-analyze") else { return };
+    let mut analyze = tool("systemd-analyze");
     // The threshold is in tenths; above it the command fails.
     let (ok, text) = output(
         analyze.args(["security", "--offline=true", "--threshold=14", "--no-pager"]).arg(deploy("clawgate.service")),
@@ -55,7 +53,7 @@ fn the_unit_is_hardened_to_1_4() {
 
 #[test]
 fn systemd_accepts_the_units_without_a_word() {
-    let Some(mut analyze) = tool("systemd-analyze") else { return };
+    let mut analyze = tool("systemd-analyze");
     let directory = tempfile::tempdir().unwrap();
     let mut verify = analyze.args(["verify", "--man=no"]);
     for name in ["clawgate.service", "clawgate.socket"] {
@@ -76,7 +74,7 @@ fn systemd_accepts_the_units_without_a_word() {
 fn the_user_of_the_unit_is_the_one_that_is_created() {
     let unit = unit();
     assert_eq!(values(&unit, "User"), ["clawgate"]);
-    let Some(mut sysusers) = tool("systemd-sysusers") else { return };
+    let mut sysusers = tool("systemd-sysusers");
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("etc")).unwrap();
     let (ok, text) = output(
