@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -25,12 +25,21 @@ impl Seats {
         let tree = |(mount, mark): (PathBuf, &str)| {
             let was = own.lines().find(|line| line.contains(mark)).and_then(|line| line.splitn(3, ':').nth(2));
             let was = mount.join(was.unwrap_or("/").trim_start_matches('/'));
-            (mount.join(format!("clawgate-test-{name}")), was)
+            // The second self was born into the tree that the first one has made.
+            let mine = format!("{PREFIX}{name}-");
+            let born =
+                was.ancestors().find(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&mine)));
+            let tree = match born.filter(|_| alone::is_inside()) {
+                Some(tree) => tree.to_owned(),
+                None => mount.join(format!("{mine}{}", std::process::id())),
+            };
+            (tree, was)
         };
         let trees: Vec<_> = hierarchies().into_iter().map(tree).collect();
         assert!(!trees.is_empty(), "no hierarchy of systemd's is mounted");
         if !alone::is_inside() {
             for (tree, _) in &trees {
+                clear(tree.parent().expect("a tree is below its hierarchy"));
                 let folders = seats.iter().map(|seat| tree.join(seat));
                 let said = say(as_root("mkdir").arg("-p").args(folders));
                 assert_eq!(said.code, Some(0), "{said:?}");
@@ -52,7 +61,26 @@ impl Seats {
     }
 }
 
-fn enter(group: &std::path::Path) {
+const PREFIX: &str = "clawgate-test-";
+
+/// Takes away the trees of tests that were killed: their names end with the number of a process that is no more. What
+/// somebody still sits in stays, because the kernel keeps it.
+fn clear(hierarchy: &Path) {
+    for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('-')).map(|(_, id)| id);
+        let is_gone = |id: &str| id.parse::<u32>().is_ok() && !Path::new("/proc").join(id).exists();
+        if maker.is_some_and(is_gone) {
+            remove(&entry.path());
+        }
+    }
+}
+
+fn remove(tree: &Path) {
+    say(as_root("find").arg(tree).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]));
+}
+
+fn enter(group: &Path) {
     let line = format!("echo {} > '{}/cgroup.procs'", std::process::id(), group.display());
     let said = say(as_root("sh").args(["-c", &line]));
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -82,8 +110,31 @@ impl Drop for Seats {
             // Those who sat there were killed; the kernel takes them out in its own time.
             let late = Instant::now() + Duration::from_secs(5);
             while tree.exists() && Instant::now() < late {
-                say(as_root("find").arg(tree).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", "+"]));
+                remove(tree);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_test_has_left_is_gone_when_the_next_begins() {
+        let mut gone = std::process::Command::new("true").spawn().expect("a process");
+        gone.wait().expect("it ends");
+        let left: Vec<PathBuf> =
+            hierarchies().iter().map(|(at, _)| at.join(format!("{PREFIX}killed-{}", gone.id()))).collect();
+        for tree in &left {
+            let said = say(as_root("mkdir").arg("-p").arg(tree.join("user.slice/session-1.scope")));
+            assert_eq!(said.code, Some(0), "{said:?}");
+        }
+        let seats = Seats::of("killed", &["user.slice/session-1.scope"]);
+        assert!(left.iter().all(|tree| !tree.exists()), "{left:?}");
+        let own: Vec<PathBuf> = seats.trees.iter().map(|(tree, _)| tree.clone()).collect();
+        assert!(own.iter().all(|tree| tree.exists()), "those of tests that run stay: {own:?}");
+        drop(seats);
+        assert!(own.iter().all(|tree| !tree.exists()), "{own:?}");
     }
 }
