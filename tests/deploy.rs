@@ -38,17 +38,50 @@ fn output(command: &mut Command) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
+/// How exposed a unit of this text is, as `systemd-analyze security` has it.
+fn exposure(text: &str) -> f64 {
+    let mut analyze = tool("systemd-analyze");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("clawgate.service");
+    fs::write(&path, text).unwrap();
+    let (ok, said) = output(analyze.args(["security", "--offline=true", "--no-pager"]).arg(path));
+    assert!(ok, "{said}");
+    let level = said.lines().find_map(|line| line.split("exposure level for clawgate.service: ").nth(1));
+    level.and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
+}
+
 #[test]
 fn the_unit_is_hardened_to_1_4() {
-    let mut analyze = tool("systemd-analyze");
-    // The threshold is in tenths; above it the command fails.
-    let (ok, text) = output(
-        analyze.args(["security", "--offline=true", "--threshold=14", "--no-pager"]).arg(deploy("clawgate.service")),
-    );
-    assert!(ok, "{text}");
-    let level = text.lines().find_map(|line| line.split("exposure level for clawgate.service: ").nth(1));
-    let level: f64 = level.and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
-    assert!(level <= 1.4, "{text}");
+    let level = exposure(&unit());
+    assert!(level <= 1.4, "{level}");
+}
+
+/// A drop-in's lines come after the unit's own (systemd.unit(5)).
+fn socket_activated() -> String {
+    unit() + &fs::read_to_string(deploy("socket-activated.conf")).unwrap()
+}
+
+#[test]
+fn with_socket_activation_it_is_hardened_to_1_1_and_has_no_capability() {
+    let text = socket_activated();
+    assert_eq!(values(&text, "AmbientCapabilities").last(), Some(&""));
+    assert_eq!(values(&text, "CapabilityBoundingSet").last(), Some(&""));
+    let level = exposure(&text);
+    assert!(level <= 1.1, "{level}");
+}
+
+#[test]
+fn the_units_fence_is_around_the_default_ports_and_leaves_port_0_alone() {
+    let mut ports: Vec<String> = defaults::listeners().iter().map(|l| format!("tcp:{}", l.address.port())).collect();
+    ports.sort();
+    ports.dedup();
+    let unit = unit();
+    let mut allowed = values(&unit, "SocketBindAllow");
+    allowed.sort_unstable();
+    assert_eq!(allowed, ports);
+    // "any" matches port 0 as well: the bind of a source address, without which nobody is attributed.
+    assert_eq!(values(&unit, "SocketBindDeny"), ["1-65535"]);
+    assert_eq!(values(&socket_activated(), "SocketBindAllow").last(), Some(&""));
 }
 
 #[test]
@@ -64,6 +97,9 @@ fn systemd_accepts_the_units_without_a_word() {
         fs::write(&path, text).unwrap();
         verify = verify.arg(path);
     }
+    let activated = directory.path().join("clawgate-activated.service");
+    fs::write(&activated, socket_activated().replace("/usr/bin/clawgate", env!("CARGO_BIN_EXE_clawgate"))).unwrap();
+    verify = verify.arg(activated);
     let (ok, text) = output(verify);
     assert!(ok, "{text}");
     let about_us: Vec<&str> = text.lines().filter(|line| line.contains("clawgate")).collect();

@@ -62,6 +62,12 @@ pub enum BindError {
          start clawgate by its systemd unit, which has it, or choose a higher port"
     )]
     Denied { address: SocketAddr, source: io::Error },
+    #[error(
+        "cannot listen on {address}: the service may not open port {}; `systemctl edit clawgate`, add [Service] and \
+         SocketBindAllow=tcp:{}, and restart clawgate",
+        address.port(), address.port()
+    )]
+    Fenced { address: SocketAddr, source: io::Error },
     #[error("cannot listen on {address}: no interface of this machine has that address (see `ip address`)")]
     NoSuchAddress { address: SocketAddr, source: io::Error },
     #[error("cannot listen on {address}")]
@@ -218,18 +224,21 @@ enum Port {
 }
 
 fn bind_one(listener: &Listener, cores: usize, port: Port) -> Result<Bound, BindError> {
-    let explain = |source: io::Error| {
-        let address = listener.address;
-        match source.raw_os_error() {
-            Some(libc::EADDRINUSE) => BindError::InUse { address, holder: holder(address), source },
-            Some(libc::EACCES) => BindError::Denied { address, source },
-            Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT) => BindError::NoSuchAddress { address, source },
-            _ => BindError::Listen { address, source },
-        }
-    };
+    let explain = |source| bind_error(listener.address, source);
     let sockets = bind_group(listener.address, cores.max(1), port).map_err(explain)?;
     let address = sockets[0].local_addr().map_err(explain)?;
     Ok(Bound { listener: listener.clone(), address, sockets: sockets.into() })
+}
+
+fn bind_error(address: SocketAddr, source: io::Error) -> BindError {
+    match source.raw_os_error() {
+        Some(libc::EADDRINUSE) => BindError::InUse { address, holder: holder(address), source },
+        Some(libc::EACCES) => BindError::Denied { address, source },
+        // bind(2) itself never says so: it is a cgroup's program, as SocketBindDeny= of the unit makes one.
+        Some(libc::EPERM) => BindError::Fenced { address, source },
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT) => BindError::NoSuchAddress { address, source },
+        _ => BindError::Listen { address, source },
+    }
 }
 
 /// One socket per core on the same port; the kernel spreads new connections over them.

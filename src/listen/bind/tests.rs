@@ -251,3 +251,13 @@ fn a_socket_unit_passes_its_socket_to_the_process_it_starts_and_to_no_other() {
     let (mut child, _) = activate("1");
     assert!(!child.wait().unwrap().success());
 }
+
+#[test]
+fn a_port_behind_the_units_fence_names_the_line_that_opens_it() {
+    let error = bind_error("0.0.0.0:8443".parse().unwrap(), io::Error::from_raw_os_error(libc::EPERM));
+    assert_eq!(
+        error.to_string(),
+        "cannot listen on 0.0.0.0:8443: the service may not open port 8443; `systemctl edit clawgate`, add [Service] and \
+         SocketBindAllow=tcp:8443, and restart clawgate"
+    );
+}
