@@ -78,6 +78,7 @@ fn policy() -> Policy {
         response_timeout: None,
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
+        security_headers: Default::default(),
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     },
     path::{RewritePath, RoutePath},
     read::{Auto, Named, OneOrMany, table},
+    security_headers::Hsts,
     value::{CertificateSource, Limit, LogLevel, Rate, Size},
 };
 
@@ -172,6 +173,8 @@ table! {
         request_headers: HeaderOps,
         response_headers: HeaderOps,
         limits: SiteLimits,
+        security_headers: bool,
+        hsts: Hsts,
         route: Vec<At<Route>>,
     }
 }
@@ -192,6 +195,8 @@ table! {
         response_timeout: Limit<Duration>,
         request_headers: HeaderOps,
         response_headers: HeaderOps,
+        security_headers: bool,
+        hsts: Hsts,
     }
 }
 

@@ -25,6 +25,7 @@ mod public;
 mod read;
 mod resolve;
 pub mod secrets;
+mod security_headers;
 mod tree;
 mod unit;
 mod value;

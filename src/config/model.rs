@@ -18,6 +18,7 @@ pub use super::acme_model::{
     Acme, AcmeCa, AcmeProfile, ChallengeKind, Directory, DnsProof, Eab, Hooks, KeyType, Rfc2136, TsigAlgorithm,
 };
 use super::public;
+pub use super::security_headers::SecurityHeaders;
 pub use super::{
     device_key::DeviceId,
     pace::{Pace, Paces},
@@ -218,6 +219,7 @@ pub struct Policy {
     pub response_timeout: Option<Duration>,
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
+    pub security_headers: SecurityHeaders,
 }
 
 /// Who may ask.

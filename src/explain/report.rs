@@ -16,6 +16,7 @@ use crate::{
     headers::{
         client_address::{self, Seen},
         identity::Rule,
+        security,
     },
     serve::{
         refusal::Refusal,
@@ -113,7 +114,7 @@ impl Report {
             client: explained.client.map(|seen| client(snapshot, question, &seen)),
             site: explained.route.map(|at| names(snapshot, at)),
             route: explained.route.map(|at| route(snapshot, at)),
-            limits: limits(snapshot, explained),
+            limits: limits(snapshot, explained, question.https),
             assumed: assumptions(assumed, explained),
             outcome: match &explained.outcome {
                 Outcome::Forwarded(forwarded) => shown(snapshot, explained, forwarded),
@@ -319,7 +320,7 @@ fn refused(refusal: &Refusal, html: bool) -> Shown {
     }
 }
 
-fn limits(snapshot: &Snapshot, explained: &Explanation) -> Vec<Limit> {
+fn limits(snapshot: &Snapshot, explained: &Explanation, https: bool) -> Vec<Limit> {
     let Some(at) = explained.route else { return Vec::new() };
     let (limits, policy) = (&snapshot.config.limits, snapshot.policy(at));
     let mut rows = vec![
@@ -356,6 +357,10 @@ fn limits(snapshot: &Snapshot, explained: &Explanation) -> Vec<Limit> {
     let clients: Vec<String> = policy.clients.iter().map(ToString::to_string).collect();
     let clients = if clients.is_empty() { "no fence".to_owned() } else { clients.join(", ") };
     rows.push(Limit { key: "identity", value: format!("{identity}; clients: {clients}") });
+    let security = security::listed(&policy.security_headers, https);
+    let added = security.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
+    let added = if security.is_empty() { "none".to_owned() } else { added.collect::<Vec<_>>().join(", ") };
+    rows.push(Limit { key: "security_headers", value: added });
     rows.extend(policy.device_keys.iter().map(|key| Limit { key: "device_key", value: pinned(key) }));
     rows
 }

@@ -100,6 +100,7 @@ mod tests {
                 ..HeaderOps::default()
             },
             response_headers: HeaderOps::default(),
+            security_headers: Default::default(),
         }
     }
 

@@ -13,7 +13,7 @@
 //!
 //! [`backend`] says what comes out of it for a backend that has sent nothing yet.
 //!
-//! A response takes [`hop::strip_response`] and [`policy::apply`]; trailers in either direction
+//! A response takes [`hop::strip_response`], [`policy::apply`] and [`security::apply`]; trailers in either direction
 //! [`hop::strip_trailers`].
 pub mod authority;
 pub mod backend;
@@ -25,6 +25,7 @@ pub mod hop;
 pub mod identity;
 pub mod method;
 pub mod policy;
+pub mod security;
 
 #[cfg(test)]
 mod tests;

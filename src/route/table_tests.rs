@@ -15,6 +15,7 @@ fn policy() -> Policy {
         response_timeout: Some(Duration::from_secs(30)),
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
+        security_headers: Default::default(),
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     upgrade,
 };
 use crate::{
-    headers::{hop, identity::Identity, policy},
+    headers::{hop, identity::Identity, policy, security},
     upstream::{
         Away, Source, connect,
         hold::{self, HoldLimits},
@@ -59,6 +59,11 @@ pub fn serve(
             Err(refusal) => {
                 finish.refused(&refusal);
                 let mut response = refusal.response(html);
+                if let Some(policy) = finish.policy() {
+                    // A stand-in's visitor must be able to come back over http.
+                    let https = client.https() && !client.provisional;
+                    security::apply(response.headers_mut(), &policy.security_headers, https);
+                }
                 if core.stage() != Stage::Serving || finish.upload_unfinished() || refusal.ends_connection {
                     close_after(response.headers_mut(), client.h2);
                 }
@@ -244,6 +249,7 @@ pub async fn receive(
         hop::ask_websocket(response.headers_mut());
     }
     policy::apply(response.headers_mut(), &plan.policy().response_headers);
+    security::apply(response.headers_mut(), &plan.policy().security_headers, plan.https);
     *response.version_mut() = Version::HTTP_11;
     if gateway_answer::may_say_why(status) && plan.behind().gateway.is_some() {
         return Box::pin(gateway_answer::refused(response, plan, core)).await;

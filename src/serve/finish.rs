@@ -23,7 +23,7 @@ use super::{
     snapshot::RouteRef,
     tunnel::{Ended, Goodbye},
 };
-use crate::{gateway::frames, headers::identity::Identity, upstream::pool};
+use crate::{config::model::Policy, gateway::frames, headers::identity::Identity, upstream::pool};
 
 /// Travels with the answer's body; its drop is the end of the exchange.
 pub struct Finish {
@@ -111,6 +111,11 @@ impl Finish {
 
     pub fn route(&mut self, route: RouteRef) {
         self.route = Some(route);
+    }
+
+    /// Of the place that was asked for, as far as it is known.
+    pub fn policy(&self) -> Option<&Policy> {
+        Some(self.present.as_ref()?.policy(self.route?))
     }
 
     pub fn client(&mut self, address: IpAddr) {

@@ -70,7 +70,7 @@ pub struct Plan {
     pub credential: bool,
     /// A person looks at the answer in a browser.
     pub html: bool,
-    https: bool,
+    pub https: bool,
     client_value: HeaderValue,
 }
 

@@ -6,6 +6,7 @@
 mod harness;
 
 mod allow;
+mod browser_fields;
 mod certificate;
 mod door;
 mod explain;

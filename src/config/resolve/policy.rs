@@ -11,8 +11,9 @@ use super::{
 use crate::config::{
     file,
     finding::{At, Code, Place, Report},
-    model::{AllowEntry, HeaderOps, IdentityRule, PinnedKey, Policy, UpstreamId, UpstreamKind},
+    model::{AllowEntry, HeaderOps, IdentityRule, PinnedKey, Policy, SecurityHeaders, UpstreamId, UpstreamKind},
     read::{Key, OneOrMany},
+    security_headers::{self, Hsts},
     value::{Limit, Size},
 };
 
@@ -26,6 +27,8 @@ pub(super) struct Stated {
     pub(super) response_timeout: Key<Limit<std::time::Duration>>,
     pub(super) request_headers: Key<file::HeaderOps>,
     pub(super) response_headers: Key<file::HeaderOps>,
+    pub(super) security_headers: Key<bool>,
+    pub(super) hsts: Key<Hsts>,
 }
 
 /// A policy before it is known where it will send to.
@@ -42,6 +45,9 @@ pub(super) struct Inherited {
     pub(super) response_timeout: Option<std::time::Duration>,
     pub(super) request_headers: HeaderOps,
     pub(super) response_headers: HeaderOps,
+    /// `None` where nobody said anything: a gateway's answers get them, another upstream's do not.
+    pub(super) security_headers: Option<bool>,
+    pub(super) hsts: Hsts,
 }
 
 impl Default for Inherited {
@@ -57,6 +63,8 @@ impl Default for Inherited {
             response_timeout: None,
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
+            security_headers: None,
+            hsts: security_headers::HSTS,
         }
     }
 }
@@ -80,6 +88,8 @@ impl Stated {
                 Direction::Response,
                 report,
             ),
+            security_headers: self.security_headers.value().or(base.security_headers),
+            hsts: self.hsts.value().unwrap_or(base.hsts),
         }
     }
 }
@@ -89,6 +99,7 @@ impl Inherited {
     /// local client, so there is nothing to decide per request.
     pub(super) fn policy(&self, target: Option<UpstreamId>, upstreams: &Upstreams) -> Policy {
         let is_loopback = target.is_none_or(|id| upstreams.get(id).endpoint.is_ipv4_loopback());
+        let is_gateway = target.is_none_or(|id| upstreams.get(id).kind == UpstreamKind::Openclaw);
         let identity = match (self.identity, is_loopback) {
             (IdentityRule::Auto, false) => IdentityRule::Attributed,
             (identity, _) => identity,
@@ -102,6 +113,11 @@ impl Inherited {
             response_timeout: self.response_timeout,
             request_headers: self.request_headers.clone(),
             response_headers: self.response_headers.clone(),
+            security_headers: SecurityHeaders::new(
+                self.security_headers.unwrap_or(is_gateway),
+                self.hsts,
+                &self.response_headers,
+            ),
         }
     }
 }

@@ -89,6 +89,8 @@ fn site(
         response_timeout: file.response_timeout,
         request_headers: file.request_headers,
         response_headers: file.response_headers,
+        security_headers: file.security_headers,
+        hsts: file.hsts,
     };
     let base = stated.over(&Inherited::default(), report);
     check_loopback(base.identity, base.identity_place, target, file.upstream.place(), upstreams, report);
@@ -228,6 +230,8 @@ fn route(
         response_timeout: file.response_timeout,
         request_headers: file.request_headers,
         response_headers: file.response_headers,
+        security_headers: file.security_headers,
+        hsts: file.hsts,
     };
     let policy = stated.over(&site.base, report);
     // Otherwise the site has the finding already.
