@@ -30,6 +30,7 @@ mod tree;
 mod unit;
 mod value;
 
+pub(crate) use code::codes;
 pub use finding::{Code, Finding, Findings, Location, Severity, Source};
 pub use interpolate::{Lookup, NoSecrets, Secrets};
 pub use load::{files, load};

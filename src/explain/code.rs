@@ -1,5 +1,17 @@
-//! The page of everything that has a name: what it means, and the way out.
+//! The page of everything that has a name: what it means, why it matters, and the way out.
 
+/// What a code means stands beside it; the rest of its page is here. A code without one does not compile.
+macro_rules! more {
+    ($type:ident: $($code:ident $why:literal $way_out:literal)*) => {
+        /// Why it matters, and the way out.
+        pub(super) fn more(code: $type) -> (&'static str, &'static str) {
+            match code { $($type::$code => ($why, $way_out),)* }
+        }
+    };
+}
+
+mod config;
+mod findings;
 mod gateway;
 mod process;
 mod refusals;
@@ -8,7 +20,7 @@ use std::fmt::Write as _;
 
 use crate::{
     acme, check,
-    config::{self, finding::did_you_mean},
+    config::{Code, finding::did_you_mean},
 };
 
 /// One page.
@@ -19,7 +31,9 @@ pub struct Page {
     pub kind: String,
     /// A sentence or two.
     pub what: String,
-    /// What to do, the command among it. Empty where `what` says it all.
+    /// Why it matters.
+    pub why: String,
+    /// What to do, with the command or the line among it.
     pub way_out: String,
 }
 
@@ -37,17 +51,20 @@ fn meant(nearest: Option<&str>) -> String {
 
 /// Every page, by kind.
 pub fn all() -> Vec<Page> {
-    let config = config::Code::ALL.iter().map(|code| Page {
-        code: code.as_str().to_owned(),
-        kind: format!("{} of the configuration", code.severity()),
-        what: code.page().to_owned(),
-        way_out: String::new(),
+    let page = |code: &str, kind: String, what: &str, (why, way_out): (&str, &str)| Page {
+        code: code.to_owned(),
+        kind,
+        what: what.to_owned(),
+        why: why.to_owned(),
+        way_out: way_out.to_owned(),
+    };
+    let config = Code::ALL.iter().map(move |code| {
+        let kind = format!("{} of the configuration", code.severity());
+        page(code.as_str(), kind, code.page(), config::more(*code))
     });
-    let check = check::Code::ALL.iter().map(|code| Page {
-        code: code.as_str().to_owned(),
-        kind: format!("{} of a live check", code.severity()),
-        what: code.page().to_owned(),
-        way_out: String::new(),
+    let check = check::Code::ALL.iter().map(move |code| {
+        let kind = format!("{} of a live check", code.severity());
+        page(code.as_str(), kind, code.page(), findings::more(*code))
     });
     config
         .chain(check)
@@ -64,8 +81,35 @@ fn certificates() -> impl Iterator<Item = Page> {
         code: trouble.code.to_owned(),
         kind: "problem of a certificate".to_owned(),
         what: sentence(trouble.what),
+        why: certificate_matters(trouble.code).to_owned(),
         way_out: sentence(trouble.cure),
     })
+}
+
+fn certificate_matters(code: &str) -> &'static str {
+    match code {
+        "certificate/dns" => "The CA asks resolvers of its own, so what works from here may not work from there.",
+        "certificate/unreachable" => {
+            "Clients are in the same place as the CA: what it does not reach, they mostly do not reach either."
+        }
+        "certificate/wrong-answer" => {
+            "The name, or one of its addresses, leads to another machine, or another program has the port."
+        }
+        "certificate/caa" => "A CA has to obey these records, and refuses every order until they name it.",
+        "certificate/rate-limited" => {
+            "Each further try is refused and may put the time off; clawgate makes none before it."
+        }
+        "certificate/account" => "Without the account no order can be made, for any name.",
+        "certificate/dns-record" => {
+            "The CA looks for the record as the only proof; without it the order fails and counts."
+        }
+        "certificate/paused" => {
+            "A paused name gets no certificate, also after the cause is mended, until it is unpaused."
+        }
+        "certificate/about-to-expire" => "After its last day browsers show a warning, and backends do not connect.",
+        "certificate/ca-away" => "What is in force goes on being served; only new certificates and renewals wait.",
+        _ => "What is in force goes on being served until its last day; a new name is served without TLS to nobody.",
+    }
 }
 
 fn sentence(text: &str) -> String {
@@ -101,12 +145,9 @@ pub fn page(word: &str) -> Result<String, Unknown> {
 }
 
 fn shown(page: &Page) -> String {
-    let mut text = format!("{}: {}\n\n{}\n", page.code, page.kind, wrapped(&page.what));
-    if !page.way_out.is_empty() {
-        // In one line: there are commands in it, to be copied whole.
-        let _ = writeln!(text, "\nWay out:\n  {}", page.way_out);
-    }
-    text
+    let (what, why) = (wrapped(&page.what), wrapped(&format!("Why it matters: {}", page.why)));
+    // The way out is one line: there are commands in it, to be copied whole.
+    format!("{}: {}\n\n{what}\n{why}\n\nWay out:\n  {}\n", page.code, page.kind, page.way_out)
 }
 
 /// Every code with the beginning of its page.
@@ -182,13 +223,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_has_a_page_that_says_something() {
+    fn every_code_has_a_page_with_what_it_means_why_it_matters_and_the_way_out() {
         for page in all() {
             let text = super::page(&page.code).unwrap();
             assert!(text.starts_with(&format!("{}: ", page.code)), "{text}");
             assert!(page.what.len() > 20 && page.what.ends_with('.'), "{page:?}");
-            assert!(page.way_out.is_empty() || page.way_out.len() > 10, "{page:?}");
+            assert!(page.why.len() > 20 && page.why.ends_with(['.', '`']), "{page:?}");
+            assert!(page.why != page.what && page.why != page.way_out, "{page:?}");
+            assert!(page.way_out.len() > 10, "{page:?}");
+            let lines = shown(&page).lines().filter(|line| !line.is_empty()).count();
+            assert!((5..=10).contains(&lines), "{lines} lines: {}", shown(&page));
             assert_ne!(room(&page), "Others", "{page:?}");
+        }
+    }
+
+    /// The way out of what is wrong is something that can be typed or written; where nothing is wrong, that is said.
+    #[test]
+    fn the_way_out_of_an_error_has_a_command_or_a_line() {
+        let is_typed = |text: &str| {
+            let tools =
+                ["clawgate", "openclaw", "systemctl", "sudo", "curl", "dig ", "chown", "chmod", "ip address", "ss -"];
+            tools.iter().any(|tool| text.contains(tool))
+                || text.contains(" = ")
+                || text.contains('`')
+                || text.contains('[')
+        };
+        for code in check::Code::ALL {
+            let (_, way_out) = findings::more(*code);
+            let good = code.severity() == check::Severity::Good;
+            assert!(good || is_typed(way_out) || way_out.to_lowercase().contains("the finding"), "{code}: {way_out}");
+            assert!(!good || way_out.contains("othing") || is_typed(way_out), "{code}: {way_out}");
         }
     }
 
