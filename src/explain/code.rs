@@ -82,7 +82,7 @@ fn certificates() -> impl Iterator<Item = Page> {
         kind: "problem of a certificate".to_owned(),
         what: sentence(trouble.what),
         why: certificate_matters(trouble.code).to_owned(),
-        way_out: sentence(trouble.cure),
+        way_out: capital(trouble.cure),
     })
 }
 
@@ -112,9 +112,14 @@ fn certificate_matters(code: &str) -> &'static str {
     }
 }
 
-fn sentence(text: &str) -> String {
+/// A command at its end stays as it is to be pasted.
+fn capital(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map(|first| format!("{}{}.", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+    letters.next().map(|first| format!("{}{}", first.to_uppercase(), letters.as_str())).unwrap_or_default()
+}
+
+fn sentence(text: &str) -> String {
+    format!("{}.", capital(text))
 }
 
 /// The pages of `word`: a code in any case, or its part behind the slash. A few names stand for two things.
@@ -241,8 +246,27 @@ mod tests {
     #[test]
     fn the_way_out_of_an_error_has_a_command_or_a_line() {
         let is_typed = |text: &str| {
-            let tools =
-                ["clawgate", "openclaw", "systemctl", "sudo", "curl", "dig ", "chown", "chmod", "ip address", "ss -"];
+            let tools = [
+                "clawgate",
+                "openclaw",
+                "systemctl",
+                "sudo",
+                "curl",
+                "dig ",
+                "chown",
+                "chmod",
+                "ip address",
+                "ss -",
+                "mount ",
+                "du ",
+                "timedatectl",
+                "nft ",
+                "ufw ",
+                "apt ",
+                "ls ",
+                "dmesg",
+                "loginctl",
+            ];
             tools.iter().any(|tool| text.contains(tool))
                 || text.contains(" = ")
                 || text.contains('`')

@@ -329,7 +329,7 @@ more! { Code:
         "The finding has the gateway's words and the way out; more is in journalctl --user -u openclaw-gateway -n 50"
     ProbeImpossible
         "Nothing was tried, so nothing is known."
-        "Name a file that this user may read (--token-file, --device-key), or look at the other findings."
+        "clawgate check --probe --token-file PATH --device-key PATH, with files that this user may read; or look at the other findings."
     ProbeLeft
         "Nobody has its key any more, so it is no danger; but it stands in the list of devices."
         "openclaw devices remove DEVICE, which the finding names; a request goes by itself after five minutes."
