@@ -453,7 +453,22 @@ fn init_writes_a_configuration_that_holds_and_names_what_the_gateway_lacks() {
     ] {
         assert!(ran.stdout.contains(line), "{line} in {}", ran.stdout);
     }
+    assert!(ran.stdout.starts_with("the gateway is taken to be at 127.0.0.1:18789: "), "{}", ran.stdout);
     assert_eq!(fresh.calls(), "");
+}
+
+#[test]
+fn init_says_where_the_gateway_is_taken_to_be_and_why() {
+    let fresh = Fresh::with(Some(&OTHERS.replace("18789", "1")), WRITES_DOWN);
+    let ran = fresh.run(&["chat.example.com"]);
+    let file = fresh.path(".openclaw/openclaw.json");
+    let expected = format!(
+        "the gateway is taken to be at 127.0.0.1:1: gateway.port in {} says so, and no openclaw listens yet\n",
+        file.display()
+    );
+    assert!(ran.stdout.starts_with(&expected), "{}", ran.stdout);
+    let written = "# Where openclaw.json says that the gateway listens.\nupstream = \"127.0.0.1:1\"\n";
+    assert!(fresh.config().contains(written), "{}", fresh.config());
 }
 
 #[test]

@@ -66,6 +66,7 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
     let seen = look::look(&world, named.as_deref());
     let wanted = Wanted { host: args.host, clients: args.clients, email: args.email };
 
+    print(&format!("{}\n", seen.place))?;
     let Some(code) = write_config(path, &wanted, &seen)? else { return Ok(exit::CONFIG) };
     let changes = plan::changes(&wanted, &seen);
     let failed = match gateway(&seen, &changes, args.apply)? {

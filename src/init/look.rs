@@ -1,8 +1,11 @@
 //! What is on this machine already.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use super::plan::{Gateway, Seen};
+use super::plan::{Gateway, Place, Seen};
 use crate::{
     check::gateway::{self, File, Openclaw, World},
     config::{defaults, model::Endpoint},
@@ -18,33 +21,50 @@ const CADDY_UNITS: [&str; 3] = [
 /// `named` is the gateway's `openclaw.json`, where somebody has said so.
 pub fn look(world: &World, named: Option<&Path>) -> Seen {
     let there = |path: &str| world.exists(path).unwrap_or(false);
+    let Endpoint::Address(default) = defaults::endpoint() else { unreachable!("the default is an address") };
+    let mut running = gateway::running(world);
+    if named.is_some() {
+        // One gateway is meant, and it may be another than the one that runs.
+        let port = gateway(world, named, default).1.unwrap_or(default.port());
+        running.retain(|one| one.addresses.iter().any(|address| address.port() == port));
+    }
+    // The process that listens there says which file is its own.
+    let first = Place::find(&running, world.port, None, default);
+    let (gateway, port) = gateway(world, named, first.address);
+    let port = match &gateway {
+        Gateway::Read { path, .. } => port.map(|port| (path.as_path(), port)),
+        Gateway::Unreadable { .. } | Gateway::Missing { .. } => None,
+    };
+    let place = Place::find(&running, world.port, port, default);
     Seen {
-        gateway: gateway(world, named),
+        gateway,
+        place,
         caddy: there(CADDY).then(|| CADDY.into()),
         caddy_serves: CADDY_UNITS.iter().any(|unit| there(unit)),
     }
 }
 
-/// The file that the check would find for a new configuration.
-fn gateway(world: &World, named: Option<&Path>) -> Gateway {
-    let Endpoint::Address(address) = defaults::endpoint() else { return Gateway::Missing { looked: Vec::new() } };
-    let unreadable = |path: PathBuf, why: String| Gateway::Unreadable { path, why };
+/// The file that the check would find for a new configuration, and the port in it.
+fn gateway(world: &World, named: Option<&Path>, address: SocketAddr) -> (Gateway, Option<u16>) {
+    let unreadable = |path: PathBuf, why: String| (Gateway::Unreadable { path, why }, None);
     match gateway::file(world, named, address) {
         // A list that is set replaces the one of the included file, which nobody has read.
         File::Read { path, openclaw, .. } if openclaw.includes => {
             unreadable(path, "it takes parts of itself from other files ($include)".into())
         }
-        File::Read { path, openclaw, .. } => read(path, *openclaw),
+        File::Read { path, openclaw, .. } => {
+            let port = openclaw.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
+            (read(path, *openclaw), port)
+        }
         File::Wrong { path, error } => unreadable(path, format!("it is no JSON5: {error}")),
         File::Hidden { path } => unreadable(path, "not permitted; run it as root".into()),
-        File::Missing { looked } => Gateway::Missing { looked },
+        File::Missing { looked } => (Gateway::Missing { looked }, None),
     }
 }
 
 fn read(path: PathBuf, openclaw: Openclaw) -> Gateway {
     Gateway::Read {
         path,
-        port: openclaw.port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0),
         trusted_proxies: openclaw.trusted_proxies.unwrap_or_default(),
         allowed_origins: openclaw.allowed_origins.unwrap_or_default(),
         without_auth: openclaw.mode.as_deref() == Some("none"),
@@ -55,7 +75,7 @@ fn read(path: PathBuf, openclaw: Openclaw) -> Gateway {
 mod tests {
     use std::fs;
 
-    use super::*;
+    use super::{super::plan::Why, *};
 
     fn world(files: &[(&str, &str)]) -> (tempfile::TempDir, World) {
         let root = tempfile::tempdir().unwrap();
@@ -64,7 +84,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let world = World { root: root.path().into(), home: Some("/root".into()), config_path: None };
+        let world = World { root: root.path().into(), home: Some("/root".into()), config_path: None, port: None };
         (root, world)
     }
 
@@ -76,14 +96,19 @@ mod tests {
                     controlUi: { allowedOrigins: [\"https://a.test\"] } } }";
         let (_root, world) = world(&[PASSWD, ("home/claw/.openclaw/openclaw.json", text)]);
         assert_eq!(
-            look(&world, None).gateway,
-            Gateway::Read {
-                path: "/home/claw/.openclaw/openclaw.json".into(),
-                port: Some(19000),
-                trusted_proxies: vec!["10.0.0.1".into()],
-                allowed_origins: vec!["https://a.test".into()],
-                without_auth: true,
-            }
+            (look(&world, None).gateway, look(&world, None).place),
+            (
+                Gateway::Read {
+                    path: "/home/claw/.openclaw/openclaw.json".into(),
+                    trusted_proxies: vec!["10.0.0.1".into()],
+                    allowed_origins: vec!["https://a.test".into()],
+                    without_auth: true,
+                },
+                Place {
+                    address: "127.0.0.1:19000".parse().unwrap(),
+                    why: Why::File("/home/claw/.openclaw/openclaw.json".into()),
+                }
+            )
         );
     }
 
@@ -95,8 +120,50 @@ mod tests {
             ("root/.openclaw/openclaw.json", "{ gateway: { port: 19000 } }"),
             ("home/claw/.openclaw/openclaw.json", "{ gateway: { trustedProxies: ['127.0.0.2'] } }"),
         ]);
-        let Gateway::Read { path, port, .. } = look(&world, None).gateway else { panic!() };
-        assert_eq!((path.as_path(), port), (Path::new("/home/claw/.openclaw/openclaw.json"), None));
+        let seen = look(&world, None);
+        let Gateway::Read { path, .. } = seen.gateway else { panic!() };
+        assert_eq!((path.as_path(), seen.place.why), (Path::new("/home/claw/.openclaw/openclaw.json"), Why::Default));
+    }
+
+    /// `/proc` of a machine on which Node runs a gateway on 19002, beside an editor that has its file open.
+    #[test]
+    fn a_gateway_that_runs_is_found_by_its_name_and_says_which_file_is_its_own() {
+        let socket = |port: &str, inode: &str| {
+            format!(
+                "   0: 0100007F:{port} 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 {inode} 1 0 100 0 0 10 0\n"
+            )
+        };
+        let table = format!("  sl  local_address\n{}{}", socket("4A3A", "4711"), socket("1F90", "4712"));
+        let (root, mut world) = world(&[
+            PASSWD,
+            ("root/.openclaw/openclaw.json", "{ gateway: { port: 19000 } }"),
+            ("srv/claw/openclaw.json", "{ gateway: { port: 19001, trustedProxies: ['127.0.0.2'] } }"),
+            ("proc/net/tcp", &table),
+            ("proc/42/comm", "node\n"),
+            ("proc/42/cmdline", "node\0/usr/lib/node_modules/openclaw/openclaw.mjs\0gateway\0"),
+            ("proc/42/status", "Name:\tnode\nUid:\t1000\t1000\t1000\t1000\n"),
+            ("proc/42/environ", "OPENCLAW_STATE_DIR=/srv/claw\0"),
+            ("proc/43/comm", "vim\n"),
+            ("proc/43/cmdline", "vim\0/root/.openclaw/openclaw.json\0"),
+        ]);
+        for (pid, inode) in [(42, 4711), (43, 4712)] {
+            let fd = root.path().join(format!("proc/{pid}/fd"));
+            fs::create_dir(&fd).unwrap();
+            std::os::unix::fs::symlink(format!("socket:[{inode}]"), fd.join("19")).unwrap();
+        }
+        let seen = look(&world, None);
+        let listens = Why::Listens { name: "node".into(), pid: 42 };
+        assert_eq!(seen.place, Place { address: "127.0.0.1:19002".parse().unwrap(), why: listens.clone() });
+        let Gateway::Read { path, .. } = seen.gateway else { panic!("{seen:?}") };
+        assert_eq!(path, Path::new("/srv/claw/openclaw.json"));
+        // Who names a file means its gateway, whatever else runs.
+        let named = look(&world, Some(Path::new("/root/.openclaw/openclaw.json")));
+        assert_eq!(named.place.address.port(), 19000);
+        // A variable of the shell does not hide what runs.
+        world.port = Some(19003);
+        assert_eq!(look(&world, None).place.why, listens);
+        fs::remove_dir_all(root.path().join("proc")).unwrap();
+        assert_eq!(look(&world, None).place.why, Why::Variable);
     }
 
     #[test]
@@ -119,7 +186,9 @@ mod tests {
     fn nothing_is_made_up_where_nothing_is() {
         let (_root, world) = world(&[PASSWD]);
         let looked = ["/root/.openclaw/openclaw.json", "/home/claw/.openclaw/openclaw.json"].map(PathBuf::from).into();
-        assert_eq!(look(&world, None), Seen { gateway: Gateway::Missing { looked }, caddy: None, caddy_serves: false });
+        let place = Place { address: "127.0.0.1:18789".parse().unwrap(), why: Why::Default };
+        let expected = Seen { gateway: Gateway::Missing { looked }, place, caddy: None, caddy_serves: false };
+        assert_eq!(look(&world, None), expected);
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! What is to be done, from what is wanted and what is there. Pure.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use ipnet::IpNet;
 
+use crate::check::gateway::Running;
 use crate::config::{
     defaults,
     model::{ATTRIBUTED_SOURCE, Endpoint, Hostname, LOOPBACK_SOURCE},
@@ -22,10 +27,82 @@ pub struct Wanted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub gateway: Gateway,
+    pub place: Place,
     /// Caddy's storage.
     pub caddy: Option<PathBuf>,
     /// Caddy is set up as a service.
     pub caddy_serves: bool,
+}
+
+/// Where the gateway is taken to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub address: SocketAddr,
+    pub why: Why,
+}
+
+/// What says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// A process that is called openclaw.
+    Listens { name: String, pid: u32 },
+    /// `OPENCLAW_GATEWAY_PORT`, which OpenClaw takes before its file.
+    Variable,
+    /// `gateway.port`.
+    File(PathBuf),
+    /// Nothing: it is OpenClaw's own default.
+    Default,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the gateway is taken to be at {}: ", self.address)?;
+        match &self.why {
+            Why::Listens { name, pid } => write!(f, "{name} (pid {pid}) listens there"),
+            Why::Variable => f.write_str("OPENCLAW_GATEWAY_PORT says so, and no openclaw listens yet"),
+            Why::File(path) => write!(f, "gateway.port in {} says so, and no openclaw listens yet", path.display()),
+            Why::Default => f.write_str("that is OpenClaw's default, and nothing here says otherwise"),
+        }
+    }
+}
+
+impl Place {
+    /// What runs is what counts: first where somebody listens whose port is also written somewhere, then where anybody
+    /// listens; else what OpenClaw itself would take.
+    pub fn find(running: &[Running], variable: Option<u16>, file: Option<(&Path, u16)>, default: SocketAddr) -> Place {
+        let at = |port: u16, ip: IpAddr| SocketAddr::new(reached(ip, default.ip()), port);
+        let sockets = || running.iter().flat_map(|one| one.addresses.iter().map(move |address| (one, *address)));
+        let listens = |(one, address): (&Running, SocketAddr)| Place {
+            address: at(address.port(), address.ip()),
+            why: Why::Listens { name: one.name.clone(), pid: one.pid },
+        };
+        let written = [variable, file.map(|(_, port)| port), Some(default.port())];
+        for port in written.into_iter().flatten() {
+            if let Some(found) = sockets().find(|(_, address)| address.port() == port) {
+                return listens(found);
+            }
+        }
+        // Its other ports are above its own.
+        if let Some(found) = sockets().min_by_key(|(_, address)| address.port()) {
+            return listens(found);
+        }
+        let (port, why) = match (variable, file) {
+            (Some(port), _) => (port, Why::Variable),
+            (None, Some((path, port))) => (port, Why::File(path.to_owned())),
+            (None, None) => (default.port(), Why::Default),
+        };
+        Place { address: at(port, default.ip()), why }
+    }
+}
+
+/// The address to dial for who listens at `ip`: loopback for who takes all, because only from there anybody is local.
+fn reached(ip: IpAddr, loopback: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) if v4.is_unspecified() || v4.is_loopback() => loopback,
+        // The IPv6 wildcard takes IPv4 too, as Node sets it up.
+        IpAddr::V6(v6) if v6.is_unspecified() => loopback,
+        ip => ip,
+    }
 }
 
 /// The gateway's own configuration.
@@ -33,7 +110,6 @@ pub struct Seen {
 pub enum Gateway {
     Read {
         path: PathBuf,
-        port: Option<u16>,
         trusted_proxies: Vec<String>,
         allowed_origins: Vec<String>,
         /// `gateway.auth.mode` is `none`.
@@ -83,7 +159,12 @@ pub fn config(wanted: &Wanted, seen: &Seen) -> String {
     text.push_str(&format!("[[site]]\nhost = {}\n", quoted(wanted.host.as_str())));
     if let Some(upstream) = upstream(seen) {
         text.push_str(&format!(
-            "# Where openclaw.json says that the gateway listens.\nupstream = {}\n",
+            "# {}.\nupstream = {}\n",
+            match &seen.place.why {
+                Why::Listens { .. } => "Where the gateway listens",
+                Why::Variable => "What OPENCLAW_GATEWAY_PORT says",
+                Why::File(_) | Why::Default => "Where openclaw.json says that the gateway listens",
+            },
             quoted(&upstream)
         ));
     }
@@ -104,9 +185,8 @@ fn quoted(text: &str) -> String {
 
 /// The gateway's address, where it is not the default one.
 fn upstream(seen: &Seen) -> Option<String> {
-    let Gateway::Read { port: Some(port), .. } = &seen.gateway else { return None };
-    let Endpoint::Address(default) = defaults::endpoint() else { return None };
-    (default.port() != *port).then(|| format!("{}:{port}", default.ip()))
+    let is_default = defaults::endpoint() == Endpoint::Address(seen.place.address);
+    (!is_default).then(|| seen.place.address.to_string())
 }
 
 /// What the gateway's configuration lacks. Where it cannot be read, what it would lack if it were empty.
@@ -146,7 +226,7 @@ pub fn changes(wanted: &Wanted, seen: &Seen) -> Vec<Change> {
 
 /// Whether this entry of `trustedProxies` holds 127.0.0.2.
 fn trusts(entry: &str) -> bool {
-    let address = std::net::IpAddr::V4(ATTRIBUTED_SOURCE);
+    let address = IpAddr::V4(ATTRIBUTED_SOURCE);
     entry.parse::<IpNet>().is_ok_and(|network| network.contains(&address)) || entry.parse() == Ok(address)
 }
 
@@ -161,7 +241,7 @@ pub fn notes(wanted: &Wanted, seen: &Seen) -> Vec<String> {
         );
     }
     if let Gateway::Read { trusted_proxies, .. } = &seen.gateway
-        && trusted_proxies.iter().any(|proxy| proxy.parse() == Ok(std::net::IpAddr::V4(LOOPBACK_SOURCE)))
+        && trusted_proxies.iter().any(|proxy| proxy.parse() == Ok(IpAddr::V4(LOOPBACK_SOURCE)))
     {
         notes.push(
             "gateway.trustedProxies names 127.0.0.1, with which older gateways (2026.3) approve no backend by itself; take it out \

@@ -85,6 +85,20 @@ pub fn taken_in(proc: &Path, address: SocketAddr) -> Option<Taken> {
     Some(Taken { holders: processes.filter_map(holds).collect(), uids, addresses })
 }
 
+/// Where the process `pid` listens, as far as its descriptors may be read.
+pub fn listens_in(proc: &Path, pid: u32) -> Vec<SocketAddr> {
+    let descriptors = fs::read_dir(proc.join(pid.to_string()).join("fd")).into_iter().flatten().flatten();
+    let links: Vec<_> = descriptors.filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
+    let own = |socket: &Listening| links.iter().any(|to| to == Path::new(&format!("socket:[{}]", socket.inode)));
+    let tables = ["net/tcp", "net/tcp6"].into_iter().filter_map(|table| fs::read_to_string(proc.join(table)).ok());
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for table in tables {
+        addresses.extend(table.lines().filter_map(listening).filter(own).map(|socket| socket.address));
+    }
+    addresses.sort_unstable();
+    addresses
+}
+
 fn describe(pid: u32, process: &Path) -> Holder {
     let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
     let groups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
@@ -156,6 +170,14 @@ mod tests {
             assert_eq!(found.pid, std::process::id(), "{ip}");
             assert!(!found.name.is_empty());
         }
+    }
+
+    #[test]
+    fn where_a_process_listens_is_found_by_its_number() {
+        let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let own = listens_in(Path::new("/proc"), std::process::id());
+        assert!(own.contains(&socket.local_addr().unwrap()), "{own:?}");
+        assert_eq!(listens_in(Path::new("/proc"), u32::MAX), []);
     }
 
     #[cfg(target_endian = "little")]

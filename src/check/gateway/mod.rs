@@ -29,7 +29,13 @@ use crate::config::{
     model::{Endpoint, UpstreamKind},
 };
 
-pub use self::{file::File, judge::judge, openclaw::Openclaw, world::World};
+pub use self::{
+    file::File,
+    judge::judge,
+    openclaw::Openclaw,
+    process::{Running, running},
+    world::World,
+};
 use self::{
     live::{Live, NotProbed, Probe},
     process::Listener,

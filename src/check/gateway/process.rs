@@ -85,6 +85,43 @@ pub fn find(world: &World, address: SocketAddr) -> Listener {
     Listener::Process(Box::new(Process { pid: found.pid, name: found.name, user, seat, addresses, environment }))
 }
 
+/// A gateway that runs here, whoever started it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    pub pid: u32,
+    pub name: String,
+    /// The gateway's own port, and those beside it.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// The processes that are called openclaw, by their title or by the program that Node runs, and listen.
+pub fn running(world: &World) -> Vec<Running> {
+    let proc = world.at("/proc");
+    let entries = std::fs::read_dir(&proc).into_iter().flatten().flatten();
+    let mut found: Vec<Running> = entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let directory = Path::new("/proc").join(entry.file_name());
+            let name = world.read(directory.join("comm")).ok()?.trim_end().to_owned();
+            let line = || world.read(directory.join("cmdline")).unwrap_or_default();
+            if !is_openclaw(&name, line) {
+                return None;
+            }
+            let addresses = holder::listens_in(&proc, pid);
+            (!addresses.is_empty()).then_some(Running { pid, name, addresses })
+        })
+        .collect();
+    found.sort_by_key(|running| running.pid);
+    found
+}
+
+fn is_openclaw(name: &str, line: impl FnOnce() -> String) -> bool {
+    let is_its = |word: &str| {
+        Path::new(word).components().any(|part| part.as_os_str().to_string_lossy().starts_with("openclaw"))
+    };
+    name.starts_with("openclaw") || (NAMES.iter().any(|runs| name.starts_with(runs)) && line().split('\0').any(is_its))
+}
+
 /// The effective one (proc_pid_status(5)).
 fn uid(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()

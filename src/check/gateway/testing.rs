@@ -20,7 +20,7 @@ impl Machine {
     }
 
     pub(super) fn world(&self) -> World {
-        World { root: self.0.path().to_owned(), home: None, config_path: None }
+        World { root: self.0.path().to_owned(), home: None, config_path: None, port: None }
     }
 
     pub(super) fn file(&self, path: &str, text: &str) -> PathBuf {

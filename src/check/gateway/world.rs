@@ -14,6 +14,8 @@ pub struct World {
     pub home: Option<PathBuf>,
     /// `OPENCLAW_CONFIG_PATH` of whoever runs the check.
     pub config_path: Option<PathBuf>,
+    /// `OPENCLAW_GATEWAY_PORT` of whoever runs the check.
+    pub port: Option<u16>,
 }
 
 /// Of an account in `/etc/passwd`.
@@ -31,7 +33,8 @@ impl World {
     /// This machine.
     pub fn host() -> World {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        World { root: "/".into(), home: variable("HOME"), config_path: variable("OPENCLAW_CONFIG_PATH") }
+        let port = std::env::var("OPENCLAW_GATEWAY_PORT").ok().and_then(|port| port.trim().parse().ok());
+        World { root: "/".into(), home: variable("HOME"), config_path: variable("OPENCLAW_CONFIG_PATH"), port }
     }
 
     /// Where the absolute `path` of that machine is.

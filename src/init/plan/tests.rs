@@ -12,9 +12,9 @@ fn wanted(clients: &[&str], email: Option<&str>) -> Wanted {
 fn gateway(port: Option<u16>, proxies: &[&str], origins: &[&str]) -> Seen {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     Seen {
+        place: place(&[], None, port),
         gateway: Gateway::Read {
             path: "/root/.openclaw/openclaw.json".into(),
-            port,
             trusted_proxies: owned(proxies),
             allowed_origins: owned(origins),
             without_auth: false,
@@ -22,6 +22,48 @@ fn gateway(port: Option<u16>, proxies: &[&str], origins: &[&str]) -> Seen {
         caddy: None,
         caddy_serves: false,
     }
+}
+
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(LOOPBACK_SOURCE), 18789);
+
+fn place(running: &[Running], variable: Option<u16>, file: Option<u16>) -> Place {
+    Place::find(running, variable, file.map(|port| (Path::new("/c.json"), port)), DEFAULT)
+}
+
+fn openclaw(pid: u32, addresses: &[&str]) -> Running {
+    let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    Running { pid, name: "openclaw-gatewa".into(), addresses }
+}
+
+#[test]
+fn where_the_gateway_is_says_who_runs_then_what_is_written_then_the_default() {
+    let said = |running: &[Running], variable, file| {
+        place(running, variable, file).to_string().replace("the gateway is taken to be at ", "")
+    };
+    assert_eq!(said(&[], None, None), "127.0.0.1:18789: that is OpenClaw's default, and nothing here says otherwise");
+    assert_eq!(
+        said(&[], None, Some(19000)),
+        "127.0.0.1:19000: gateway.port in /c.json says so, and no openclaw listens yet"
+    );
+    assert_eq!(
+        said(&[], Some(19001), Some(19000)),
+        "127.0.0.1:19001: OPENCLAW_GATEWAY_PORT says so, and no openclaw listens yet"
+    );
+    // What runs counts more than what is written, and what is written says which of its ports is meant.
+    let one = [openclaw(42, &["127.0.0.1:19002", "127.0.0.1:19004"])];
+    assert_eq!(said(&one, None, Some(19000)), "127.0.0.1:19002: openclaw-gatewa (pid 42) listens there");
+    assert_eq!(said(&one, None, Some(19004)), "127.0.0.1:19004: openclaw-gatewa (pid 42) listens there");
+    let two = [openclaw(42, &["127.0.0.1:11000"]), openclaw(43, &["0.0.0.0:18789"])];
+    assert_eq!(said(&two, None, None), "127.0.0.1:18789: openclaw-gatewa (pid 43) listens there");
+    // Only where it listens nowhere else is it dialled at an address of the network.
+    assert_eq!(
+        said(&[openclaw(7, &["[::]:19000"])], None, None),
+        "127.0.0.1:19000: openclaw-gatewa (pid 7) listens there"
+    );
+    assert_eq!(
+        said(&[openclaw(7, &["100.64.0.1:19000"])], None, None),
+        "100.64.0.1:19000: openclaw-gatewa (pid 7) listens there"
+    );
 }
 
 fn commands(seen: &Seen) -> Vec<String> {
@@ -50,8 +92,16 @@ fn the_new_configuration_is_ten_lines_good_and_formatted() {
 
 #[test]
 fn the_gateways_port_is_taken_over_where_it_is_another() {
-    let text = config(&wanted(&[], None), &gateway(Some(19000), &[], &[]));
-    assert!(text.contains("\nupstream = \"127.0.0.1:19000\"\n"), "{text}");
+    let mut seen = gateway(Some(19000), &[], &[]);
+    let text = config(&wanted(&[], None), &seen);
+    let written = "\n# Where openclaw.json says that the gateway listens.\nupstream = \"127.0.0.1:19000\"\n";
+    assert!(text.contains(written), "{text}");
+    seen.place = place(&[openclaw(42, &["127.0.0.1:19002"])], None, Some(19000));
+    let text = config(&wanted(&[], None), &seen);
+    assert!(text.contains("\n# Where the gateway listens.\nupstream = \"127.0.0.1:19002\"\n"), "{text}");
+    seen.place = place(&[openclaw(42, &["127.0.0.1:18789"])], None, Some(19000));
+    let text = config(&wanted(&[], None), &seen);
+    assert!(!text.contains("upstream"), "{text}");
 }
 
 #[test]
