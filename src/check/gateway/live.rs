@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 use http::HeaderMap;
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 
 use super::openclaw::Version;
 use crate::{
@@ -113,14 +113,28 @@ pub async fn look(upstream: &Upstream, address: SocketAddr, host: Option<&str>) 
     let attributed = door(upstream, address, Identity::Attributed, host, source(ATTRIBUTED_SOURCE));
     let can = !loopback || attributed_source();
     let knock_attributed = async { if can { Some(knock(&attributed).await) } else { None } };
-    let (healthz, readyz, version, loopback, attributed) = tokio::join!(
+    let (reached, healthz, readyz, version, loopback, attributed) = tokio::join!(
+        timeout(DEADLINE, TcpStream::connect(address)),
         reply(&local, "/healthz"),
         reply(&local, "/readyz"),
         version(&local),
         knock(&local),
         knock_attributed
     );
+    if reached.is_err() {
+        return Live::lost();
+    }
     Live { healthz, readyz, loopback, attributed, version }
+}
+
+impl Live {
+    /// What is sent there is lost, as behind a firewall that drops.
+    fn lost() -> Live {
+        let error = || format!("cannot connect: no answer within {} s", DEADLINE.as_secs());
+        let away = || Reply::Away(error());
+        let knock = || Knock::Away(error());
+        Live { healthz: away(), readyz: away(), loopback: knock(), attributed: Some(knock()), version: None }
+    }
 }
 
 /// As a request of a client that is nobody's comes there with this identity.

@@ -16,6 +16,8 @@ use crate::{
     gateway::translate::Trouble,
 };
 
+mod answers;
+
 const HOST: &str = "claw.example.com";
 const SERVICE: &str = "/user.slice/user-0.slice/user@0.service/app.slice/openclaw-gateway.service";
 const FILE: &str = "/root/.openclaw/openclaw.json";
@@ -307,29 +309,6 @@ fn a_gateway_that_can_be_reached_past_the_proxy_is_said_once() {
     let by_process = wrong(&machine, live());
     assert_eq!(by_process.len(), 1);
     assert!(by_process[0].contains("openclaw-gatewa (pid 4242) listens on 0.0.0.0:18789"), "{by_process:?}");
-}
-
-#[test]
-fn nobody_there_and_a_file_that_says_another_port() {
-    let machine = Machine::new();
-    machine.file(FILE, &GUIDE.replace("18789", "18790"));
-    machine.file("/root/.openclaw/.env", "OPENCLAW_GATEWAY_TOKEN=x\n");
-    let said = wrong(&machine, away());
-    let expected = [
-        "error[gateway/away]: cannot connect: connection refused\n  --> 127.0.0.1:18789\n   = why: requests wait for it as \
-         long as `hold` says, then get 502\n   = cure: systemctl --user start openclaw-gateway, or where there is no such \
-         unit yet: openclaw onboard --install-daemon\n",
-        "warning[gateway/port-differs]: gateway.port is 18790, and we forward to 127.0.0.1:18789\n  --> \
-         /root/.openclaw/openclaw.json\n   = why: a gateway that is started with this file is not found\n   = cure: \
-         upstream = \"127.0.0.1:18790\" in the [[site]]\n",
-    ];
-    assert_eq!(said, expected);
-    // One that answers, and nobody knows whose file this is.
-    let said = wrong(&machine, live());
-    assert!(
-        said[0].starts_with("unknown[gateway/config-unknown]: its port is 18790, and a gateway answers at"),
-        "{said:?}"
-    );
 }
 
 #[test]
