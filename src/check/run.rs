@@ -1,6 +1,6 @@
 //! Everything at once, and an end to it.
 
-use std::{cell::RefCell, io, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, io, time::Duration};
 
 use super::{
     Finding, Options, Topic,
@@ -43,7 +43,6 @@ async fn all(config: &Config, options: &Options, progress: &dyn Fn(&[Topic])) ->
 async fn world(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Facts {
     let wants = |topic| options.wants(topic);
     let own = config.clone();
-    let here = Here::look();
     let ca = wants(Topic::Acme) || wants(Topic::Clock) || wants(Topic::Dns);
     let cas = waiting.until(&[Topic::Acme, Topic::Clock], look(ca, WHOLE, facts::ca::look(config)));
     let state = waiting.until(
@@ -59,7 +58,14 @@ async fn world(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Fac
     );
     let own = config.clone();
     let ledger = look(wants(Topic::Acme), WHOLE, blocking(move || facts::ledger::look(&own)));
-    let names = waiting.until(&[Topic::Dns], look(wants(Topic::Dns), WHOLE, facts::names::look(config)));
+    let names = waiting.until(&[Topic::Dns], async {
+        let (here, names) = tokio::join!(Here::look(), look(wants(Topic::Dns), WHOLE, facts::names::look(config)));
+        let strangers = match &names {
+            Look::Seen(Ok(names)) => facts::strangers::look(&here, names).await,
+            _ => BTreeMap::new(),
+        };
+        (here, names, strangers)
+    });
     let own = config.clone();
     let ports = waiting.until(
         &[Topic::Ports],
@@ -70,9 +76,9 @@ async fn world(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Fac
         async { (ports.await, look(options.staging, WITH_STAGING, facts::staging::look(config)).await) };
     let firewall =
         waiting.until(&[Topic::Firewall], look(wants(Topic::Firewall), WHOLE, blocking(facts::firewall::look)));
-    let (here, names, cas, state, ledger, (ports, staging), firewall) =
-        tokio::join!(here, names, cas, state, ledger, ports_and_staging, firewall);
-    Facts { here, names, ports, firewall, cas, staging, state, ledger }
+    let ((here, names, strangers), cas, state, ledger, (ports, staging), firewall) =
+        tokio::join!(names, cas, state, ledger, ports_and_staging, firewall);
+    Facts { here, names, strangers, ports, firewall, cas, staging, state, ledger }
 }
 
 async fn openclaw(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Look<gateway::Facts> {

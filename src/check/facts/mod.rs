@@ -9,8 +9,9 @@ pub mod names;
 pub mod ports;
 pub mod staging;
 pub mod state;
+pub mod strangers;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use tokio::time::timeout;
 
@@ -39,6 +40,8 @@ impl<T> Look<T> {
 pub struct Facts {
     pub here: here::Here,
     pub names: Look<Result<Vec<names::Name>, String>>,
+    /// What answers at addresses of the names that are not ours, as far as it was asked.
+    pub strangers: BTreeMap<IpAddr, strangers::Answer>,
     pub ports: Look<ports::Ports>,
     pub firewall: Look<firewall::Firewall>,
     pub cas: Look<Vec<ca::Ca>>,

@@ -1,6 +1,7 @@
 //! What was seen, and what it means for the configuration. Pure.
 
 pub mod ca;
+mod caa;
 pub mod firewall;
 pub mod names;
 pub mod ports;
@@ -17,7 +18,9 @@ use crate::config::Config;
 pub fn judge(config: &Config, options: &Options, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     let cas = facts.cas.seen().map_or(&[][..], Vec::as_slice);
-    on(&mut findings, Topic::Dns, &facts.names, |names| names::judge(config, &facts.here, cas, names));
+    on(&mut findings, Topic::Dns, &facts.names, |names| {
+        names::judge(config, &facts.here, &facts.strangers, cas, names)
+    });
     on(&mut findings, Topic::Ports, &facts.ports, |ports| ports::judge(config, ports));
     on(&mut findings, Topic::Firewall, &facts.firewall, |filter| firewall::judge(config, &facts.here, filter));
     on(&mut findings, Topic::State, &facts.state, |state| state::judge(config, state));

@@ -1,29 +1,40 @@
 //! Do the names lead here, and may the CA issue for them?
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use super::super::{
-    Code, Finding,
-    facts::{
-        ca::Ca,
-        here::{self, Here},
-        names::Name,
+use super::{
+    super::{
+        Code, Finding,
+        facts::{
+            ca::Ca,
+            here::{self, Here},
+            names::Name,
+            strangers::Answer,
+        },
     },
+    caa,
 };
 use crate::{
-    acme::{model::ChallengeType, settings::Settings},
-    config::{
-        Config,
-        model::{Directory, Hostname},
-    },
+    config::{Config, model::Hostname},
     dns::{
         Unanswered,
-        caa::{self, Asking, InForce, Verdict},
         zone::{Lame, Own, Zone},
     },
 };
 
-pub fn judge(config: &Config, here: &Here, cas: &[Ca], names: &Result<Vec<Name>, String>) -> Vec<Finding> {
+/// What answered at addresses that are not ours.
+type Strangers = BTreeMap<IpAddr, Answer>;
+
+pub fn judge(
+    config: &Config,
+    here: &Here,
+    strangers: &Strangers,
+    cas: &[Ca],
+    names: &Result<Vec<Name>, String>,
+) -> Vec<Finding> {
     let names = match names {
         Ok(names) => names,
         Err(why) => {
@@ -33,10 +44,10 @@ pub fn judge(config: &Config, here: &Here, cas: &[Ca], names: &Result<Vec<Name>,
     };
     let mut findings = Vec::new();
     for name in names {
-        findings.extend(addresses(config, here, name));
+        findings.extend(addresses(config, here, strangers, name));
         findings.extend(own_servers(name));
         if name.acme {
-            findings.extend(issuers(config, cas, name));
+            findings.extend(caa::issuers(config, cas, name));
         }
     }
     findings
@@ -72,7 +83,7 @@ fn unanswered(host: &Hostname, why: &Unanswered) -> Finding {
     )
 }
 
-fn addresses(config: &Config, here: &Here, name: &Name) -> Vec<Finding> {
+fn addresses(config: &Config, here: &Here, strangers: &Strangers, name: &Name) -> Vec<Finding> {
     let host = &name.host;
     let found = &name.addresses;
     let mut findings: Vec<Finding> = found.unanswered().map(|why| unanswered(host, why)).into_iter().collect();
@@ -99,13 +110,19 @@ fn addresses(config: &Config, here: &Here, name: &Name) -> Vec<Finding> {
         ));
         return findings;
     }
-    findings.extend(places(config, here, host, &all));
+    findings.extend(places(config, here, strangers, host, &all));
     findings.extend(listened(config, here, host, &all));
     findings
 }
 
 /// Ours, or certainly not ours, or hidden behind address translation.
-fn places(config: &Config, here: &Here, host: &Hostname, all: &BTreeSet<IpAddr>) -> Vec<Finding> {
+fn places(
+    config: &Config,
+    here: &Here,
+    strangers: &Strangers,
+    host: &Hostname,
+    all: &BTreeSet<IpAddr>,
+) -> Vec<Finding> {
     let (ours, others): (Vec<&IpAddr>, Vec<&IpAddr>) = all.iter().partition(|ip| here.has(**ip));
     if others.is_empty() {
         let by = match &here.cloud {
@@ -146,6 +163,7 @@ fn places(config: &Config, here: &Here, host: &Hostname, all: &BTreeSet<IpAddr>)
     if elsewhere.is_empty() {
         return findings;
     }
+    let there = answers(strangers, &elsewhere);
     if ours.is_empty() && hidden.is_empty() {
         let own = match (&here.cloud, public.as_slice()) {
             (_, []) => "this machine has no such address".to_owned(),
@@ -155,7 +173,7 @@ fn places(config: &Config, here: &Here, host: &Hostname, all: &BTreeSet<IpAddr>)
         findings.push(Finding::new(
             Code::DnsElsewhere,
             host.as_str(),
-            format!("{host} points to {}, and {own}", list(elsewhere)),
+            format!("{host} points to {}, and {own}{there}", list(elsewhere)),
             "the CA would look for clawgate there, fail, and count the failure; clients go there too",
             format!(
                 "{}; where a load balancer or CDN stands before this machine: trusted_proxies = [...]",
@@ -166,12 +184,32 @@ fn places(config: &Config, here: &Here, host: &Hostname, all: &BTreeSet<IpAddr>)
         findings.push(Finding::new(
             Code::DnsSomeElsewhere,
             host.as_str(),
-            format!("{host} also points to {}, which is not this machine's", list(elsewhere.iter().copied())),
+            format!("{host} also points to {}, which is not this machine's{there}", list(elsewhere.iter().copied())),
             "a CA and clients choose one of the addresses, IPv6 first, and some end there",
             format!("at the domain's DNS provider, take away {}", records(host, elsewhere)),
         ));
     }
     findings
+}
+
+/// What was heard at these addresses, to go on with.
+fn answers(strangers: &Strangers, elsewhere: &[&IpAddr]) -> String {
+    let said = elsewhere.iter().filter_map(|ip| Some((ip, strangers.get(*ip)?)));
+    let said = said.map(|(ip, answer)| {
+        let who = if elsewhere.len() == 1 { "it".to_owned() } else { ip.to_string() };
+        match answer {
+            Answer::Nobody(why) => format!("; {who} does not answer on port 80 ({why})"),
+            Answer::NoHttp => format!("; {who} answers on port 80 as somebody else, without HTTP"),
+            Answer::Other { status, server } => {
+                let server = server.as_ref().map(|server| format!(" from {server}")).unwrap_or_default();
+                format!("; {who} answers on port 80 as somebody else ({status}{server})")
+            }
+            Answer::Clawgate => format!(
+                "; {who} answers on port 80 as a clawgate, another one, or this one if the address is translated to it"
+            ),
+        }
+    });
+    said.collect()
 }
 
 /// An address of ours at which nobody would listen.
@@ -281,98 +319,5 @@ fn words(own: &Own) -> String {
         Own::NoAddress => "no address".to_owned(),
         Own::NoSuchName => "no such name".to_owned(),
         Own::NotServed(_) => "nothing".to_owned(),
-    }
-}
-
-/// CAA: one CA that may issue by one method is enough.
-fn issuers(config: &Config, cas: &[Ca], name: &Name) -> Option<Finding> {
-    let host = &name.host;
-    let force = match &name.caa {
-        Ok(force) => force,
-        Err(_) if name.addresses.unanswered().is_some() => return None,
-        Err(why) => return Some(caa_unanswered(host, format!("{host}: {why}"))),
-    };
-    let at = force.at.as_ref()?;
-    let settings = Settings::of(config);
-    let wildcard = host.wildcard_suffix().is_some();
-    let methods: Vec<&str> = match wildcard {
-        true => vec!["dns-01"],
-        false => settings.challenges.iter().copied().map(method).collect(),
-    };
-    let mut refusals = Vec::new();
-    for ca in &config.acme.cas {
-        let url = ca.directory.url();
-        let told = cas.iter().find(|told| told.url.0 == url).and_then(|told| told.answer.as_ref().ok());
-        let identities = match told.map(|told| told.meta.caa_identities.clone()) {
-            Some(identities) if !identities.is_empty() => identities,
-            _ => known(&ca.directory),
-        };
-        let account = name.accounts.as_ref().and_then(|accounts| {
-            accounts.iter().find(|(directory, _)| directory.0 == url).map(|(_, account)| account.as_str())
-        });
-        let of =
-            |method: &&str| caa::judge(&force.records, &Asking { identities: &identities, account, method, wildcard });
-        for verdict in methods.iter().map(of) {
-            match verdict {
-                Verdict::Allowed => {
-                    let who = identities.first().map_or(url, String::as_str);
-                    let seen = format!("{host}: the CAA records of {at} allow {who}");
-                    return Some(Finding::good(Code::DnsCaaAllows, host.as_str(), seen));
-                }
-                Verdict::Forbidden(_) if names_an_account(force) && name.accounts.is_none() => {
-                    let seen = format!(
-                        "{host}: the CAA records of {at} name an account, and ours is not for this user to see"
-                    );
-                    return Some(caa_unanswered(host, seen));
-                }
-                Verdict::Forbidden(why) => refusals.push(why),
-                Verdict::Unknown => {
-                    let seen = format!("{host}: {url} does not say which CAA records mean it");
-                    return Some(caa_unanswered(host, seen));
-                }
-            }
-        }
-    }
-    let why = refusals.into_iter().next()?;
-    let (seen, cure) = match why.rsplit_once(": ") {
-        Some((seen, cure)) if cure.starts_with("add ") || cure.starts_with("take ") => (seen, cure.to_owned()),
-        _ => (why.as_str(), format!("change the CAA records of {at}")),
-    };
-    Some(Finding::new(
-        Code::DnsCaaForbids,
-        host.as_str(),
-        format!("{host}: {seen} (at {at})"),
-        "the CA refuses, and the refusal counts as a failure",
-        format!("at the DNS provider of {at}: {cure}"),
-    ))
-}
-
-fn caa_unanswered(host: &Hostname, seen: String) -> Finding {
-    Finding::new(
-        Code::DnsCaaUnanswered,
-        host.as_str(),
-        seen,
-        "a CA that is forbidden, or gets no answer, does not issue",
-        format!("run the check as root; `dig {host} CAA` shows what the resolver says"),
-    )
-}
-
-fn names_an_account(force: &InForce) -> bool {
-    force.records.iter().any(|record| record.value.contains("accounturi"))
-}
-
-fn method(challenge: ChallengeType) -> &'static str {
-    match challenge {
-        ChallengeType::Http01 => "http-01",
-        ChallengeType::TlsAlpn01 => "tls-alpn-01",
-        ChallengeType::Dns01 => "dns-01",
-    }
-}
-
-/// What a CA that did not answer says when it does.
-fn known(directory: &Directory) -> Vec<String> {
-    match directory {
-        Directory::LetsEncrypt | Directory::LetsEncryptStaging => vec!["letsencrypt.org".to_owned()],
-        Directory::Url(_) => Vec::new(),
     }
 }
