@@ -1,6 +1,6 @@
 //! What the tests against the real thing are written with: an OpenClaw [`gateway`], the `clawgate` binary as a
 //! [`proxy`] before it, and clients of every kind that come to such a pair: a platform [`backend`], plain
-//! requests ([`request`]), a load balancer ([`edge`]) and a person's [`browser`]. The [`model`] is the LLM provider behind.
+//! requests ([`request`]), a load balancer ([`edge`]), a person's [`browser`], and a [`meddler`] with what a client says. The [`model`] is the LLM provider behind.
 //! Certificates come from Let's Encrypt's test CA, Pebble: an [`authority`], a [`front`] before it that counts, and the
 //! proxy it certifies ([`certified`]), with what that shows ([`leaf`]) and an [`opening`] in its firewall; a real name
 //! server for its DNS records is in [`knot`], and [`other`] clients that people come from. A test that needs a network for
@@ -25,6 +25,7 @@ pub mod gateway;
 pub mod knot;
 pub mod leaf;
 pub mod machine;
+pub mod meddler;
 pub mod model;
 /// The name server of the proxy's own tests; nothing else of its code is here.
 #[allow(dead_code, clippy::unwrap_used, unreachable_pub)]
@@ -50,6 +51,7 @@ pub use gateway::{Gateway, Version};
 pub use knot::Knot;
 pub use leaf::Leaf;
 pub use machine::Machine;
+pub use meddler::Meddler;
 pub use model::Model;
 pub use opening::Opening;
 pub use outside::Outside;

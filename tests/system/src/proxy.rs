@@ -149,14 +149,22 @@ impl Proxy {
 
     /// `clawgate check --json` with these arguments: the exit code and the report.
     pub fn check(&self, arguments: &[&str]) -> (i32, serde_json::Value) {
+        report(&self.check_command(arguments).output().expect("clawgate can be run"))
+    }
+
+    fn check_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(["check", "--json"]).args(arguments).arg("--config").arg(&self.file);
         command.env_remove("OPENCLAW_GATEWAY_TOKEN").env_remove("OPENCLAW_CONFIG_PATH");
-        let output = command.output().expect("clawgate can be run");
-        let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-            panic!("no report ({error}): {}", String::from_utf8_lossy(&output.stderr));
-        });
-        (output.status.code().expect("it exits"), report)
+        command
+    }
+
+    /// The same while the test goes on: what the check asks may be the test itself.
+    pub async fn checking(&self, arguments: &[&str]) -> (i32, serde_json::Value) {
+        let mut command = self.check_command(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it does not panic");
+        let output = output.expect("clawgate can be run");
+        report(&output)
     }
 
     /// Everything it logged.
@@ -171,6 +179,13 @@ impl Proxy {
         assert!(output.status.success(), "clawgate {words} says {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
+}
+
+fn report(output: &std::process::Output) -> (i32, serde_json::Value) {
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!("no report ({error}): {}", String::from_utf8_lossy(&output.stderr));
+    });
+    (output.status.code().expect("it exits"), report)
 }
 
 /// `CLAWGATE_BIN`, as `./test` sets it, or what the same cargo profile has built beside this test.

@@ -1,6 +1,8 @@
 //! The gateway's half of `clawgate check`, against the gateway: each snag produced for real, and what is said about it.
 
-use clawgate_system::{Backend, Gateway, Proxy, on_both_gateways, proxy::HOST};
+use std::net::Ipv4Addr;
+
+use clawgate_system::{Backend, Edge, Gateway, Meddler, Proxy, Version, on_both_gateways, proxy::HOST};
 
 /// What a test machine's own session does to the gateway's process is no matter here; the rest is.
 const OF_THE_MACHINE: [&str; 5] = [
@@ -26,6 +28,12 @@ fn codes(report: &serde_json::Value) -> Vec<String> {
 fn finding<'r>(report: &'r serde_json::Value, code: &str) -> &'r serde_json::Value {
     let findings = report["findings"].as_array().expect("a list of findings");
     findings.iter().find(|finding| finding["code"] == code).unwrap_or_else(|| panic!("no {code} in {report:#}"))
+}
+
+/// Subject, what was seen, why, and the cure.
+fn said<'r>(report: &'r serde_json::Value, code: &str) -> [&'r str; 4] {
+    let found = finding(report, code);
+    ["subject", "seen", "why", "cure"].map(|key| found[key].as_str().expect("text"))
 }
 
 on_both_gateways! {
@@ -106,6 +114,86 @@ on_both_gateways! {
         finding(&report, "probe/approved");
     }
 
+    /// A client that speaks another protocol than this gateway: no release excludes ours, so the `connect` is changed on its
+    /// way, and the real gateway says what it thinks of it.
+    async fn a_protocol_that_the_gateway_does_not_speak_is_told(version: Version) {
+        let gateway = Gateway::of(version).run().await;
+        let proxy = Proxy::before(&gateway).await;
+        for (min, max) in [(1, 2), (900, 901)] {
+            let meddler = Meddler::before(gateway.port, move |connect| {
+                connect["minProtocol"] = min.into();
+                connect["maxProtocol"] = max.into();
+            })
+            .await;
+            proxy.change(|text| text.replace(&format!(":{}\"", gateway.port), &format!(":{}\"", meddler.port)));
+            let token = gateway.token_file();
+            let (status, report) = proxy.checking(&["--only", "gateway", "--probe", "--token-file", &token]).await;
+            proxy.change(|text| text.replace(&format!(":{}\"", meddler.port), &format!(":{}\"", gateway.port)));
+            assert_eq!(status, 69, "{report:#}");
+            let answers = meddler.answers();
+            assert!(answers.iter().any(|said| said["error"]["message"] == "protocol mismatch"), "{answers:?}");
+            assert_eq!(
+                said(&report, "probe/protocol"),
+                [
+                    HOST,
+                    "a backend with a fresh device key comes as a local client, and the gateway says INVALID_REQUEST: protocol mismatch",
+                    "client and gateway do not speak the same protocol version",
+                    "update the older side: protocol 3 was spoken until 2026.5, protocol 4 since (openclaw --version)",
+                ]
+            );
+        }
+    }
+
+    /// The gateway gives scopes to keys: a `connect` whose key was taken out on its way is let in and may not read.
+    async fn a_backend_that_is_let_in_and_may_not_read_is_told(version: Version) {
+        let gateway = Gateway::of(version).run().await;
+        let proxy = Proxy::options().site(r#"identity = "attributed""#).run(&gateway).await;
+        let meddler = Meddler::before(gateway.port, |connect| {
+            connect.as_object_mut().expect("parameters").remove("device");
+        })
+        .await;
+        proxy.change(|text| text.replace(&format!(":{}\"", gateway.port), &format!(":{}\"", meddler.port)));
+        let token = gateway.token_file();
+        let (status, report) = proxy.checking(&["--only", "gateway", "--probe", "--token-file", &token]).await;
+        assert_eq!(status, 69, "{report:#}");
+        let code = if version == Version::Newest { "FORBIDDEN" } else { "INVALID_REQUEST" };
+        let seen = format!(
+            "a backend with a fresh device key comes under its address, and the gateway says {code}: missing scope: operator.read"
+        );
+        assert_eq!(
+            said(&report, "probe/no-scope"),
+            [
+                HOST,
+                &seen,
+                "the client lacks a scope, most often because it sent no device key",
+                "let the client sign its connect with a device key; a browser does so over https only",
+            ]
+        );
+    }
+
+    /// Paired for less than it asks for.
+    async fn a_device_that_was_paired_with_fewer_scopes_is_told_with_its_request(version: Version) {
+        let gateway = Gateway::of(version).run().await;
+        let proxy = Proxy::options().site(r#"identity = "attributed""#).run(&gateway).await;
+        let backend = Backend::fresh().asking_for(&["operator.pairing"]);
+        let edge = Edge::run(Ipv4Addr::new(203, 0, 113, 7), proxy.balanced()).await;
+        let connect = async || backend.connect(&proxy.dial().via(edge.address)).await;
+        connect().await.expect_err("it waits for a person");
+        let pending = gateway.pending_pairings().await;
+        gateway.approve(&pending[0]).await;
+        connect().await.expect("it is paired");
+        let (token, key) = (gateway.token_file(), proxy.file("device.pem", &backend.pem()));
+        let arguments = ["--only", "gateway", "--probe", "--token-file", &token, "--device-key", &key];
+        let (status, report) = proxy.checking(&arguments).await;
+        assert_eq!(status, 69, "{report:#}");
+        let pending = gateway.pending_pairings().await;
+        let request = pending[0]["requestId"].as_str().expect("an id");
+        let [_, seen, why, cure] = said(&report, "probe/not-paired");
+        assert!(seen.starts_with("a backend with this device key comes under its address, and the gateway says NOT_PAIRED: "), "{seen}");
+        assert_eq!(why, "the gateway wants this device approved by hand");
+        assert!(cure.contains(&format!("openclaw devices approve {request}")), "{cure}");
+    }
+
     async fn a_gateway_without_auth_is_an_error(version: Version) {
         let gateway = Gateway::of(version).without_auth().run().await;
         let proxy = Proxy::before(&gateway).await;
@@ -118,7 +206,7 @@ on_both_gateways! {
 /// Snag 4 as it is with today's gateway, before anybody has told it about us.
 #[tokio::test]
 async fn the_newest_gateway_refuses_browsers_and_the_command_is_said() {
-    let gateway = Gateway::of(clawgate_system::Version::Newest).without_trusted_proxies().run().await;
+    let gateway = Gateway::of(Version::Newest).without_trusted_proxies().run().await;
     let proxy = Proxy::before(&gateway).await;
     let (status, report) = proxy.check(&["--only", "gateway"]);
     assert_eq!(status, 69);
@@ -129,7 +217,7 @@ async fn the_newest_gateway_refuses_browsers_and_the_command_is_said() {
 
 #[tokio::test]
 async fn the_oldest_gateway_takes_all_browsers_for_one() {
-    let gateway = Gateway::of(clawgate_system::Version::Oldest).without_trusted_proxies().run().await;
+    let gateway = Gateway::of(Version::Oldest).without_trusted_proxies().run().await;
     let proxy = Proxy::before(&gateway).await;
     let (status, report) = proxy.check(&["--only", "gateway"]);
     assert_eq!(status, 0);
@@ -142,7 +230,7 @@ async fn the_oldest_gateway_takes_all_browsers_for_one() {
 /// The list that many a guide tells people to write.
 #[tokio::test]
 async fn a_trusted_127_0_0_1_breaks_the_oldest_gateways_approval_and_the_probe_agrees() {
-    let gateway = Gateway::of(clawgate_system::Version::Oldest).trusting(&["127.0.0.1", "127.0.0.2"]).run().await;
+    let gateway = Gateway::of(Version::Oldest).trusting(&["127.0.0.1", "127.0.0.2"]).run().await;
     let proxy = Proxy::before(&gateway).await;
     let (status, report) = proxy.check(&["--only", "gateway", "--probe", "--token-file", &gateway.token_file()]);
     assert_eq!(status, 69);
@@ -152,7 +240,7 @@ async fn a_trusted_127_0_0_1_breaks_the_oldest_gateways_approval_and_the_probe_a
     );
     finding(&report, "probe/not-paired");
 
-    let gateway = Gateway::of(clawgate_system::Version::Newest).trusting(&["127.0.0.1", "127.0.0.2"]).run().await;
+    let gateway = Gateway::of(Version::Newest).trusting(&["127.0.0.1", "127.0.0.2"]).run().await;
     let proxy = Proxy::before(&gateway).await;
     let (_, report) = proxy.check(&["--only", "gateway", "--probe", "--token-file", &gateway.token_file()]);
     finding(&report, "gateway/loopback-trusted");
@@ -162,7 +250,7 @@ async fn a_trusted_127_0_0_1_breaks_the_oldest_gateways_approval_and_the_probe_a
 /// Snag 11's other end: nobody is there.
 #[tokio::test]
 async fn a_gateway_that_is_gone_is_said_with_the_command_that_starts_it() {
-    let mut gateway = Gateway::of(clawgate_system::Version::Newest).run().await;
+    let mut gateway = Gateway::of(Version::Newest).run().await;
     let proxy = Proxy::before(&gateway).await;
     gateway.kill();
     let (status, report) = proxy.check(&["--only", "gateway"]);

@@ -2,7 +2,7 @@
 
 use std::{fs, net::Ipv4Addr, process::Command, time::Duration};
 
-use clawgate_system::{Backend, Edge, Gateway, Proxy, Refused, Version, proxy, wait};
+use clawgate_system::{Backend, Edge, Gateway, Proxy, Refused, Version, alone::alone, process::say, proxy, wait};
 use serde_json::Value;
 
 /// Whom the gateway has to be told of.
@@ -54,6 +54,28 @@ async fn a_stranger_is_attributed_after_init_and_the_gateway_is_not_restarted() 
     // Nothing is left to do.
     fs::remove_file(folder.path().join("config.toml")).expect("it is there");
     assert!(init(&gateway, folder.path(), "claw.test").contains("has all that it needs"));
+}
+
+/// Nobody has named anything: the process that listens says where it is and which file is its own.
+#[test]
+fn a_gateway_that_runs_is_found_with_its_port_and_its_file() {
+    alone("a_gateway_that_runs_is_found_with_its_port_and_its_file", &[], async || {
+        let gateway = Gateway::of(Version::Newest).without_trusted_proxies().run().await;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new(proxy::binary());
+        command.arg("--config").arg(folder.path().join("config.toml")).args(["init", "claw.test"]);
+        command.env("HOME", folder.path()).env_remove("OPENCLAW_CONFIG_PATH").env_remove("OPENCLAW_GATEWAY_PORT");
+        let said = say(&mut command);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let (port, id) = (gateway.port, gateway.id());
+        let begin = format!("the gateway is taken to be at 127.0.0.1:{port}: ");
+        let why = said.out.lines().next().and_then(|line| line.strip_prefix(&begin)).unwrap_or_default();
+        assert!(why.ends_with(&format!(" (pid {id}) listens there")), "{said:?}");
+        assert!(said.out.contains(&format!("the gateway's {} lacks:\n", gateway.config_file().display())), "{said:?}");
+        let config = fs::read_to_string(folder.path().join("config.toml")).expect("init wrote it");
+        let line = format!("# Where the gateway listens.\nupstream = \"127.0.0.1:{port}\"\n");
+        assert!(config.contains(&line), "{config}");
+    });
 }
 
 #[tokio::test]

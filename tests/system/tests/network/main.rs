@@ -1,0 +1,6 @@
+//! `clawgate check` by the real binary, with each snag of the setup guide made for real in a network of the test's own:
+//! a name server, addresses, a packet filter, a port that somebody else has, a CA.
+
+mod machine;
+mod names;
+mod staging;
