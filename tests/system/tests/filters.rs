@@ -25,17 +25,70 @@ fn install(more: &[&Path]) {
     }
 }
 
+/// The commands of one kind of iptables, as update-alternatives makes them.
+fn iptables(program: &str) -> tempfile::TempDir {
+    let links = tempfile::tempdir().unwrap();
+    fs::create_dir_all(links.path().join("usr/sbin")).unwrap();
+    fs::create_dir_all(links.path().join("etc")).unwrap();
+    for (of, command) in ["iptables", "ip6tables"].into_iter().flat_map(|of| ["", "-save", "-restore"].map(|c| (of, c)))
+    {
+        let link = links.path().join("usr/sbin").join(format!("{of}{command}"));
+        std::os::unix::fs::symlink(program, link).unwrap();
+    }
+    links
+}
+
+/// Makes a folder of the system one that can be written to, for this test alone.
+fn writable(folder: &str) {
+    let copy = format!("/run/{}", folder.replace('/', "-"));
+    run("cp", &["-a", folder, &copy]);
+    run("mount", &["--bind", &copy, folder]);
+}
+
+#[test]
+fn what_ufw_closes_is_opened_by_ufw() {
+    alone("what_ufw_closes_is_opened_by_ufw", &[OURS, DNS], async || {
+        let links = iptables("xtables-nft-multi");
+        install(&[links.path(), &cache().join("ufw")]);
+        run("mount", &["-t", "tmpfs", "none", "/run"]);
+        writable("/etc/ufw");
+        writable("/etc/default");
+        let ufw = |words: &str| run("ufw", &words.split(' ').collect::<Vec<_>>());
+        // As most guides have it: SSH, and on.
+        ufw("allow 22/tcp");
+        ufw("allow 80/tcp");
+        ufw("--force enable");
+        let machine = Machine::with(&[RIGHT]).await;
+        let report = machine.look("firewall").await;
+        assert_eq!(report.code, Some(69), "{report:#?}");
+        assert_eq!(
+            report.finding("firewall/closed"),
+            [
+                "port 443",
+                "packets to port 443 are dropped by ufw",
+                "neither a CA nor a client gets through; a client waits until it gives up",
+                "ufw allow 443/tcp",
+            ]
+        );
+        assert_eq!(report.finding("firewall/open")[1], "this machine's packet filter lets port 80 in");
+        // For one network only, then as often as ufw likes.
+        ufw("allow from 198.51.100.0/24 to any port 443 proto tcp");
+        let report = machine.look("firewall").await;
+        assert_eq!(report.snags(), ["firewall/cloud", "firewall/some-only"], "{report:#?}");
+        assert_eq!(
+            report.finding("firewall/some-only")[1],
+            "packets to port 443 are dropped by ufw, but for some addresses"
+        );
+        // The cure, word for word.
+        run("sh", &["-c", "ufw allow 443/tcp"]);
+        assert_eq!(machine.look("firewall").await.snags(), ["firewall/cloud"]);
+    });
+}
+
 #[test]
 fn rules_of_the_old_iptables_are_read_too() {
     alone("rules_of_the_old_iptables_are_read_too", &[OURS, DNS], async || {
-        // As update-alternatives does it.
-        let links = tempfile::tempdir().unwrap();
-        fs::create_dir_all(links.path().join("usr/sbin")).unwrap();
-        fs::create_dir_all(links.path().join("etc")).unwrap();
-        for name in ["iptables", "iptables-save", "ip6tables", "ip6tables-save"] {
-            let link = links.path().join("usr/sbin").join(name);
-            std::os::unix::fs::symlink("xtables-legacy-multi", link).unwrap();
-        }
+        let links = iptables("xtables-legacy-multi");
         install(&[links.path()]);
         for rule in ["-A INPUT -i lo -j ACCEPT", "-A INPUT -p tcp --dport 80 -j ACCEPT", "-P INPUT DROP"] {
             run("iptables", &rule.split(' ').collect::<Vec<_>>());
