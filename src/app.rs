@@ -156,6 +156,7 @@ impl App {
             forwarder_on_host: AtomicBool::new(false),
             problems: Problems::default(),
             limits: Limits::new(Instant::now()),
+            logins: crate::login::Logins::new(),
             samples: Samples::default(),
         });
 

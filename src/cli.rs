@@ -8,6 +8,7 @@ mod check;
 mod explain;
 mod fmt;
 mod generate;
+mod hash_password;
 mod import;
 mod init;
 mod pin;
@@ -83,6 +84,8 @@ enum Command {
     Fmt(fmt::Args),
     /// What happens to a request, and what a code means
     Explain(explain::Args),
+    /// Ask for a password, and print the line for basic_auth
+    HashPassword,
     /// Try it without configuration: https://localhost:8443
     Demo {
         /// Port of https://localhost
@@ -127,6 +130,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
         Command::Fmt(args) => fmt::run(&cli.config, &args),
         Command::Generate(what) => generate::run(Cli::command(), &what),
         Command::Explain(args) => explain::run(&cli.config, &args),
+        Command::HashPassword => hash_password::run(),
         Command::Demo { https_port, http_port } => {
             Ok(demo::run(&demo::Options { https_port, http_port, state_dir: None }).map(done)?)
         }

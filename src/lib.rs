@@ -1,7 +1,7 @@
 //! clawgate: the small edge proxy in front of an OpenClaw gateway.
 //!
 //! Rooms, from the bottom up: [`config`] (what the operator wrote), [`route`] and [`headers`] (pure decisions about a
-//! request), [`allow`] (who may ask at all), [`limits`] (how often), [`tls`] and [`listen`] (bytes from clients), [`acme`] (certificates from a CA), [`gateway`] (what is
+//! request), [`allow`] (who may ask at all), [`limits`] (how often), [`login`] (who has to say a password), [`tls`] and [`listen`] (bytes from clients), [`acme`] (certificates from a CA), [`gateway`] (what is
 //! OpenClaw's own), [`upstream`] (bytes to the gateway), [`serve`] (one connection, request by request), [`admin`] (the
 //! unix socket), [`explain`] (a request's way and a code's meaning, offline), [`init`] (a first configuration), [`process`] (signals, systemd, logs,
 //! reload), [`app`] (builds them bottom-up), [`check`] (what stands in the way, before the start). Below them all:
@@ -25,6 +25,7 @@ pub mod hooks;
 pub mod init;
 pub mod limits;
 pub mod listen;
+pub mod login;
 pub mod metrics;
 pub mod problems;
 pub mod process;

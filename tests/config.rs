@@ -147,7 +147,9 @@ fn the_example_loads_as_it_is_and_repeats_the_defaults() {
 
 #[test]
 fn the_examples_in_the_example_load_and_its_upstream_shows_the_defaults() {
-    let text = with_examples().replace("${cred:tools}", "${cred:token}");
+    const HASH: &str =
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let text = with_examples().replace("${cred:tools}", "${cred:token}").replace("${cred:ann}", HASH);
     let Loaded { config, warnings, .. } = parse(&text);
     assert_eq!(warnings, []);
     assert_eq!((config.sites.len(), config.sites[0].routes.len()), (2, 3));
@@ -181,8 +183,8 @@ fn every_key_is_in_the_example_and_in_the_reference() {
     }
     for key in config::schema_keys() {
         assert!(REFERENCE.contains(&format!("| `{key}` |")), "docs/CONFIG.md lacks {key}");
-        // A route's header operations and device keys are the site's.
-        let in_example = if key.contains("_headers.") || key.contains(".device_keys.") {
+        // A route's header operations, device keys and login are the site's.
+        let in_example = if ["_headers.", ".device_keys.", ".basic_auth."].iter().any(|of| key.contains(of)) {
             key.replace("site.route.", "site.")
         } else {
             key

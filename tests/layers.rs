@@ -11,7 +11,7 @@ const STOREYS: [&[&str]; 7] = [
     &["main", "cli"],
     &["app", "check", "explain", "init", "process", "demo", "top"],
     &["admin", "serve", "status"],
-    &["acme", "upstream", "gateway", "listen", "tls", "route", "headers", "allow", "limits"],
+    &["acme", "upstream", "gateway", "listen", "tls", "route", "headers", "allow", "limits", "login"],
     &["hooks"],
     &["config"],
     &["cause", "clock", "drain", "challenge", "dns", "metrics", "problems", "exit", "socket"],

@@ -286,3 +286,28 @@ fn top_says_what_is_wrong_before_it_takes_the_screen() {
         .until("no screen of its own", |screen, bytes| !screen.alternate_screen() && times(bytes, "\x1b[?1049h") == 0);
     assert_eq!(terminal.ends_clean().code(), Some(69));
 }
+
+#[test]
+fn a_password_is_asked_for_twice_and_never_shown() {
+    let home = tempfile::tempdir().unwrap();
+    let ask = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clawgate"));
+        command.arg("hash-password").current_dir(home.path());
+        Terminal::run(command, 120, 10)
+    };
+    let mut terminal = ask();
+    terminal.shows("Password: ");
+    terminal.types(b"correct horse\r");
+    terminal.shows("The same again: ");
+    terminal.types(b"correct horse\r");
+    terminal.shows("password_hash = \"$argon2id$v=19$m=19456,t=2,p=1$");
+    terminal.until("no password on the screen", |_, bytes| times(bytes, "horse") == 0);
+    assert_eq!(terminal.ends_clean().code(), Some(0));
+    let mut terminal = ask();
+    terminal.shows("Password: ");
+    terminal.types(b"one\r");
+    terminal.shows("The same again: ");
+    terminal.types(b"two\r");
+    terminal.shows("the two are not the same; nothing was made");
+    assert_ne!(terminal.ends_clean().code(), Some(0));
+}

@@ -79,6 +79,7 @@ fn policy() -> Policy {
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
         security_headers: Default::default(),
+        basic_auth: None,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     serve::{
         behind::Behind,
         counters::{CLOSE_CODES, CLOSERS, CONNECT_ANSWERS, Counters, IDENTITIES, PROTOCOLS, STATUSES},
+        log_in,
         snapshot::Snapshot,
     },
     upstream::{ConnectError, hold::Seen},
@@ -84,6 +85,9 @@ fn connections(page: &mut Page, numbers: &Numbers) {
     page.sample(&table::HANDSHAKES, &["ok"], numbers.sum(|c| c.handshakes.get()));
     for (name, n) in numbers.failed_handshakes() {
         page.sample(&table::HANDSHAKES, &[name], n);
+    }
+    for (result, n) in log_in::RESULTS.iter().enumerate() {
+        page.sample(&table::LOGINS, &[n], numbers.sum(|c| c.logins[result].get()));
     }
     page.sample(&table::SILENT, &[], numbers.sum(|c| c.silent.get()));
     page.sample(&table::HANDSHAKES_LIMITED, &[], numbers.sum(|c| c.handshakes_limited.get()));

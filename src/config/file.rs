@@ -16,8 +16,9 @@ use super::{
         AcmeProfile, AllowEntry, ChallengeKind, Directory, Endpoint, Hostname, IdentityRule, KeyType, ListenerKind,
         LogFormat, Pace, TsigAlgorithm, UpstreamKind,
     },
+    password::{PasswordHash, Realm, UserName},
     path::{RewritePath, RoutePath},
-    read::{Auto, Named, OneOrMany, table},
+    read::{Auto, Named, OneOrMany, OrOff, table},
     security_headers::Hsts,
     value::{CertificateSource, Limit, LogLevel, Rate, Size},
 };
@@ -168,6 +169,7 @@ table! {
         allow: Vec<At<AllowEntry>>,
         clients: Vec<At<IpNet>>,
         device_keys: OneOrMany<DeviceKey>,
+        basic_auth: OrOff<BasicAuth>,
         body_limit: Limit<Size>,
         response_timeout: Limit<Duration>,
         request_headers: HeaderOps,
@@ -191,6 +193,7 @@ table! {
         allow: Vec<At<AllowEntry>>,
         clients: Vec<At<IpNet>>,
         device_keys: OneOrMany<DeviceKey>,
+        basic_auth: OrOff<BasicAuth>,
         body_limit: Limit<Size>,
         response_timeout: Limit<Duration>,
         request_headers: HeaderOps,
@@ -206,6 +209,20 @@ table! {
         key: DeviceId,
         scopes: Vec<At<Scope>>,
         clients: Vec<At<IpNet>>,
+    }
+}
+
+table! {
+    BasicAuth "in basic_auth", as "basic_auth = { users = [{ name = \"ann\", password_hash = \"...\" }] }" {
+        realm: Realm,
+        users: OneOrMany<User>,
+    }
+}
+
+table! {
+    User "in a user", as "{ name = \"ann\", password_hash = \"...\" }" {
+        name: UserName,
+        password_hash: PasswordHash,
     }
 }
 

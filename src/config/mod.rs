@@ -20,6 +20,7 @@ pub mod interpolate;
 mod load;
 pub mod model;
 mod pace;
+pub(crate) mod password;
 mod path;
 mod public;
 mod read;
@@ -28,7 +29,7 @@ pub mod secrets;
 mod security_headers;
 mod tree;
 mod unit;
-mod value;
+pub(crate) mod value;
 
 pub(crate) use code::codes;
 pub use finding::{Code, Finding, Findings, Location, Severity, Source};

@@ -22,6 +22,7 @@ pub use super::security_headers::SecurityHeaders;
 pub use super::{
     device_key::DeviceId,
     pace::{Pace, Paces},
+    password::PasswordHash,
 };
 
 /// The whole configuration after resolving.
@@ -210,6 +211,8 @@ pub struct Policy {
     pub clients: Vec<IpNet>,
     /// Who may ask at all. Empty is everyone.
     pub allow: Vec<AllowEntry>,
+    /// Who has to log in first; `None` is nobody.
+    pub basic_auth: Option<Arc<BasicAuth>>,
     /// The second fence of D1: whose device key has to sign the `connect`. Empty is no fence. Shared with the tunnels
     /// that wait for theirs.
     pub device_keys: Arc<[PinnedKey]>,
@@ -220,6 +223,22 @@ pub struct Policy {
     pub request_headers: HeaderOps,
     pub response_headers: HeaderOps,
     pub security_headers: SecurityHeaders,
+}
+
+/// A login before the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BasicAuth {
+    pub realm: Arc<str>,
+    /// The field that makes a browser ask.
+    pub challenge: HeaderValue,
+    /// Never empty.
+    pub users: Arc<[User]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub name: Arc<str>,
+    pub hash: PasswordHash,
 }
 
 /// Who may ask.

@@ -268,6 +268,30 @@ impl FromNode for Auto {
     }
 }
 
+/// A table, or the word `off`.
+#[derive(Debug, Clone)]
+pub enum OrOff<T> {
+    Off,
+    On(T),
+}
+
+impl<T: FromNode> FromNode for OrOff<T> {
+    fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<OrOff<T>> {
+        match &node.value {
+            NodeValue::Text(text) if text == "off" => Some(OrOff::Off),
+            NodeValue::Text(_) => {
+                reader.wrong_type(node, "a table or \"off\"", "write \"off\", or a table as docs/CONFIG.md shows it");
+                None
+            }
+            _ => T::from_node(node, reader).map(OrOff::On),
+        }
+    }
+
+    fn keys(path: &str, keys: &mut Vec<String>) {
+        T::keys(path, keys);
+    }
+}
+
 /// An array. Broken items are reported and left out.
 impl<T: FromNode> FromNode for Vec<At<T>> {
     fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Vec<At<T>>> {

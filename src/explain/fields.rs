@@ -91,6 +91,7 @@ impl Fields {
             Step::Hop if self.nominated.iter().any(|own| own == name.as_str()) => "named in a Connection line",
             Step::Hop => "belongs to the client's connection only (RFC 9110 §7.6.1)",
             Step::MaxForwards => "counted down (RFC 9110 §7.6.2)",
+            Step::Login => "the login before the gateway (basic_auth); the gateway would take it for its own",
             Step::Claims => "a claim about the client: only the proxy says who asks",
             Step::Policy => "request_headers says so",
             Step::Framing => "the body is framed anew",
@@ -110,6 +111,7 @@ fn why_added(step: Step, name: &HeaderName, identity: Identity) -> &'static str 
         Step::Hop | Step::Framing if *name == header::CONNECTION || *name == header::TE => "the client takes trailers",
         Step::Hop | Step::Framing => "how the body is framed",
         Step::MaxForwards => "counted down",
+        Step::Login => "left by the login",
         Step::Claims => "left by the removal of claims",
         Step::Policy => "request_headers says so",
         Step::Identity if *name == header::HOST && identity == Identity::Loopback => {

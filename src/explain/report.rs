@@ -357,6 +357,11 @@ fn limits(snapshot: &Snapshot, explained: &Explanation, https: bool) -> Vec<Limi
     let clients: Vec<String> = policy.clients.iter().map(ToString::to_string).collect();
     let clients = if clients.is_empty() { "no fence".to_owned() } else { clients.join(", ") };
     rows.push(Limit { key: "identity", value: format!("{identity}; clients: {clients}") });
+    if let Some(auth) = &policy.basic_auth {
+        let users: Vec<&str> = auth.users.iter().map(|user| &*user.name).collect();
+        let value = format!("realm {:?}; users: {}; passwords are not looked at here", auth.realm, users.join(", "));
+        rows.push(Limit { key: "basic_auth", value });
+    }
     let security = security::listed(&policy.security_headers, https);
     let added = security.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
     let added = if security.is_empty() { "none".to_owned() } else { added.collect::<Vec<_>>().join(", ") };

@@ -1,6 +1,9 @@
 //! One request through the functions that the proxy calls, each step written down.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, uri::PathAndQuery};
@@ -10,15 +13,16 @@ use super::{
     question::Question,
 };
 use crate::{
-    config::model::ListenerKind,
+    config::model::{BasicAuth, ListenerKind},
     headers::{
         authority,
         client_address::Seen,
         forwarded,
         identity::{self, Decision, Identity, Rule},
     },
+    login::{Logins, Shown},
     serve::{
-        head::{self, Around, Forward, Scene, Step, Verdict},
+        head::{self, Around, Forward, Login, Scene, Step, Verdict},
         redirect,
         refusal::{Reason, Refusal, wants_html},
         snapshot::{RouteRef, Snapshot},
@@ -214,6 +218,15 @@ impl Around for Notes {
 
     fn client(&mut self, seen: &Seen) {
         self.client = Some(*seen);
+    }
+
+    /// A password is not looked at here: it is taken for the right one.
+    fn login(&mut self, _: RouteRef, auth: &BasicAuth, headers: &HeaderMap) -> Result<Login, Refusal> {
+        match Logins::new().look(auth, headers, Instant::now()) {
+            Shown::Nothing => Err(Refusal::to_log_in(Reason::LoginRequired, auth)),
+            Shown::Known(user) => Ok(Login::As(user)),
+            Shown::Question(question) => Ok(Login::Ask(question)),
+        }
     }
 
     fn stepped(&mut self, step: Step, headers: &HeaderMap) {

@@ -101,6 +101,7 @@ mod tests {
             },
             response_headers: HeaderOps::default(),
             security_headers: Default::default(),
+            basic_auth: None,
         }
     }
 

@@ -55,6 +55,8 @@ metrics! {
         "Connections over a limit: over the one for all (total) or over one client address's (client).";
     HANDSHAKES: Counter "clawgate_tls_handshakes_total" ["result"]
         "TLS handshakes: ok, or the reason that the access log names.";
+    LOGINS: Counter "clawgate_logins_total" ["result"]
+        "Logins before the gateway, by what became of them.";
     SILENT: Counter "clawgate_websockets_silent_total" []
         "WebSockets of strangers closed because nothing was said in 5 s after the gateway's challenge.";
     HANDSHAKES_LIMITED: Counter "clawgate_tls_handshakes_limited_total" []

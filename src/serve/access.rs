@@ -57,6 +57,8 @@ pub struct Record<'a> {
     /// The name of the refusal (RFC 9209 §2.3 where it has one) when we, and not the upstream, gave the answer.
     pub refusal: Option<&'static str>,
     pub close: Option<Close<'a>>,
+    /// Who has logged in before the gateway.
+    pub user: Option<&'a str>,
     pub user_agent: Option<&'a [u8]>,
     pub referer: Option<Redacted<'a>>,
 }
@@ -83,6 +85,7 @@ impl<'a> Record<'a> {
             upstream: None,
             refusal: None,
             close: None,
+            user: None,
             user_agent: None,
             referer: None,
         }

@@ -8,6 +8,7 @@ use super::{
     tunnel::{Key, Watching},
 };
 use crate::{
+    config::model::User,
     gateway::pin::{self, Origin},
     headers::{
         client_address::Seen,
@@ -31,12 +32,22 @@ pub struct Admitted {
     seen: Seen,
     identity: Identity,
     upstream: u64,
+    /// Who has logged in for it.
+    user: Option<User>,
 }
 
 impl Admitted {
     pub fn new(asked: Asked, plan: &Plan) -> Admitted {
         let Asked { host, path, browser, seen } = asked;
-        Admitted { host, path, browser, seen, identity: plan.identity(), upstream: plan.behind().upstream.id }
+        Admitted {
+            host,
+            path,
+            browser,
+            seen,
+            identity: plan.identity(),
+            upstream: plan.behind().upstream.id,
+            user: plan.user.clone(),
+        }
     }
 
     /// Whether the same request would still be admitted, as the same identity, to the same upstream, and the key that was
@@ -56,6 +67,16 @@ impl Admitted {
             (_, Some(gate)) => gate.has_keys(&policy.device_keys),
             (_, None) => rule != Rule::PinnedKey,
         };
-        snapshot.may_ask(route, &self.seen) && key && identity == self.identity && behind.upstream.id == self.upstream
+        let logged_in = match (&policy.basic_auth, &self.user) {
+            (None, _) => true,
+            // By name and hash: another password is another login.
+            (Some(auth), Some(user)) => auth.users.contains(user),
+            (Some(_), None) => false,
+        };
+        snapshot.may_ask(route, &self.seen)
+            && logged_in
+            && key
+            && identity == self.identity
+            && behind.upstream.id == self.upstream
     }
 }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     gateway::translate::Cause,
     limits,
+    login::Logins,
     problems::{Problem, Problems},
     tls,
     upstream::pool::Pool,
@@ -54,6 +55,7 @@ pub struct Shared {
     pub forwarder_on_host: AtomicBool,
     pub problems: Problems,
     pub limits: limits::Limits,
+    pub logins: Logins,
     pub samples: Samples,
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use http::StatusCode;
 
-use super::access::ClosedBy;
+use super::{access::ClosedBy, log_in};
 use crate::{
     config::Config,
     gateway::{pin::Unverified, translate::Trouble},
@@ -38,6 +38,8 @@ pub struct Counters {
     pub handshakes_limited: Count,
     /// WebSockets of strangers that did not say who they are in time.
     pub silent: Count,
+    /// Logins before the gateway, by what became of them.
+    pub logins: [Count; log_in::RESULTS.len()],
     pub tunnels: [Gauge; Identity::ALL.len()],
     pub tunnels_opened: [Count; Identity::ALL.len()],
     pub tunnels_closed: [[Count; CLOSE_CODES.len()]; CLOSERS.len()],
@@ -136,6 +138,9 @@ pub const REFUSALS: &[&str] = &[
     "http_response_timeout",
     "http_upgrade_failed",
     "locked_out",
+    "login_busy",
+    "login_failed",
+    "login_required",
     "loopback_client",
     "method_connect",
     "method_too_long",
@@ -178,6 +183,7 @@ impl Default for Counters {
             handshakes: Count::default(),
             handshakes_limited: Count::default(),
             silent: Count::default(),
+            logins: Default::default(),
             handshakes_resumed: Count::default(),
             handshakes_post_quantum: Count::default(),
             tunnels: Default::default(),

@@ -19,7 +19,7 @@ use super::{
     gateway_answer,
     judge::{self, Judged, Plan},
     kept::Kept,
-    limit,
+    limit, log_in,
     refusal::{Reason, Refusal, wants_html},
     upgrade,
 };
@@ -108,6 +108,9 @@ async fn forward(
     plan: &mut Plan,
     finish: &mut Finish,
 ) -> Result<Answer, Refusal> {
+    if plan.question.is_some() {
+        Box::pin(log_in::answer(core, plan, finish)).await?;
+    }
     if plan.as_whom.is_none() {
         // D1 hangs on what the gateway turns out to be. Boxed, like all that is rare here.
         let limits = hold_limits(plan);

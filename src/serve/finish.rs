@@ -58,6 +58,7 @@ struct Noted {
     uri: Uri,
     version: Version,
     host: Option<HeaderValue>,
+    user: Option<Arc<str>>,
     user_agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
 }
@@ -71,6 +72,7 @@ impl Finish {
             uri: request.uri().clone(),
             version: request.version(),
             host: None,
+            user: None,
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
             referer: request.headers().get(header::REFERER).cloned(),
         });
@@ -120,6 +122,18 @@ impl Finish {
 
     pub fn client(&mut self, address: IpAddr) {
         self.from = address;
+    }
+
+    /// The client address, as far as it is known.
+    pub fn address(&self) -> IpAddr {
+        self.from
+    }
+
+    /// Who has logged in. A name that did not is not kept: people type passwords there.
+    pub fn user(&mut self, name: &Arc<str>) {
+        if let Some(noted) = &mut self.noted {
+            noted.user = Some(name.clone());
+        }
     }
 
     pub fn identity(&mut self, identity: Identity) {
@@ -298,6 +312,7 @@ impl Noted {
         record.version = Some(if client.h2 { Version::HTTP_2 } else { self.version });
         record.host = self.host.as_ref().map_or(b"", HeaderValue::as_bytes);
         record.path = Redacted::new(self.uri.path_and_query().map_or("*", PathAndQuery::as_str));
+        record.user = self.user.as_deref();
         record.user_agent = self.user_agent.as_ref().map(HeaderValue::as_bytes);
         record.referer = self.referer.as_ref().map(|r| Redacted::from_bytes(r.as_bytes()));
         record

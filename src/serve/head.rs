@@ -15,7 +15,7 @@ use super::{
     snapshot::{RouteRef, Snapshot},
 };
 use crate::{
-    config::model::Policy,
+    config::model::{BasicAuth, Policy, User},
     headers::{
         authority, claims,
         client_address::{self, Seen},
@@ -24,7 +24,7 @@ use crate::{
         identity::{self, Facts, Identity, Rule},
         method, policy,
     },
-    route,
+    login, route,
 };
 
 /// Health checks want an answer now, not after the hold.
@@ -62,6 +62,8 @@ pub trait Around {
     fn without_certificate(&mut self, host: &str) -> Option<Refusal>;
     fn route(&mut self, route: RouteRef);
     fn client(&mut self, seen: &Seen);
+    /// What the request shows where a login is asked for.
+    fn login(&mut self, route: RouteRef, auth: &BasicAuth, headers: &HeaderMap) -> Result<Login, Refusal>;
     /// The head's fields after a step that may have changed them.
     fn stepped(&mut self, _: Step, _: &HeaderMap) {}
 }
@@ -73,6 +75,8 @@ pub enum Step {
     Hop,
     /// OPTIONS counts down.
     MaxForwards,
+    /// The password was for us.
+    Login,
     /// What the client said about itself.
     Claims,
     /// The operator's `request_headers`.
@@ -85,6 +89,15 @@ pub enum Step {
     Upgrade,
 }
 
+/// Who has logged in.
+pub enum Login {
+    /// Nobody has to.
+    None,
+    As(User),
+    /// It takes a while to find out.
+    Ask(Box<login::Question>),
+}
+
 /// What shall be done with a head.
 pub enum Verdict {
     Forward(Forward),
@@ -94,6 +107,7 @@ pub enum Verdict {
 
 pub struct Forward {
     pub route: RouteRef,
+    pub login: Login,
     pub hop: Hop,
     /// Set for a WebSocket.
     pub asked: Option<Box<Asked>>,
@@ -158,6 +172,10 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
     if let Some(refusal) = without_certificate {
         return Err(refusal);
     }
+    let login = match &snapshot.policy(route).basic_auth {
+        None => Login::None,
+        Some(auth) => around.login(route, auth, &head.headers)?,
+    };
     if snapshot.config.own_origin_only && foreign_origin(&head.headers, &host_value, scene.https) {
         return Err(Reason::ForeignOrigin.into());
     }
@@ -173,6 +191,11 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
             return Ok(Verdict::Answer(answer));
         }
         around.stepped(Step::MaxForwards, &head.headers);
+    }
+    if !matches!(login, Login::None) {
+        // The gateway would take it for a credential of its own.
+        head.headers.remove(header::AUTHORIZATION);
+        around.stepped(Step::Login, &head.headers);
     }
     claims::remove(&mut head.headers);
     around.stepped(Step::Claims, &head.headers);
@@ -194,6 +217,7 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
     let facts = facts(scene.attributed_source, snapshot.behind(route), policy, &seen, browser, asked.is_some());
     Ok(Verdict::Forward(Forward {
         route,
+        login,
         hop,
         asked,
         host: host_value,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::time::Instant;
 
@@ -20,13 +20,13 @@ use super::{
     connection::Client,
     core::{Core, Present},
     finish::Finish,
-    head::{self, Around, Forward, Scene, Verdict},
-    limit,
+    head::{self, Around, Forward, Login, Scene, Verdict},
+    limit, log_in,
     refusal::Refusal,
     snapshot::{RouteRef, Snapshot},
 };
 use crate::{
-    config::model::Policy,
+    config::model::{BasicAuth, Policy, User},
     gateway::pin,
     headers::{
         client_address::Seen,
@@ -34,6 +34,7 @@ use crate::{
         identity::{self, Decision, Facts, Identity, Rule},
     },
     limits::{Ask, Asking},
+    login,
     upstream::hold,
 };
 
@@ -61,6 +62,10 @@ pub struct Plan {
     pub client: IpAddr,
     pub facts: Facts,
     pub as_whom: Option<(Identity, Rule)>,
+    /// Nothing is decided, and nobody asked, before this is answered.
+    pub question: Option<Box<login::Question>>,
+    /// Who has logged in, where somebody had to.
+    pub user: Option<User>,
     /// Until when it may wait for an upstream that is away.
     pub until: Instant,
     pub h2: bool,
@@ -105,7 +110,7 @@ impl Plan {
     }
 
     /// Decides the identity if that needs no waiting; whether it is decided now.
-    fn decide_now(&mut self) -> Result<bool, Refusal> {
+    pub fn decide_now(&mut self) -> Result<bool, Refusal> {
         let decision = identity::decide(&self.facts);
         let hangs_on_gateway =
             matches!(decision, Decision::Forward { identity: Identity::Loopback | Identity::AttributedHeaderless, .. });
@@ -176,7 +181,13 @@ pub fn judge(
         Verdict::Forward(forward) => forward,
         Verdict::Answer(answer) => return Ok(Judged::Answer(answer)),
     };
-    let Forward { route, hop, asked, host, client: address, client_value, facts, hold } = forward;
+    let Forward { route, login, hop, asked, host, client: address, client_value, facts, hold } = forward;
+    let credential = credential && matches!(login, Login::None);
+    let (user, question) = match login {
+        Login::None => (None, None),
+        Login::As(user) => (Some(user), None),
+        Login::Ask(question) => (None, Some(question)),
+    };
     let what = if asked.is_some() { Ask::Upgrade } else { Ask::Request };
     let fenced = facts.fenced && facts.inside_fence;
     let gateway = snapshot.behind(route).gateway.is_some();
@@ -204,6 +215,8 @@ pub fn judge(
         client: address,
         facts,
         as_whom: None,
+        question,
+        user,
         until,
         h2: client.h2,
         known,
@@ -213,7 +226,9 @@ pub fn judge(
         client_value,
         snapshot,
     });
-    plan.decide_now()?;
+    if plan.question.is_none() {
+        plan.decide_now()?;
+    }
     Ok(Judged::Forward(plan))
 }
 
@@ -262,5 +277,10 @@ impl Around for OnConnection<'_> {
         if seen.peer_loopback_claims {
             self.core.shared.forwarder_on_host.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn login(&mut self, route: RouteRef, auth: &BasicAuth, headers: &HeaderMap) -> Result<Login, Refusal> {
+        let now = self.finish.started().into_std();
+        log_in::look(self.core, self.present, route, self.finish, (auth, headers), now)
     }
 }

@@ -18,15 +18,18 @@ impl Refusal {
         let (reason, wait, detail) = match over {
             Over::Client { wait } => (Reason::RateLimited, wait, format!("too many from {client}")),
             Over::Site { wait, .. } => (Reason::RateLimited, wait, "too many from all clients together".to_owned()),
-            Over::Locked { wait, .. } => {
-                let detail = format!(
-                    "{client} is locked out for {} s more; then with the right token, or at once after: systemctl restart clawgate",
-                    whole(wait).as_secs()
-                );
-                (Reason::LockedOut, wait, detail)
-            }
+            Over::Locked { wait, .. } => return Refusal::locked_out(wait, client),
         };
         Refusal { retry_after: Some(whole(wait)), ..Refusal::because(reason, detail) }
+    }
+
+    pub(super) fn locked_out(wait: Duration, client: IpAddr) -> Refusal {
+        let detail = format!(
+            "{client} is locked out for {} s more; then with the right token or password, or at once after: systemctl restart \
+             clawgate",
+            whole(wait).as_secs()
+        );
+        Refusal { retry_after: Some(whole(wait)), ..Refusal::because(Reason::LockedOut, detail) }
     }
 }
 
@@ -75,12 +78,17 @@ impl Counted {
 
     /// The gateway refused a guess of `address`.
     pub fn guessed(&self, core: &Core, address: IpAddr) {
+        self.failed(core, address, Kind::Gateway);
+    }
+
+    /// `address` did not say who it is, to the gateway or to us.
+    pub fn failed(&self, core: &Core, address: IpAddr, kind: Kind) {
         let Some(pace) = self.pace else { return };
-        let verdict = core.shared.limits.failure(self.client, Kind::Gateway, pace, std::time::Instant::now());
+        let verdict = core.shared.limits.failure(self.client, kind, pace, std::time::Instant::now());
         if let Verdict::LockedNow { left } = verdict {
             let seconds = left.as_secs();
-            let cure = "give it the right token; to end it at once: systemctl restart clawgate";
-            tracing::warn!(client = %address, seconds, cure, "too many wrong tokens: this client is locked out");
+            let cure = "give it the right token or password; to end it at once: systemctl restart clawgate";
+            tracing::warn!(client = %address, seconds, cure, "too many wrong tokens or passwords: this client is locked out");
             core.shared.problems.note(Problem {
                 code: "limits/locked-out",
                 what: "it failed to log in too often and has to wait".into(),

@@ -16,6 +16,7 @@ pub mod io;
 pub mod judge;
 pub mod kept;
 pub mod limit;
+pub mod log_in;
 pub mod redirect;
 pub mod refusal;
 pub mod snapshot;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use time::{OffsetDateTime, macros::format_description};
 
 pub use self::{
@@ -33,6 +33,8 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// What comes next on an HTTP/1 connection cannot be trusted to be a request (RFC 9112 §6.3).
     pub ends_connection: bool,
+    /// What a 401 asks for.
+    pub authenticate: Option<Box<HeaderValue>>,
 }
 
 impl From<Reason> for Refusal {
@@ -44,7 +46,7 @@ impl From<Reason> for Refusal {
         };
         // RFC 9112 §6.3: what delimits the body is in doubt, and so is where the next request begins.
         let ends_connection = matches!(reason, Reason::BodyInvalid | Reason::HostInvalid);
-        Refusal { row: reason.row(), detail: None, retry_after, ends_connection }
+        Refusal { row: reason.row(), detail: None, retry_after, ends_connection, authenticate: None }
     }
 }
 
@@ -121,7 +123,7 @@ impl Refusal {
         let text = "The request is not acceptable.";
         let row = Row { status, side: Side::Client, name, error: "http_request_error", text };
         let ends_connection = status == StatusCode::BAD_REQUEST;
-        Refusal { row, detail: Some(detail.into()), retry_after: None, ends_connection }
+        Refusal { row, detail: Some(detail.into()), retry_after: None, ends_connection, authenticate: None }
     }
 }
 
@@ -158,7 +160,8 @@ impl From<identity::Refused> for Refusal {
         let text = "This client cannot be passed on to the gateway. The reason, and what to do on the server:";
         let row =
             Row { status: refused.status(), side: Side::Us, name: refused.name(), error: "http_request_denied", text };
-        Refusal { row, detail: Some(refused.to_string().into()), retry_after: None, ends_connection: false }
+        let detail = Some(refused.to_string().into());
+        Refusal { row, detail, retry_after: None, ends_connection: false, authenticate: None }
     }
 }
 

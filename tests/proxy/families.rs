@@ -225,7 +225,8 @@ async fn who_shows_no_pinned_key_is_counted_once_by_reason() {
     conn.send(ws::plain(ws::TEXT, device::challenge("n").as_bytes())).await;
     ws::next(&mut wire).await.unwrap();
     wire.send(ws::text(&DeviceKey::fresh().connect("n"))).await;
-    eventually("it is counted", || !samples(&proxy, "clawgate_websockets_unverified_total{").is_empty()).await;
+    let counted = || samples(&proxy, "clawgate_websockets_unverified_total{").iter().any(|line| line.ends_with(" 1"));
+    eventually("it is counted", counted).await;
     let reasons = samples(&proxy, "clawgate_websockets_unverified_total{");
     let distinct: BTreeSet<&String> = reasons.iter().collect();
     assert_eq!(distinct.len(), reasons.len(), "a series that is there twice fails the whole scrape: {reasons:?}");

@@ -18,6 +18,7 @@ mod hosts;
 mod identity;
 mod lifecycle;
 mod limits;
+mod login;
 mod numbers;
 mod paces;
 mod pins;

@@ -3,6 +3,7 @@
 //! Goes on after a finding, so that all are found; what it returns then is not used.
 
 mod acme;
+mod basic_auth;
 mod device_keys;
 mod headers;
 mod paces;
@@ -19,7 +20,7 @@ use super::{
     SitePlaces, defaults,
     file::{self, File},
     finding::{At, Code, Report},
-    model::{Config, Limits, Listener, ListenerKind, Log},
+    model::{Config, Limits, Listener, ListenerKind, Log, Site},
     read::{Auto, Key},
     value::Size,
 };
@@ -57,7 +58,7 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>)
         drain: ranged(&file.drain, Code::ValueOutOfRange, Duration::ZERO..=hours(1), defaults::DRAIN, report),
         trusted_proxies: trusted(file.trusted_proxies, report),
         own_origin_only: false,
-        listeners: listeners(file.listen, report),
+        listeners: listeners(file.listen, has_login(&sites), report),
         limits,
         log: log(file.log.value().unwrap_or_default()),
         probe: probe::probe(file.probe, &sites, &upstreams, report),
@@ -205,7 +206,12 @@ fn values<T>(list: Vec<At<T>>) -> Vec<T> {
     list.into_iter().map(|at| at.value).collect()
 }
 
-fn listeners(key: Key<Vec<At<file::Listen>>>, report: &mut Report<'_>) -> Vec<Listener> {
+fn has_login(sites: &[Site]) -> bool {
+    let policies = sites.iter().flat_map(|site| site.routes.iter().map(|route| &route.policy).chain([&site.policy]));
+    policies.into_iter().any(|policy| policy.basic_auth.is_some())
+}
+
+fn listeners(key: Key<Vec<At<file::Listen>>>, has_login: bool, report: &mut Report<'_>) -> Vec<Listener> {
     let (Key::Given(listens), mut seen) = (key, Vec::<At<SocketAddr>>::new()) else {
         return defaults::listeners();
     };
@@ -224,6 +230,12 @@ fn listeners(key: Key<Vec<At<file::Listen>>>, report: &mut Report<'_>) -> Vec<Li
             }
             Key::Broken(_) => {}
             Key::Given(address) => {
+                if has_login && kind == ListenerKind::Http && !address.value.ip().to_canonical().is_loopback() {
+                    let message = "passwords of basic_auth come over plain HTTP here";
+                    let way_out =
+                        "a loopback address, where only the proxy that ends TLS comes from, or serve = \"https\"";
+                    report.add(Code::LoginPlain, listen.place, message, way_out);
+                }
                 // Port 0 is another port each time.
                 let twin = seen.iter().find(|other| other.value == address.value && address.value.port() != 0);
                 if let Some(twin) = twin {

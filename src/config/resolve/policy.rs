@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    device_keys,
+    basic_auth, device_keys,
     headers::{self, Direction},
     upstream::Upstreams,
     values,
@@ -11,8 +11,10 @@ use super::{
 use crate::config::{
     file,
     finding::{At, Code, Place, Report},
-    model::{AllowEntry, HeaderOps, IdentityRule, PinnedKey, Policy, SecurityHeaders, UpstreamId, UpstreamKind},
-    read::{Key, OneOrMany},
+    model::{
+        AllowEntry, BasicAuth, HeaderOps, IdentityRule, PinnedKey, Policy, SecurityHeaders, UpstreamId, UpstreamKind,
+    },
+    read::{Key, OneOrMany, OrOff},
     security_headers::{self, Hsts},
     value::{Limit, Size},
 };
@@ -27,6 +29,7 @@ pub(super) struct Stated {
     pub(super) response_timeout: Key<Limit<std::time::Duration>>,
     pub(super) request_headers: Key<file::HeaderOps>,
     pub(super) response_headers: Key<file::HeaderOps>,
+    pub(super) basic_auth: Key<OrOff<file::BasicAuth>>,
     pub(super) security_headers: Key<bool>,
     pub(super) hsts: Key<Hsts>,
 }
@@ -45,6 +48,7 @@ pub(super) struct Inherited {
     pub(super) response_timeout: Option<std::time::Duration>,
     pub(super) request_headers: HeaderOps,
     pub(super) response_headers: HeaderOps,
+    pub(super) basic_auth: Option<Arc<BasicAuth>>,
     /// `None` where nobody said anything: a gateway's answers get them, another upstream's do not.
     pub(super) security_headers: Option<bool>,
     pub(super) hsts: Hsts,
@@ -63,6 +67,7 @@ impl Default for Inherited {
             response_timeout: None,
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
+            basic_auth: None,
             security_headers: None,
             hsts: security_headers::HSTS,
         }
@@ -88,6 +93,7 @@ impl Stated {
                 Direction::Response,
                 report,
             ),
+            basic_auth: basic_auth::resolve(self.basic_auth, &base.basic_auth, report),
             security_headers: self.security_headers.value().or(base.security_headers),
             hsts: self.hsts.value().unwrap_or(base.hsts),
         }
@@ -108,6 +114,7 @@ impl Inherited {
             identity,
             clients: self.clients.clone(),
             allow: self.allow.clone(),
+            basic_auth: self.basic_auth.clone(),
             device_keys: self.device_keys.clone(),
             body_limit: self.body_limit,
             response_timeout: self.response_timeout,

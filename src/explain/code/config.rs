@@ -72,6 +72,15 @@ more! { Code:
     ValueDeviceKey
         "A key that is read wrongly lets the right device stand outside."
         "clawgate pin lists the keys seen lately, with the lines for the configuration."
+    ValuePasswordHash
+        "Whoever reads the configuration would have the password, and a weaker hash is guessed. A dear one lets strangers keep this machine busy."
+        "clawgate hash-password"
+    ValueUser
+        "The name stands before a colon in what a browser sends, and in the access log."
+        "users = [{ name = \"ann\", password_hash = \"...\" }]"
+    ValueRealm
+        "It stands in quotes in a header field that every client reads."
+        "basic_auth = { realm = \"OpenClaw\", users = [...] }"
     ValueScope
         "A scope that the gateway does not know narrows a key to nothing."
         "scopes = [\"operator.read\", \"operator.write\"]"
@@ -192,6 +201,15 @@ more! { Code:
     DeviceKeysIncomplete
         "A key without a name could not be told from another in the log."
         "device_keys = [{ name = \"platform\", key = \"...\" }]; clawgate pin prints the line."
+    LoginIncomplete
+        "A site that asks for a password nobody has is closed to everyone."
+        "clawgate hash-password prints the hash; basic_auth = { users = [{ name = \"ann\", password_hash = \"...\" }] }, or basic_auth = \"off\""
+    LoginTwice
+        "Only one of the two passwords could be right, and nobody would know which."
+        "Remove the line with the old password; clawgate hash-password makes a new hash."
+    LoginPlain
+        "Whoever is on the way between the client and this listener reads the password."
+        "[[listen]] address = \"127.0.0.1:8080\" if the proxy that ends TLS is on this machine; else serve = \"https\""
     DeviceKeysTwice
         "Two names for one key, or one name for two, and the log lies."
         "Take one of the two out."

@@ -165,6 +165,15 @@ fn way_out(name: &str) -> &'static str {
             "Mend the client's token, and wait: `clawgate status` says who it is about, Retry-After for how long. systemctl \
              restart clawgate ends it at once, and so does a reload with limits.auth_failures = \"unlimited\"."
         }
+        "login_required" | "login_failed" => {
+            "Log in with a name and password of basic_auth of the route or site. Programs send Authorization: Basic; a monitor \
+             needs a route of its own with basic_auth = \"off\". clawgate hash-password makes the hash of a new password. The \
+             gateway's own token does not come this way: it stands in the WebSocket's first message."
+        }
+        "login_busy" => {
+            "Two passwords are looked at at once and 32 wait, two of one address: somebody is guessing. allow lets fewer people \
+             ask at all."
+        }
         "challenge_unknown" => {
             "Nothing: a CA asks here while an order of ours is open, and others just look. If a certificate does not come, \
              `clawgate certs` says why."

@@ -72,6 +72,9 @@ pub(super) fn json(out: &mut Vec<u8>, record: &Record<'_>, stamp: &mut Stamp) {
             fields.text("close_reason", MAX_REASON, close.reason);
         }
     }
+    if let Some(user) = record.user {
+        fields.text("user", MAX_HOST, user.as_bytes());
+    }
     if let Some(user_agent) = record.user_agent {
         fields.text("user_agent", MAX_USER_AGENT, user_agent);
     }
@@ -144,6 +147,9 @@ pub(super) fn text(out: &mut Vec<u8>, record: &Record<'_>, stamp: &mut Stamp) {
         if !close.reason.is_empty() {
             fields.quoted("close_reason", MAX_REASON, close.reason);
         }
+    }
+    if let Some(user) = record.user {
+        fields.quoted("user", MAX_HOST, user.as_bytes());
     }
     if let Some(user_agent) = record.user_agent {
         fields.quoted("user_agent", MAX_USER_AGENT, user_agent);

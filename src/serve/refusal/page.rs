@@ -31,6 +31,9 @@ impl Refusal {
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, after.as_secs().into());
         }
+        if let Some(challenge) = &self.authenticate {
+            headers.insert(header::WWW_AUTHENTICATE, (**challenge).clone());
+        }
         if row.status == StatusCode::METHOD_NOT_ALLOWED {
             // RFC 9110 §15.5.6 wants the methods that do work.
             const ALLOW: HeaderValue = HeaderValue::from_static(method::ALLOW);

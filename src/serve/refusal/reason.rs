@@ -23,6 +23,9 @@ pub enum Reason {
     NotAllowed,
     RateLimited,
     LockedOut,
+    LoginRequired,
+    LoginFailed,
+    LoginBusy,
     ChallengeUnknown,
     UpgradeInvalid,
     TooManyHeld,
@@ -59,7 +62,7 @@ pub struct Row {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 32] = {
+    pub const ALL: [Reason; 35] = {
         use Reason::*;
         [
             HostInvalid,
@@ -73,6 +76,9 @@ impl Reason {
             NotAllowed,
             RateLimited,
             LockedOut,
+            LoginRequired,
+            LoginFailed,
+            LoginBusy,
             ChallengeUnknown,
             UpgradeInvalid,
             TooManyHeld,
@@ -144,7 +150,18 @@ impl Reason {
                 Client,
                 "locked_out",
                 "http_request_denied",
-                "Too many wrong tokens came from this address: it has to wait.",
+                "Too many wrong tokens or passwords came from this address: it has to wait.",
+            ),
+            LoginRequired => {
+                (401, Client, "login_required", "http_request_denied", "A name and a password are asked for.")
+            }
+            LoginFailed => (401, Client, "login_failed", "http_request_denied", "Name or password is wrong."),
+            LoginBusy => (
+                503,
+                Us,
+                "login_busy",
+                "proxy_internal_error",
+                "Too many passwords wait to be looked at. Try again in a moment.",
             ),
             ChallengeUnknown => {
                 (404, Client, "challenge_unknown", "http_request_denied", "No such challenge is pending.")
