@@ -14,9 +14,26 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// What the system says, in the middle of a sentence of ours: lower case, and without the number that only programs need.
+pub fn plain(error: &std::io::Error) -> String {
+    without_number(&error.to_string()).to_lowercase()
+}
+
+/// `no such file or directory (os error 2)`, up to the number.
+pub fn without_number(text: &str) -> &str {
+    text.split(" (os error").next().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_of_the_system_reads_like_a_part_of_a_sentence() {
+        let error = std::io::Error::from_raw_os_error(2);
+        assert!(error.to_string().contains("os error"), "what is to be taken off");
+        assert_eq!(plain(&error), "no such file or directory");
+    }
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot read it")]

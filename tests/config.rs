@@ -499,7 +499,7 @@ mod files {
         assert_eq!(
             printed,
             "error[file/unreadable]: cannot be read: no such file or directory\n  --> config.toml\n   \
-             = create it, or name another with --config PATH\n"
+             = `clawgate init HOST` makes one, --config PATH names another\n"
         );
     }
 

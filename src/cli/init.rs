@@ -78,8 +78,10 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         let _ = writeln!(text, "note: {note}");
     }
     let _ = writeln!(text, "\nNext:");
-    for (command, why) in plan::next(&seen, path) {
-        let _ = writeln!(text, "  {command:<34} # {why}");
+    let next = plan::next(&seen, path);
+    let width = next.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    for (command, why) in next {
+        let _ = writeln!(text, "  {command:<width$}  # {why}");
     }
     print(&text)?;
     Ok(if code == 0 { failed } else { code })

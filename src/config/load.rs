@@ -11,6 +11,7 @@ use super::{
     interpolate::Secrets,
     parse,
 };
+use crate::cause;
 
 /// Reads and parses the configuration at `path` and in the `conf.d` beside it.
 ///
@@ -85,15 +86,13 @@ fn fragments(conf_d: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn unreadable(path: &Path, error: &io::Error) -> Finding {
     let way_out = match error.kind() {
-        io::ErrorKind::NotFound => "create it, or name another with --config PATH",
+        io::ErrorKind::NotFound => "`clawgate init HOST` makes one, --config PATH names another",
         io::ErrorKind::PermissionDenied => "let the service's user read it, or run the check as root",
         _ => "mend it, or name another with --config PATH",
     };
     Finding {
         code: Code::FileUnreadable,
-        // The operating system's number behind its words says nothing to a reader.
-        message: format!("cannot be read: {}", error.to_string().split(" (os error").next().unwrap_or_default())
-            .to_lowercase(),
+        message: format!("cannot be read: {}", cause::plain(error)),
         location: Location { file: path.display().to_string(), spot: None },
         way_out: way_out.into(),
         also: Vec::new(),

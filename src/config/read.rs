@@ -296,7 +296,13 @@ impl<T: FromNode> FromNode for OrOff<T> {
 impl<T: FromNode> FromNode for Vec<At<T>> {
     fn from_node(node: &Node, reader: &mut Reader<'_, '_>) -> Option<Vec<At<T>>> {
         let NodeValue::Array(items) = &node.value else {
-            reader.wrong_type(node, "an array", "write it in brackets");
+            let mut keys = Vec::new();
+            T::keys("", &mut keys);
+            let way_out = match keys.is_empty() {
+                true => "write it in brackets",
+                false => "write each as a table of its own, under its name in double brackets, such as [[site]]",
+            };
+            reader.wrong_type(node, "an array", way_out);
             return None;
         };
         let good: Vec<At<T>> = items.iter().filter_map(|item| At::from_node(item, reader)).collect();

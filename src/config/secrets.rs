@@ -11,6 +11,7 @@ use super::{
     interpolate::{Kind, Lookup, Secrets},
     unit::{self, Credential, Unit},
 };
+use crate::cause;
 
 /// What the service itself sees: its environment and `$CREDENTIALS_DIRECTORY`. Nothing is unknown to it.
 pub struct ServiceSecrets;
@@ -32,7 +33,7 @@ impl Secrets for ServiceSecrets {
                 match directory.map(|directory| read_value(&Path::new(&directory).join(name))) {
                     Some(Ok(value)) => Lookup::Value(value),
                     Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
-                        Lookup::Unset(format!("cannot read the credential: {}", words(&error)))
+                        Lookup::Unset(format!("cannot read the credential: {}", cause::plain(&error)))
                     }
                     _ => Lookup::Unset(set_it(kind, name)),
                 }
@@ -117,7 +118,9 @@ impl UnitSecrets {
                     }
                 }
                 Err(error) if file.optional && error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => unreadable = Some(format!("cannot read the unit's {}: {}", file.path, words(&error))),
+                Err(error) => {
+                    unreadable = Some(format!("cannot read the unit's {}: {}", file.path, cause::plain(&error)))
+                }
             }
         }
         match (unreadable, unit.environment.get(name)) {
@@ -185,10 +188,6 @@ fn set_it(kind: Kind, name: &str) -> String {
     }
 }
 
-fn words(error: &io::Error) -> String {
-    error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
-}
-
 /// A value has no business being longer; `/dev/zero` is a file too.
 const LONGEST: u64 = 1 << 20;
 
@@ -220,7 +219,7 @@ fn from_file(path: &Path) -> Lookup {
 }
 
 fn cannot_read(path: impl std::fmt::Display, error: &io::Error) -> String {
-    format!("cannot read {path}: {}", words(error))
+    format!("cannot read {path}: {}", cause::plain(error))
 }
 
 /// The unit file, then its drop-ins by file name; of two with the same name the stronger directory's counts.

@@ -24,6 +24,7 @@ use super::{
     io::HyperIo,
     key::DeviceKey,
 };
+use crate::cause;
 
 /// From where and as whom one comes to a gateway.
 #[derive(Debug, Clone)]
@@ -75,7 +76,7 @@ pub struct Greeting {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("cannot connect: {0}")]
+    #[error("cannot connect: {}", cause::plain(.0))]
     Dial(#[from] io::Error),
     #[error("the upgrade was answered with {status}")]
     Http { status: StatusCode, body: Vec<u8> },

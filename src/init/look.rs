@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::plan::{Gateway, Place, Seen};
+use super::plan::{Gateway, Place, Seen, Written};
 use crate::{
     check::gateway::{self, File, Openclaw, World},
     config::{defaults, model::Endpoint},
@@ -29,13 +29,15 @@ pub fn look(world: &World, named: Option<&Path>) -> Seen {
         running.retain(|one| one.addresses.iter().any(|address| address.port() == port));
     }
     // The process that listens there says which file is its own.
-    let first = Place::find(&running, world.port, None, default);
+    let unit = gateway::port_of_unit(world).filter(|_| named.is_none());
+    let written = Written { variable: world.port, unit, file: None };
+    let first = Place::find(&running, &written, default);
     let (gateway, port) = gateway(world, named, first.address);
-    let port = match &gateway {
+    let file = match &gateway {
         Gateway::Read { path, .. } => port.map(|port| (path.as_path(), port)),
         Gateway::Unreadable { .. } | Gateway::Missing { .. } => None,
     };
-    let place = Place::find(&running, world.port, port, default);
+    let place = Place::find(&running, &Written { file, ..written }, default);
     Seen {
         gateway,
         place,
@@ -163,7 +165,13 @@ mod tests {
         world.port = Some(19003);
         assert_eq!(look(&world, None).place.why, listens);
         fs::remove_dir_all(root.path().join("proc")).unwrap();
+        let unit = root.path().join("home/claw/.config/systemd/user/openclaw-gateway.service");
+        fs::create_dir_all(unit.parent().unwrap()).unwrap();
+        fs::write(unit, "[Service]\nEnvironment=OPENCLAW_GATEWAY_PORT=19004\n").unwrap();
         assert_eq!(look(&world, None).place.why, Why::Variable);
+        world.port = None;
+        let place = look(&world, None).place;
+        assert_eq!((place.address.port(), place.why), (19004, Why::Unit));
     }
 
     #[test]

@@ -48,10 +48,23 @@ pub enum Why {
     Listens { name: String, pid: u32 },
     /// `OPENCLAW_GATEWAY_PORT`, which OpenClaw takes before its file.
     Variable,
+    /// The same in the gateway's unit.
+    Unit,
     /// `gateway.port`.
     File(PathBuf),
     /// Nothing: it is OpenClaw's own default.
     Default,
+}
+
+/// Ports that stand somewhere, the strongest first, as OpenClaw itself reads them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written<'p> {
+    /// In the environment of this command.
+    pub variable: Option<u16>,
+    /// In the gateway's unit.
+    pub unit: Option<u16>,
+    /// In its `openclaw.json`.
+    pub file: Option<(&'p Path, u16)>,
 }
 
 impl fmt::Display for Place {
@@ -60,6 +73,7 @@ impl fmt::Display for Place {
         match &self.why {
             Why::Listens { name, pid } => write!(f, "{name} (pid {pid}) listens there"),
             Why::Variable => f.write_str("OPENCLAW_GATEWAY_PORT says so, and no openclaw listens yet"),
+            Why::Unit => f.write_str("OPENCLAW_GATEWAY_PORT in its unit says so, and no openclaw listens yet"),
             Why::File(path) => write!(f, "gateway.port in {} says so, and no openclaw listens yet", path.display()),
             Why::Default => f.write_str("that is OpenClaw's default, and nothing here says otherwise"),
         }
@@ -69,15 +83,15 @@ impl fmt::Display for Place {
 impl Place {
     /// What runs is what counts: first where somebody listens whose port is also written somewhere, then where anybody
     /// listens; else what OpenClaw itself would take.
-    pub fn find(running: &[Running], variable: Option<u16>, file: Option<(&Path, u16)>, default: SocketAddr) -> Place {
+    pub fn find(running: &[Running], written: &Written<'_>, default: SocketAddr) -> Place {
         let at = |port: u16, ip: IpAddr| SocketAddr::new(reached(ip, default.ip()), port);
         let sockets = || running.iter().flat_map(|one| one.addresses.iter().map(move |address| (one, *address)));
         let listens = |(one, address): (&Running, SocketAddr)| Place {
             address: at(address.port(), address.ip()),
             why: Why::Listens { name: one.name.clone(), pid: one.pid },
         };
-        let written = [variable, file.map(|(_, port)| port), Some(default.port())];
-        for port in written.into_iter().flatten() {
+        let Written { variable, unit, file } = *written;
+        for port in [variable, unit, file.map(|(_, port)| port), Some(default.port())].into_iter().flatten() {
             if let Some(found) = sockets().find(|(_, address)| address.port() == port) {
                 return listens(found);
             }
@@ -86,10 +100,11 @@ impl Place {
         if let Some(found) = sockets().min_by_key(|(_, address)| address.port()) {
             return listens(found);
         }
-        let (port, why) = match (variable, file) {
-            (Some(port), _) => (port, Why::Variable),
-            (None, Some((path, port))) => (port, Why::File(path.to_owned())),
-            (None, None) => (default.port(), Why::Default),
+        let (port, why) = match (variable, unit, file) {
+            (Some(port), _, _) => (port, Why::Variable),
+            (None, Some(port), _) => (port, Why::Unit),
+            (None, None, Some((path, port))) => (port, Why::File(path.to_owned())),
+            (None, None, None) => (default.port(), Why::Default),
         };
         Place { address: at(port, default.ip()), why }
     }
@@ -162,7 +177,7 @@ pub fn config(wanted: &Wanted, seen: &Seen) -> String {
             "# {}.\nupstream = {}\n",
             match &seen.place.why {
                 Why::Listens { .. } => "Where the gateway listens",
-                Why::Variable => "What OPENCLAW_GATEWAY_PORT says",
+                Why::Variable | Why::Unit => "What OPENCLAW_GATEWAY_PORT says",
                 Why::File(_) | Why::Default => "Where openclaw.json says that the gateway listens",
             },
             quoted(&upstream)

@@ -102,12 +102,12 @@ fn examine(loaded: &Loaded, looking: Certificates, now: SystemTime) -> Vec<Findi
                     && (guessed || source.kind() == io::ErrorKind::PermissionDenied) =>
             {
                 let message =
-                    format!("{} cannot be read here: {}", path.display(), without_number(&source.to_string()));
+                    format!("{} cannot be read here: {}", path.display(), cause::without_number(&source.to_string()));
                 findings.push(finding(Code::CertificateUnknownHere, message, "run the check as root"));
             }
             // Two sites may share a file, and one word about it is enough.
             Err(error) if seen.insert((chain, key)) => {
-                let message = without_number(&cause::chain(&error)).to_owned();
+                let message = cause::without_number(&cause::chain(&error)).to_owned();
                 let way_out = "the chain and its key, in PEM files that the service's user may read";
                 findings.push(finding(Code::CertificateUnusable, message, way_out));
             }
@@ -149,10 +149,6 @@ fn unfenced(loaded: &Loaded) -> Vec<Finding> {
 }
 
 /// The operating system's number behind its words says nothing to a reader.
-fn without_number(text: &str) -> &str {
-    text.split(" (os error").next().unwrap_or_default()
-}
-
 /// Where the process that serves `path` listens for admin calls, as well as can be known: a file that is wrong now was
 /// right when the process read it.
 pub fn admin_socket(path: &Path) -> PathBuf {

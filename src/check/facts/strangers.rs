@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{here::Here, names::Name};
+use crate::cause;
 
 /// Connecting included; who is slower than that at a page of nothing is away for a CA too.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -61,10 +62,7 @@ async fn ask(at: SocketAddr, host: &str) -> Answer {
     let connected = timeout(DEADLINE, TcpStream::connect(at)).await;
     let tcp = match connected {
         Ok(Ok(tcp)) => tcp,
-        Ok(Err(error)) => {
-            let words = error.to_string().to_lowercase();
-            return Answer::Nobody(words.split(" (os error").next().unwrap_or_default().to_owned());
-        }
+        Ok(Err(error)) => return Answer::Nobody(cause::plain(&error)),
         Err(_) => return Answer::Nobody(format!("no connection within {} s", DEADLINE.as_secs())),
     };
     timeout(DEADLINE, exchange(tcp, host)).await.ok().flatten().unwrap_or(Answer::NoHttp)

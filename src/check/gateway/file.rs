@@ -72,8 +72,6 @@ pub struct Sources {
 
 /// What the gateway takes its token from where the file has none.
 pub const TOKEN: &str = "OPENCLAW_GATEWAY_TOKEN";
-/// As OpenClaw installs it.
-const UNIT: &str = "openclaw-gateway.service";
 
 /// Looks where the gateway itself would: what `--openclaw-config` says, what its process says, else every home.
 pub fn find(world: &World, named: Option<&Path>, listener: &Listener, port: u16) -> File {
@@ -161,7 +159,7 @@ impl Around {
             Some(Seat::UserService { unit, .. }) => (unit.clone(), process::user_units(user.as_ref())),
             Some(Seat::SystemService { unit, .. }) => (unit.clone(), process::system_units()),
             _ => (
-                UNIT.to_owned(),
+                process::UNIT.to_owned(),
                 process::user_units(user.as_ref()).into_iter().chain(process::system_units()).collect(),
             ),
         };

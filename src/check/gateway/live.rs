@@ -12,6 +12,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::openclaw::Version;
 use crate::{
+    cause,
     check::Options,
     config::{
         Config,
@@ -278,16 +279,15 @@ fn token(path: Option<&Path>) -> Result<Option<String>, NotProbed> {
     match std::fs::read_to_string(path) {
         Ok(text) if text.trim().is_empty() => Err(unusable("the file is empty".into())),
         Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(error) => Err(unusable(error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase())),
+        Err(error) => Err(unusable(cause::plain(&error))),
     }
 }
 
 fn key(path: Option<&Path>) -> Result<Option<DeviceKey>, NotProbed> {
     let Some(path) = path else { return Ok(None) };
     DeviceKey::read(path).map(Some).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
-        let cause = cause.split(" (os error").next().unwrap_or_default().to_lowercase();
-        NotProbed::File { path: path.display().to_string(), error: format!("{error}{cause}") }
+        let error = cause::without_number(&cause::chain(&error)).to_lowercase();
+        NotProbed::File { path: path.display().to_string(), error }
     })
 }
 

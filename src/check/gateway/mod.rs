@@ -33,7 +33,7 @@ pub use self::{
     file::File,
     judge::judge,
     openclaw::Openclaw,
-    process::{Running, running},
+    process::{Running, port_of_unit, running},
     world::World,
 };
 use self::{

@@ -11,7 +11,13 @@ use super::{
     openclaw::Version,
     world::{User, World},
 };
-use crate::listen::holder;
+use crate::{
+    config::{
+        interpolate::{Kind, Lookup, Secrets as _},
+        secrets::UnitSecrets,
+    },
+    listen::holder,
+};
 
 /// Who listens at an address of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +72,11 @@ pub struct Environment {
     pub version: Option<Version>,
 }
 
+/// As OpenClaw installs it.
+pub const UNIT: &str = "openclaw-gateway.service";
+/// What it takes its port from before its file.
+const PORT: &str = "OPENCLAW_GATEWAY_PORT";
+
 /// What the gateway is called in `/proc/PID/comm`, by its own title or by what runs it.
 const NAMES: [&str; 4] = ["openclaw", "node", "bun", "MainThread"];
 
@@ -113,6 +124,19 @@ pub fn running(world: &World) -> Vec<Running> {
         .collect();
     found.sort_by_key(|running| running.pid);
     found
+}
+
+/// The port that the gateway's unit was made for, where one is installed; OpenClaw writes it there itself.
+pub fn port_of_unit(world: &World) -> Option<u16> {
+    let users = world.users().into_iter().filter(|user| user.uid == 0 || (1000..60_000).contains(&user.uid));
+    let of_users = users.map(|user| user_units(Some(&user)));
+    of_users.chain([system_units()]).find_map(|directories| {
+        let directories: Vec<PathBuf> = directories.iter().map(|directory| world.at(directory)).collect();
+        match UnitSecrets::in_directories(&directories, UNIT).look_up(Kind::Env, PORT) {
+            Lookup::Value(port) => port.trim().parse().ok(),
+            Lookup::Unset(_) | Lookup::Unknown(_) => None,
+        }
+    })
 }
 
 fn is_openclaw(name: &str, line: impl FnOnce() -> String) -> bool {

@@ -29,7 +29,7 @@ fn answers(config: &Config, ca: &Ca) -> Finding {
             return Finding::new(
                 Code::AcmeUnreachable,
                 &ca.url.0,
-                format!("{host}: {why}"),
+                if why.contains(host.as_str()) { why.clone() } else { format!("{host}: {why}") },
                 "without the CA there is no certificate, and no renewal",
                 format!("curl -sS {}", ca.url),
             );

@@ -5,7 +5,7 @@ use crate::config::Code;
 more! { Code:
     FileUnreadable
         "The service starts with the whole configuration or not at all."
-        "ls -l PATH shows whose it is; as a rule: chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml"
+        "clawgate init HOST writes one where there is none. ls -l PATH shows whose it is; as a rule: chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml"
     FileNotUtf8
         "A name or a path that is read in another encoding is another name."
         "iconv -f latin1 -t utf-8 OLD > NEW, or save it as UTF-8 in the editor."
@@ -242,7 +242,7 @@ more! { Code:
         "[[listen]] with address = \"0.0.0.0:443\" and serve = \"https\""
     MetricsNotLoopback
         "They tell who your clients are and how often they come."
-        "metrics = \"127.0.0.1:9464\"; from elsewhere: ssh -L 9464:127.0.0.1:9464 HOST"
+        "metrics = \"127.0.0.1:9180\"; from elsewhere: ssh -L 9180:127.0.0.1:9180 HOST"
     HeadersBadName
         "A name with other bytes would end or begin another header."
         "request_headers = { set = { X-Edge = \"clawgate\" } }"

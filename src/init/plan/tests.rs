@@ -27,7 +27,8 @@ fn gateway(port: Option<u16>, proxies: &[&str], origins: &[&str]) -> Seen {
 const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(LOOPBACK_SOURCE), 18789);
 
 fn place(running: &[Running], variable: Option<u16>, file: Option<u16>) -> Place {
-    Place::find(running, variable, file.map(|port| (Path::new("/c.json"), port)), DEFAULT)
+    let file = file.map(|port| (Path::new("/c.json"), port));
+    Place::find(running, &Written { variable, unit: None, file }, DEFAULT)
 }
 
 fn openclaw(pid: u32, addresses: &[&str]) -> Running {

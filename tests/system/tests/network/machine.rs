@@ -181,7 +181,7 @@ fn nobody_answers_and_the_check_ends_within_ten_seconds() {
         assert_eq!(report.code, Some(69));
         assert_eq!(
             report.finding("acme/unreachable")[1],
-            "198.51.100.3: cannot connect to 198.51.100.3: 198.51.100.3:443 did not answer"
+            "cannot connect to 198.51.100.3: 198.51.100.3:443 did not answer"
         );
         assert_eq!(
             report.finding("dns/unanswered")[1],
