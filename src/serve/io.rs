@@ -1,14 +1,15 @@
 //! The client's stream as hyper holds it: deadlines that hyper has not, the 408 it does not send, a close that lets the
 //! last answer arrive.
 
+mod frames;
+mod phase;
+mod transport;
+
 use std::{
     io,
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
-    },
-    task::{Context, Poll, Waker, ready},
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -17,9 +18,12 @@ use tokio::{
     task::unconstrained,
     time::{Instant, Sleep},
 };
-use tokio_rustls::server::TlsStream;
 
-use crate::socket::Tcp;
+use self::{
+    frames::{Guard, SHORT_GOAWAY},
+    phase::{EXPIRED, HEAD, IDLE, TUNNEL},
+};
+pub use self::{phase::Phase, transport::Transport};
 
 /// What a closing connection still reads so that unread request bytes do not turn our answer into a reset.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -28,118 +32,6 @@ const GOAWAY_GRACE: Duration = Duration::from_secs(5);
 
 const TIMEOUT_408: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: application/json\r\n\
     content-length: 92\r\n\r\n{\"status\":408,\"error\":\"http_request_timeout\",\"message\":\"the request head came too slowly.\"}\n";
-
-pub enum Transport {
-    Plain(Tcp),
-    Tls(Box<TlsStream<Tcp>>),
-}
-
-/// Where an HTTP/1.1 connection is between requests; the exchange moves it on, the stream holds the deadlines.
-/// Shared with the exchange; atomics because hyper wants its streams `Send`, not because threads share it.
-#[derive(Default)]
-pub struct Phase {
-    now: AtomicU8,
-    /// Microseconds since the connection began at which the current phase did; or [`UNTIMED`].
-    since: AtomicU64,
-    began: Option<Instant>,
-    timed_out: AtomicU8,
-    /// The client's socket takes no more for now.
-    full: AtomicBool,
-    /// Answers that wait for that to end.
-    waiting: Mutex<Vec<Waker>>,
-}
-
-const IDLE: u8 = 0;
-const HEAD: u8 = 1;
-const SERVING: u8 = 2;
-const TUNNEL: u8 = 3;
-/// In `timed_out` only: an HTTP/2 connection that was idle too long.
-const EXPIRED: u8 = 4;
-
-/// A head that began in this very poll. Nearly every one ends in it too, and then nobody reads a clock for it.
-const UNTIMED: u64 = u64::MAX;
-
-impl Phase {
-    pub fn new(now: Instant) -> Phase {
-        Phase { began: Some(now), ..Phase::default() }
-    }
-
-    fn set(&self, phase: u8, at: Instant) {
-        let began = self.began.unwrap_or(at);
-        self.since.store(at.saturating_duration_since(began).as_micros() as u64, Ordering::Relaxed);
-        self.now.store(phase, Ordering::Relaxed);
-    }
-
-    /// The first bytes of a head have been read.
-    fn head(&self) {
-        self.since.store(UNTIMED, Ordering::Relaxed);
-        self.now.store(HEAD, Ordering::Relaxed);
-    }
-
-    /// To be called before anybody waits: a head that is not complete by now is under its deadline from now on.
-    fn time_head(&self) {
-        if self.now.load(Ordering::Relaxed) == HEAD && self.since.load(Ordering::Relaxed) == UNTIMED {
-            self.set(HEAD, Instant::now());
-        }
-    }
-
-    /// The head is complete and the exchange has begun.
-    pub fn serving(&self) {
-        // Under no deadline: no need to know since when.
-        self.now.store(SERVING, Ordering::Relaxed);
-    }
-
-    /// The answer has been handed over: waiting for the next request.
-    pub fn idle(&self, at: Instant) {
-        if self.now.load(Ordering::Relaxed) == SERVING {
-            self.set(IDLE, at);
-        }
-    }
-
-    /// No longer HTTP: no deadline of ours applies.
-    pub fn tunnel(&self) {
-        self.now.store(TUNNEL, Ordering::Relaxed);
-    }
-
-    pub fn is_idle(&self) -> bool {
-        self.now.load(Ordering::Relaxed) == IDLE
-    }
-
-    /// Ready while the client takes what we send. Every stream of HTTP/2 has a send buffer of its own in h2, and without
-    /// this a client that opens a hundred large answers and reads none of them would fill them all from the gateway.
-    pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
-        if !self.full.load(Ordering::Relaxed) {
-            return Poll::Ready(());
-        }
-        let mut waiting = self.waiting.lock().expect("nothing panics while it holds this");
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-
-    fn has_room(&self) {
-        if self.full.swap(false, Ordering::Relaxed) {
-            let mut waiting = self.waiting.lock().expect("nothing panics while it holds this");
-            waiting.drain(..).for_each(Waker::wake);
-        }
-    }
-
-    /// Whether the connection ended because a request head came too slowly.
-    pub fn head_timed_out(&self) -> bool {
-        self.timed_out.load(Ordering::Relaxed) == HEAD
-    }
-
-    /// Whether an HTTP/2 connection has been idle too long: its driver says GOAWAY.
-    pub fn idle_expired(&self) -> bool {
-        self.timed_out.load(Ordering::Relaxed) == EXPIRED
-    }
-
-    fn since(&self) -> Instant {
-        let began = self.began.unwrap_or_else(Instant::now);
-        began + Duration::from_micros(self.since.load(Ordering::Relaxed))
-    }
-}
 
 /// Which deadlines a connection is under.
 #[derive(Debug, Clone, Copy)]
@@ -165,6 +57,8 @@ pub struct ClientIo {
     /// When the peer stopped taking bytes.
     stalled: Option<Instant>,
     closing: Closing,
+    /// HTTP/2 only.
+    guard: Option<Box<Guard>>,
 }
 
 enum Closing {
@@ -190,7 +84,15 @@ impl ClientIo {
             grace: None,
             stalled: None,
             closing: Closing::Open,
+            guard: deadlines.head.is_none().then(|| Box::new(Guard::new())),
         }
+    }
+
+    /// Reads what hyper may see.
+    fn poll_transport(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(guard) = &mut self.guard else { return Pin::new(&mut self.transport).poll_read(cx, buf) };
+        let transport = &mut self.transport;
+        guard.poll_read(buf, |buf| Pin::new(&mut *transport).poll_read(cx, buf))
     }
 
     /// When the present phase has to be over.
@@ -296,7 +198,7 @@ impl AsyncRead for ClientIo {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        match Pin::new(&mut this.transport).poll_read(cx, buf) {
+        match this.poll_transport(cx, buf) {
             Poll::Ready(Ok(())) => {
                 if buf.filled().len() > before
                     && this.deadlines.head.is_some()
@@ -331,8 +233,17 @@ impl AsyncRead for ClientIo {
 
 impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.transport).poll_write(cx, buf);
-        self.wrote(cx, result)
+        let this = &mut *self;
+        let mut goaway = [0; SHORT_GOAWAY];
+        let buf = match &this.guard {
+            Some(guard) => guard.before_write(buf, &mut goaway),
+            None => buf,
+        };
+        let result = Pin::new(&mut this.transport).poll_write(cx, buf);
+        if let (Some(guard), Poll::Ready(Ok(n))) = (&mut this.guard, &result) {
+            guard.wrote(&buf[..*n]);
+        }
+        this.wrote(cx, result)
     }
 
     fn poll_write_vectored(
@@ -340,8 +251,21 @@ impl AsyncWrite for ClientIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.transport).poll_write_vectored(cx, bufs);
-        self.wrote(cx, result)
+        // h2 has several only for a large body.
+        if let [only] = bufs {
+            return self.poll_write(cx, only);
+        }
+        let this = &mut *self;
+        let result = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
+        if let (Some(guard), Poll::Ready(Ok(n))) = (&mut this.guard, &result) {
+            let mut left = *n;
+            for buf in bufs {
+                let part = left.min(buf.len());
+                guard.wrote(&buf[..part]);
+                left -= part;
+            }
+        }
+        this.wrote(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -390,89 +314,5 @@ impl AsyncWrite for ClientIo {
     }
 }
 
-impl AsyncRead for Transport {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Plain(s) => Pin::new(s).poll_read(cx, buf),
-            Transport::Tls(s) => match Pin::new(s).poll_read(cx, buf) {
-                // Many clients close without a close_notify; HTTP and WebSocket have framing of their own.
-                Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-                other => other,
-            },
-        }
-    }
-}
-
-impl AsyncWrite for Transport {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Transport::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Transport::Tls(s) => Pin::new(s).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Transport::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-            Transport::Tls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Plain(s) => Pin::new(s).poll_flush(cx),
-            Transport::Tls(s) => Pin::new(s).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Transport::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Transport::Tls(s) => Pin::new(s).poll_shutdown(cx),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpStream,
-    };
-
-    use super::*;
-
-    #[tokio::test]
-    async fn answers_wait_while_the_client_takes_nothing_and_go_on_when_it_does() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let phase = Arc::new(Phase::new(Instant::now()));
-        let deadlines = Deadlines { idle: Duration::from_secs(75), head: None };
-        let mut io = ClientIo::new(Transport::Plain(Tcp::new(stream)), phase.clone(), deadlines);
-        let is_open = || poll_fn(|cx| Poll::Ready(phase.poll_room(cx).is_ready()));
-        let chunk = [0; 64 * 1024];
-        let mut sent = 0;
-        assert!(is_open().await);
-        while let Poll::Ready(n) = poll_fn(|cx| Poll::Ready(Pin::new(&mut io).poll_write(cx, &chunk))).await {
-            sent += n.unwrap();
-        }
-        assert!(!is_open().await, "full after {sent} bytes");
-        let reads = async {
-            client.read_exact(&mut vec![0; sent]).await.unwrap();
-            io.write_all(b"more").await.unwrap();
-        };
-        tokio::join!(poll_fn(|cx| phase.poll_room(cx)), reads);
-        assert!(is_open().await);
-    }
-}
+mod tests;

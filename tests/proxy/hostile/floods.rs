@@ -18,23 +18,23 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// No flood here is longer, even if nothing stops it.
 const TIME: Duration = Duration::from_secs(3);
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
     frame.extend(stream.to_be_bytes());
@@ -43,7 +43,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// `GET /flood` by the static table (RFC 7541 A), and the fields.
-fn block(method: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+pub fn block(method: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = vec![0x80 | method, 0x87];
     for (name, value) in [&[(":path", "/flood"), (":authority", "chat.test")], fields].concat() {
         block.push(0);
@@ -63,7 +63,7 @@ fn block(method: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-fn get() -> Vec<u8> {
+pub fn get() -> Vec<u8> {
     block(2, &[])
 }
 

@@ -1,6 +1,7 @@
 //! Clients that mean harm, or speak HTTP just wrongly enough: what they get, and that the connection they had is not
 //! trusted any further.
 
+mod faults;
 mod floods;
 mod smuggling;
 

@@ -1,0 +1,344 @@
+//! HTTP/2 frame heads as they pass, for what the h2 crate does not look at or names wrongly: the size of every frame
+//! (RFC 9113 §4.2), SETTINGS before all else (§3.4), windows above 2^31-1 (§6.9.1), header blocks that do not decompress
+//! (§4.3).
+//!
+//! Only the nine bytes of a head are looked at, and payloads that have to be understood here: SETTINGS and WINDOW_UPDATE.
+//! A frame at fault never reaches h2. In its place h2 is given one that it ends the connection for with the right code, so
+//! that there is one who closes connections, and its GOAWAY says which streams were served.
+
+use std::{
+    io,
+    task::{Poll, ready},
+};
+
+use tokio::io::ReadBuf;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+
+const ACK: u8 = 1;
+const PADDED: u8 = 8;
+const WITH_PRIORITY: u8 = 0x20;
+
+const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
+const COMPRESSION_ERROR: [u8; 4] = [0, 0, 0, 9];
+
+const HEAD: usize = 9;
+const PREFACE: u32 = 24;
+const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
+/// RFC 9113 §6.9.1.
+const LARGEST_WINDOW: u64 = (1 << 31) - 1;
+/// Smaller increments are not added up: they come with every download.
+const LARGE: u32 = 1 << 30;
+/// Of SETTINGS: sixteen of them. Six are defined; what sends more is not looked at.
+const MOST_SETTINGS: usize = 16 * 6;
+/// GOAWAY as h2 makes it, without a text.
+pub const SHORT_GOAWAY: usize = HEAD + 8;
+
+/// [`Fault::for_h2`].
+const MOST_FOR_H2: usize = 2 * (HEAD + 4);
+
+/// Why a connection has to end here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Protocol,
+    FrameSize,
+    FlowControl,
+}
+
+impl Fault {
+    /// Frames that h2 answers with GOAWAY and this code.
+    fn for_h2(self) -> &'static [u8] {
+        match self {
+            // SETTINGS on a stream.
+            Fault::Protocol => b"\0\0\0\x04\0\0\0\0\x01",
+            // Of 16 MiB.
+            Fault::FrameSize => b"\xff\xff\xff\0\0\0\0\0\0",
+            // Two updates of the connection's window, which is one too much whatever it is now.
+            Fault::FlowControl => b"\0\0\x04\x08\0\0\0\0\0\x7f\xff\xff\xff\0\0\x04\x08\0\0\0\0\0\x7f\xff\xff\xff",
+        }
+    }
+}
+
+/// Looks at what one connection reads and writes.
+pub struct Guard {
+    /// Of the preface, or the frame under way.
+    left: u32,
+    /// The first SETTINGS have come.
+    settled: bool,
+    /// Nothing more is to be read.
+    fault: bool,
+    /// What has been read of a frame that could not be judged in its place.
+    held: [u8; HEAD + MOST_SETTINGS + MOST_FOR_H2],
+    held_len: usize,
+    /// How much of it h2 may see by now.
+    judged: usize,
+    highest: u32,
+    /// The last frame belongs to the header block of a new stream, and has nothing else that h2 could blame.
+    in_block: bool,
+    large: Large,
+    written: u64,
+    writes: Writes,
+}
+
+/// What one stream's window was widened by, in large steps.
+#[derive(Default)]
+struct Large {
+    stream: u32,
+    sum: u64,
+    /// What had been written on the connection before.
+    since: u64,
+}
+
+impl Guard {
+    pub fn new() -> Guard {
+        Guard {
+            left: PREFACE,
+            settled: false,
+            fault: false,
+            held: [0; HEAD + MOST_SETTINGS + MOST_FOR_H2],
+            held_len: 0,
+            judged: 0,
+            highest: 0,
+            in_block: false,
+            large: Large::default(),
+            written: 0,
+            writes: Writes::default(),
+        }
+    }
+
+    /// Reads what h2 may see, by `read`. Nothing means the end, as ever.
+    #[inline]
+    pub fn poll_read(
+        &mut self,
+        buf: &mut ReadBuf<'_>,
+        mut read: impl FnMut(&mut ReadBuf<'_>) -> Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.held_len > 0 || self.fault {
+                return self.poll_read_held(buf, read);
+            }
+            let start = buf.filled().len();
+            ready!(read(buf))?;
+            let bytes = &buf.filled()[start..];
+            let (good, fault) = self.pass(bytes);
+            if good < bytes.len() {
+                self.hold(&bytes[good..], fault);
+                buf.set_filled(start + good);
+                if good == 0 {
+                    continue;
+                }
+            }
+            return Poll::Ready(Ok(()));
+        }
+    }
+
+    /// The same while something is held: what comes is gathered behind it until it can be judged. `buf` may have room
+    /// for less than that.
+    #[cold]
+    fn poll_read_held(
+        &mut self,
+        buf: &mut ReadBuf<'_>,
+        mut read: impl FnMut(&mut ReadBuf<'_>) -> Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        while self.judged == 0 && !self.fault {
+            let mut more = ReadBuf::new(&mut self.held[self.held_len..HEAD + MOST_SETTINGS]);
+            ready!(read(&mut more))?;
+            match more.filled().len() {
+                // The client has left in the middle of a frame.
+                0 => (self.judged, self.fault) = (self.held_len, true),
+                n => {
+                    self.held_len += n;
+                    let held = self.held;
+                    let (good, fault) = self.pass(&held[..self.held_len]);
+                    self.judged = good;
+                    if fault.is_some() {
+                        self.held_len = good;
+                        self.hold(&[], fault);
+                    }
+                }
+            }
+        }
+        let part = self.judged.min(buf.remaining());
+        buf.put_slice(&self.held[..part]);
+        self.held.copy_within(part..self.held_len, 0);
+        self.held_len -= part;
+        self.judged -= part;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Keeps the beginning of a frame; or what h2 gets instead of it, which is the last that it gets.
+    #[cold]
+    fn hold(&mut self, rest: &[u8], fault: Option<Fault>) {
+        let rest = fault.map_or(rest, |fault| fault.for_h2());
+        self.held[self.held_len..self.held_len + rest.len()].copy_from_slice(rest);
+        self.held_len += rest.len();
+        if fault.is_some() {
+            self.fault = true;
+            self.judged = self.held_len;
+        }
+    }
+
+    /// How many of these bytes may go on now. The rest are the beginning of a frame that needs more bytes to be judged,
+    /// or one at fault.
+    #[inline]
+    fn pass(&mut self, bytes: &[u8]) -> (usize, Option<Fault>) {
+        let mut at = 0;
+        loop {
+            let whole = (self.left as usize).min(bytes.len() - at);
+            at += whole;
+            self.left -= whole as u32;
+            let rest = &bytes[at..];
+            let Some((head, payload)) = rest.split_first_chunk::<HEAD>() else { return (at, None) };
+            match self.judge(head, payload) {
+                Ok(Some(length)) => self.left = HEAD as u32 + length,
+                Ok(None) => return (at, None),
+                Err(fault) => return (at, Some(fault)),
+            }
+        }
+    }
+
+    /// The length of the payload; `None` where more of it is needed.
+    fn judge(&mut self, head: &[u8; HEAD], payload: &[u8]) -> Result<Option<u32>, Fault> {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let (kind, flags) = (head[3], head[4]);
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
+        if !self.settled {
+            if kind != SETTINGS || flags & ACK != 0 {
+                return Err(Fault::Protocol);
+            }
+            self.settled = true;
+        }
+        let padding = u32::from(flags & PADDED != 0);
+        let in_block = self.in_block;
+        self.in_block = false;
+        let fits = match kind {
+            DATA => length >= padding,
+            HEADERS => {
+                let priority = if flags & WITH_PRIORITY != 0 { 5 } else { 0 };
+                let padded = match (padding, payload.first()) {
+                    (0, _) => true,
+                    (_, Some(pad)) => length > u32::from(*pad) + priority,
+                    (_, None) => false,
+                };
+                self.in_block = stream % 2 == 1 && stream > self.highest && padded;
+                self.highest = self.highest.max(stream);
+                length >= padding + priority
+            }
+            CONTINUATION => {
+                self.in_block = in_block && stream == self.highest;
+                true
+            }
+            PRIORITY => length == 5,
+            RST_STREAM => length == 4,
+            PING => length == 8,
+            GOAWAY => length >= 8,
+            WINDOW_UPDATE if length == 4 => {
+                let Some(increment) = payload.first_chunk() else { return Ok(None) };
+                let increment = u32::from_be_bytes(*increment) & 0x7fff_ffff;
+                if increment >= LARGE && stream != 0 {
+                    self.widen(stream, increment)?;
+                }
+                true
+            }
+            WINDOW_UPDATE => false,
+            SETTINGS if flags & ACK != 0 => length == 0,
+            SETTINGS if !length.is_multiple_of(6) => false,
+            SETTINGS if length as usize <= MOST_SETTINGS => {
+                let Some(settings) = payload.get(..length as usize) else { return Ok(None) };
+                // RFC 9113 §6.5.2.
+                let too_large = |s: &[u8]| s[..2] == INITIAL_WINDOW_SIZE && s[2] & 0x80 != 0;
+                if settings.chunks_exact(6).any(too_large) {
+                    return Err(Fault::FlowControl);
+                }
+                true
+            }
+            _ => true,
+        };
+        if fits { Ok(Some(length)) } else { Err(Fault::FrameSize) }
+    }
+
+    /// A window cannot be wider than what it was widened by less all that was written since. Told only of the large
+    /// steps and of all streams' bytes, this sees no fault where there is none; h2 sees what is missed here.
+    #[cold]
+    fn widen(&mut self, stream: u32, increment: u32) -> Result<(), Fault> {
+        if self.large.stream != stream {
+            self.large = Large { stream, sum: 0, since: self.written };
+        }
+        self.large.sum += u64::from(increment);
+        let sent = self.written - self.large.since;
+        if self.large.sum.saturating_sub(sent) > LARGEST_WINDOW { Err(Fault::FlowControl) } else { Ok(()) }
+    }
+
+    /// What to write of `bytes`, which may be less. A block that did not decompress is the one fault that h2 alone can
+    /// see, and it says PROTOCOL_ERROR of it: the code is put right as it leaves.
+    pub fn before_write<'a>(&self, bytes: &'a [u8], goaway: &'a mut [u8; SHORT_GOAWAY]) -> &'a [u8] {
+        let Some((before, last)) = bytes.split_last_chunk::<SHORT_GOAWAY>() else { return bytes };
+        if !self.in_block || last[..4] != [0, 0, 8, GOAWAY] || last[13..] != PROTOCOL_ERROR {
+            return bytes;
+        }
+        // It may be a frame's payload that looks like this.
+        let mut writes = self.writes;
+        writes.pass(before);
+        if writes != Writes::default() {
+            return bytes;
+        }
+        if !before.is_empty() {
+            return before;
+        }
+        *goaway = *last;
+        goaway[13..].copy_from_slice(&COMPRESSION_ERROR);
+        goaway
+    }
+
+    /// These bytes have been taken.
+    #[inline]
+    pub fn wrote(&mut self, bytes: &[u8]) {
+        self.written += bytes.len() as u64;
+        self.writes.pass(bytes);
+    }
+}
+
+/// Where in which frame our own bytes are; the default is between two of them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Writes {
+    /// Of the payload.
+    left: u32,
+    /// How many bytes of the head have been written, and the length they told.
+    head: u32,
+    length: u32,
+}
+
+impl Writes {
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let part = bytes.len().min(self.left as usize);
+                self.left -= part as u32;
+                bytes = &bytes[part..];
+            } else if let (0, Some((head, rest))) = (self.head, bytes.split_first_chunk::<HEAD>()) {
+                self.left = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                bytes = rest;
+            } else {
+                if self.head < 3 {
+                    self.length = self.length << 8 | u32::from(bytes[0]);
+                }
+                self.head += 1;
+                if self.head == HEAD as u32 {
+                    *self = Writes { left: self.length, ..Writes::default() };
+                }
+                bytes = &bytes[1..];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
