@@ -12,12 +12,15 @@ use http::{HeaderMap, Request, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 
 use super::{here::Here, names::Name};
 use crate::cause;
 
-/// Connecting included; who is slower than that at a page of nothing is away for a CA too.
+/// For both, a connection and the answer; who is slower than that at a page of nothing is away for a CA too.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// More addresses than that of one name are a content delivery network's.
 const ADDRESSES: usize = 8;
@@ -59,13 +62,14 @@ async fn look_at(port: u16, here: &Here, names: &[Name]) -> BTreeMap<IpAddr, Ans
 }
 
 async fn ask(at: SocketAddr, host: &str) -> Answer {
-    let connected = timeout(DEADLINE, TcpStream::connect(at)).await;
+    let until = Instant::now() + DEADLINE;
+    let connected = timeout_at(until, TcpStream::connect(at)).await;
     let tcp = match connected {
         Ok(Ok(tcp)) => tcp,
         Ok(Err(error)) => return Answer::Nobody(cause::plain(&error)),
         Err(_) => return Answer::Nobody(format!("no connection within {} s", DEADLINE.as_secs())),
     };
-    timeout(DEADLINE, exchange(tcp, host)).await.ok().flatten().unwrap_or(Answer::NoHttp)
+    timeout_at(until, exchange(tcp, host)).await.ok().flatten().unwrap_or(Answer::NoHttp)
 }
 
 async fn exchange(tcp: TcpStream, host: &str) -> Option<Answer> {

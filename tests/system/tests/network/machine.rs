@@ -201,6 +201,31 @@ fn nobody_answers_and_the_check_ends_within_ten_seconds() {
     });
 }
 
+/// The slowest there is: the resolver answers, and all that it names is lost.
+#[test]
+fn names_that_lead_to_nobody_take_less_than_ten_seconds_too() {
+    alone("machine::names_that_lead_to_nobody_take_less_than_ten_seconds_too", &[OURS, DNS], async || {
+        let lost = ["example.com NS lost.example.com", "lost.example.com A 203.0.115.53"];
+        let machine = Machine::with(&[&lost[..], &["chat.example.com A 203.0.115.99"]].concat()).await;
+        run("ip", &["route", "add", "default", "dev", "lo"]);
+        let config = machine.folder.path().join("config.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        let text = text.replace(&machine.ca.directory(), "https://198.51.100.3/directory");
+        fs::write(&config, text.replace("127.0.0.1:9\"", "198.51.100.4:18789\"")).unwrap();
+        let begun = Instant::now();
+        let report = report(&machine.check(&["--json"]).await);
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(10), "{took:?}: {report:#?}");
+        assert_eq!(
+            report.finding("dns/elsewhere")[1],
+            "chat.example.com points to 203.0.115.99, and this machine has 203.0.114.7, 203.0.114.53; it does not answer on \
+             port 80 (no connection within 2 s)"
+        );
+        assert!(report.codes().contains(&"dns/lame-server"), "{report:#?}");
+        assert!(!report.codes().contains(&"dns/unfinished"), "{report:#?}");
+    });
+}
+
 #[test]
 fn the_running_service_is_recognised_and_not_disturbed() {
     alone("machine::the_running_service_is_recognised_and_not_disturbed", &[OURS, DNS], async || {
