@@ -201,3 +201,27 @@ fn verbs_that_look_are_for_the_group_and_verbs_that_change_for_root_and_the_serv
     assert_eq!(said.status.code(), Some(77), "{error}");
     assert!(error.contains("run this as root") && error.contains("usermod -aG clawgate"), "{error}");
 }
+
+/// What an agent with a shell may be: a process of the service's own user. It gets nothing out of the running proxy.
+#[test]
+fn a_process_of_the_same_user_cannot_read_the_running_one() {
+    // SAFETY: reads a number that the process has.
+    if unsafe { libc::geteuid() } != 0 {
+        return as_root("a_process_of_the_same_user_cannot_read_the_running_one");
+    }
+    let service = Service::start();
+    let read = |pid: u32, what: &str| {
+        let mut cat = Command::new("cat");
+        cat.arg(format!("/proc/{pid}/{what}")).uid(SERVICE).gid(SERVICE).stdout(Stdio::null()).stderr(Stdio::null());
+        cat.status().unwrap().success()
+    };
+    let mut other = Command::new("sleep").arg("60").uid(SERVICE).gid(SERVICE).spawn().unwrap();
+    let (own, theirs) = (service.child.id(), other.id());
+    let seen = ["environ", "maps", "auxv"].map(|what| (read(theirs, what), read(own, what)));
+    let limits = fs::read_to_string(format!("/proc/{own}/limits")).unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(seen, [(true, false); 3], "another process of that user can be read, this one cannot");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+}

@@ -1,4 +1,4 @@
-//! The words the rest of the room speaks in; what is [kept on disk](records), and what is only [known](known).
+//! The words the rest of the room speaks in; what is kept on disk ([`Records`]), and what is only known ([`Facts`]).
 
 use std::fmt;
 

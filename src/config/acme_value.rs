@@ -126,6 +126,7 @@ macro_rules! base64_value {
 
         impl Value for $name {
             const EXPECTED: &'static str = "a key in base64";
+            const IS_SECRET: bool = true;
 
             fn parse(text: &str) -> Result<$name, Wrong> {
                 const PADDING: GeneralPurposeConfig =

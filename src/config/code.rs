@@ -119,6 +119,8 @@ codes! {
         "In a string, ${env:NAME}, ${file:/PATH} and ${cred:NAME} stand for a value from outside; $${ is a plain ${."
     InterpolateUnset Error "interpolate/unset"
         "A value from outside is not there. Set it where the finding says, or take the reference out."
+    SecretsWorldReadable Error "secrets/world-readable"
+        "A token, key or hash comes from a file that every user of this machine can read. The service's group is enough: chmod 640, chown root:clawgate."
     InterpolateUnknownHere Warning "interpolate/unknown-here"
         "The check runs outside of the service and cannot see this value; the service may. The check goes on with a placeholder."
     SiteMissing Error "site/missing"

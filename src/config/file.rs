@@ -20,7 +20,7 @@ use super::{
     path::{RewritePath, RoutePath},
     read::{Auto, Named, OneOrMany, OrOff, table},
     security_headers::Hsts,
-    value::{CertificateSource, Limit, LogLevel, Rate, Size},
+    value::{CertificateSource, Limit, LogLevel, Rate, Size, Token},
 };
 
 table! {
@@ -131,7 +131,7 @@ table! {
     Probe "in [probe]", as "[probe]" {
         every: Duration,
         host: Hostname,
-        token: String,
+        token: Token,
         command: Vec<At<String>>,
         webhook: WebUrl,
     }

@@ -3,7 +3,7 @@
 //! While a configuration is read, a [`Place`] is three numbers; [`Report`] turns it into file, line and column when
 //! something is found there, so that a [`Finding`] outlives the text it is about.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 pub use super::code::{Code, Severity};
 
@@ -119,7 +119,19 @@ pub struct Report<'s> {
     sources: &'s [Source],
     /// For each source the byte offsets at which its lines begin.
     lines: Vec<Vec<usize>>,
-    findings: Vec<(Order, Finding)>,
+    findings: Vec<(Order, Draft)>,
+    /// Values that are not shown, whichever finding their line is about.
+    hidden: Vec<Place>,
+}
+
+/// A finding whose lines are not made yet: what has to be hidden in them may be read after it.
+struct Draft {
+    code: Code,
+    message: String,
+    /// `None` for the whole configuration.
+    place: Option<Place>,
+    way_out: String,
+    also: Vec<(Place, String)>,
 }
 
 /// Source, then offset, then the order of finding: what reads best.
@@ -131,7 +143,7 @@ impl<'s> Report<'s> {
             let after_breaks = source.text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
             std::iter::once(0).chain(after_breaks).collect()
         };
-        Report { sources, lines: sources.iter().map(begins).collect(), findings: Vec::new() }
+        Report { sources, lines: sources.iter().map(begins).collect(), findings: Vec::new(), hidden: Vec::new() }
     }
 
     pub fn add(&mut self, code: Code, place: Place, message: impl Into<String>, way_out: impl Into<String>) {
@@ -147,22 +159,25 @@ impl<'s> Report<'s> {
         way_out: impl Into<String>,
         also: &[(Place, &str)],
     ) {
-        let finding = Finding {
+        let draft = Draft {
             code,
             message: printable(message.into()),
-            location: self.locate(place),
+            place: Some(place),
             way_out: printable(way_out.into()),
-            also: also.iter().map(|(place, remark)| (self.locate(*place), (*remark).to_owned())).collect(),
+            also: also.iter().map(|(place, remark)| (*place, (*remark).to_owned())).collect(),
         };
-        self.findings.push(((place.source, place.start), finding));
+        self.findings.push(((place.source, place.start), draft));
     }
 
     /// A finding about the whole configuration, reported under its first source.
     pub fn add_whole(&mut self, code: Code, message: impl Into<String>, way_out: impl Into<String>) {
-        let file = self.sources.first().map(|source| source.name.clone()).unwrap_or_default();
-        let location = Location { file, spot: None };
-        let finding = Finding { code, message: message.into(), location, way_out: way_out.into(), also: Vec::new() };
-        self.findings.push(((0, 0), finding));
+        let (message, way_out) = (message.into(), way_out.into());
+        self.findings.push(((0, 0), Draft { code, message, place: None, way_out, also: Vec::new() }));
+    }
+
+    /// What stands there is in no finding.
+    pub fn hide(&mut self, place: Place) {
+        self.hidden.push(place);
     }
 
     pub fn line(&self, place: Place) -> usize {
@@ -184,12 +199,41 @@ impl<'s> Report<'s> {
     }
 
     pub fn has_errors(&self) -> bool {
-        self.findings.iter().any(|(_, finding)| finding.severity() == Severity::Error)
+        self.findings.iter().any(|(_, draft)| draft.code.severity() == Severity::Error)
     }
 
     pub fn finish(mut self) -> Vec<Finding> {
         self.findings.sort_by_key(|(order, _)| *order);
-        self.findings.into_iter().map(|(_, finding)| finding).collect()
+        let drafts = std::mem::take(&mut self.findings);
+        drafts.into_iter().map(|(_, draft)| self.finding(draft)).collect()
+    }
+
+    fn finding(&self, Draft { code, message, place, way_out, also }: Draft) -> Finding {
+        let whole = || {
+            let file = self.sources.first().map(|source| source.name.clone()).unwrap_or_default();
+            Location { file, spot: None }
+        };
+        let location = place.map_or_else(whole, |place| self.locate(place));
+        let also = also.into_iter().map(|(place, remark)| (self.locate(place), remark)).collect();
+        Finding { code, message, location, way_out, also }
+    }
+
+    /// The bytes from `begin` to `end`, hidden values as stars between their quotes.
+    fn line_of(&self, source: usize, begin: usize, end: usize) -> Cow<'_, str> {
+        let text = &self.sources[source].text[begin..end];
+        let mut line = Cow::Borrowed(text);
+        for hidden in self.hidden.iter().filter(|hidden| hidden.source == source) {
+            let within = |at: usize| text.floor_char_boundary(at.clamp(begin, end) - begin);
+            let (from, to) = (within(hidden.start), within(hidden.end));
+            if from < to {
+                let stars: String =
+                    text[from..to].chars().map(|c| if matches!(c, '"' | '\'') { c } else { '*' }).collect();
+                // As many bytes as before, so that every place stays where it is.
+                let pad = "*".repeat((to - from) - stars.len());
+                line.to_mut().replace_range(from..to, &(stars + &pad));
+            }
+        }
+        line
     }
 
     pub fn locate(&self, place: Place) -> Location {
@@ -197,7 +241,8 @@ impl<'s> Report<'s> {
         let line = self.line(place);
         let begin = self.lines[place.source][line - 1];
         let end = self.lines[place.source].get(line).copied().unwrap_or(source.text.len());
-        let text = source.text[begin..end].trim_end_matches(['\n', '\r']);
+        let text = self.line_of(place.source, begin, end);
+        let text = text.trim_end_matches(['\n', '\r']);
         // What stands behind these words is not for a terminal or a log.
         const PRIVATE: &str = "PRIVATE KEY";
         let text = text.find(PRIVATE).map_or(text, |at| &text[..at + PRIVATE.len()]);

@@ -29,6 +29,8 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     Value(String),
+    /// From a file that every user of this machine may read.
+    Exposed(String),
     /// It is not there; where it should be set. An error.
     Unset(String),
     /// It cannot be seen from here; why. A warning.
@@ -66,6 +68,8 @@ pub enum Text {
     Literal(String),
     /// Partly from outside: not to be printed.
     Secret(String),
+    /// The same, and everybody may read where it comes from: the reference to that.
+    Exposed(String, String),
     /// Partly unknown here.
     Unknown,
 }
@@ -83,6 +87,7 @@ pub enum Trouble {
 pub fn interpolate(text: &str, secrets: &dyn Secrets) -> (Option<Text>, Vec<Trouble>) {
     let mut out = String::with_capacity(text.len());
     let (mut secret, mut unknown, mut failed) = (false, false, false);
+    let mut exposed = None;
     let mut troubles = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -112,6 +117,10 @@ pub fn interpolate(text: &str, secrets: &dyn Secrets) -> (Option<Text>, Vec<Trou
                 out.push_str(&value);
                 secret = true;
             }
+            Lookup::Exposed(value) => {
+                out.push_str(&value);
+                exposed = Some(reference.to_owned());
+            }
             Lookup::Unset(way_out) => {
                 troubles.push(Trouble::Unset(reference.to_owned(), way_out));
                 failed = true;
@@ -126,6 +135,7 @@ pub fn interpolate(text: &str, secrets: &dyn Secrets) -> (Option<Text>, Vec<Trou
     let text = match (failed, unknown, secret) {
         (true, ..) => None,
         (_, true, _) => Some(Text::Unknown),
+        _ if exposed.is_some() => exposed.map(|reference| Text::Exposed(out, reference)),
         (_, _, true) => Some(Text::Secret(out)),
         _ => Some(Text::Literal(out)),
     };

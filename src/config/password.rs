@@ -50,6 +50,7 @@ impl fmt::Debug for PasswordHash {
 
 impl Value for PasswordHash {
     const EXPECTED: &'static str = "a password's hash";
+    const IS_SECRET: bool = true;
 
     fn parse(text: &str) -> Result<PasswordHash, Wrong> {
         let wrong = |message| Wrong::new(Code::ValuePasswordHash, message, "clawgate hash-password makes one");

@@ -164,8 +164,20 @@ impl Reader<'_, '_> {
     }
 
     pub fn parsed<T: Value>(&mut self, raw: &str, place: Place) -> Option<T> {
+        if T::IS_SECRET && self.report.is_literal(place) {
+            self.report.hide(place);
+        }
         let (result, literal) = match self.text(raw, place)? {
             Text::Literal(text) => (T::parse(&text), true),
+            Text::Exposed(text, reference) => {
+                if T::IS_SECRET {
+                    let place = self.report.narrow(place, &reference);
+                    let path = reference.trim_start_matches("${file:").trim_end_matches('}');
+                    let message = "every user of this machine can read this secret";
+                    self.report.add(Code::SecretsWorldReadable, place, message, format!("chmod o-rwx {path}"));
+                }
+                (T::parse(&text).map(T::secret), false)
+            }
             Text::Secret(text) => (T::parse(&text).map(T::secret), false),
             Text::Unknown => {
                 self.unknown += 1;

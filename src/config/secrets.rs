@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     env, fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -25,7 +26,7 @@ impl Secrets for ServiceSecrets {
                 Err(env::VarError::NotUnicode(_)) => Lookup::Unset("its value is not UTF-8 text".into()),
             },
             Kind::File => match read_value(Path::new(name)) {
-                Ok(value) => Lookup::Value(value),
+                Ok(value) => of_file(Path::new(name), value),
                 Err(error) => Lookup::Unset(cannot_read(name, &error)),
             },
             Kind::Cred => {
@@ -210,11 +211,19 @@ fn read_value(path: &Path) -> io::Result<String> {
 /// A file the service would read: it may have rights that we have not.
 fn from_file(path: &Path) -> Lookup {
     match read_value(path) {
-        Ok(value) => Lookup::Value(value),
+        Ok(value) => of_file(path, value),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Lookup::Unknown(format!("this user may not read {}", path.display()))
         }
         Err(error) => Lookup::Unset(cannot_read(path.display(), &error)),
+    }
+}
+
+/// Group `clawgate` may read it, as the guide has it; others may not.
+fn of_file(path: &Path, value: String) -> Lookup {
+    match fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o007) {
+        Ok(0) | Err(_) => Lookup::Value(value),
+        Ok(_) => Lookup::Exposed(value),
     }
 }
 
@@ -258,6 +267,7 @@ mod tests {
             let path = self.directory.path().join(name);
             fs::create_dir_all(path.parent().expect("inside")).expect("directories");
             fs::write(&path, text).expect("write");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("it is ours");
             path.display().to_string()
         }
 
@@ -324,6 +334,8 @@ mod tests {
         let machine = Machine::new();
         let path = machine.file("value", "a\n\r\n");
         assert_eq!(ServiceSecrets.look_up(Kind::File, &path), value("a\n"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("it is ours");
+        assert_eq!(ServiceSecrets.look_up(Kind::File, &path), Lookup::Exposed("a\n".into()), "everybody reads it");
         assert!(matches!(ServiceSecrets.look_up(Kind::File, "/dev/zero"), Lookup::Unset(_)));
         assert!(matches!(ServiceSecrets.look_up(Kind::File, "/nonexistent/file"), Lookup::Unset(_)));
     }

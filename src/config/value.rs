@@ -17,6 +17,9 @@ pub trait Value: Sized {
     /// What is expected, with an example, for a value of another TOML type.
     const EXPECTED: &'static str;
 
+    /// It opens something: its line is shown without it, and a file it comes from must not be everybody's to read.
+    const IS_SECRET: bool = false;
+
     fn parse(text: &str) -> Result<Self, Wrong>;
 
     /// Stands for a value that cannot be known here; `n` makes those apart that must differ.
@@ -293,6 +296,29 @@ impl Value for LogLevel {
 
     fn placeholder(_: usize) -> LogLevel {
         LogLevel("info".into())
+    }
+}
+
+/// A token, as it is; judged in `resolve`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(<hidden>)")
+    }
+}
+
+impl Value for Token {
+    const EXPECTED: &'static str = "a token in quotes";
+    const IS_SECRET: bool = true;
+
+    fn parse(text: &str) -> Result<Token, Wrong> {
+        Ok(Token(text.to_owned()))
+    }
+
+    fn placeholder(n: usize) -> Token {
+        Token(format!("unknown-here-{n}"))
     }
 }
 

@@ -64,9 +64,19 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     })
 }
 
+/// Nobody but root reads this process's memory, environment and descriptors, and it leaves no core: another process of the
+/// same user, a command it has started itself perhaps, gets neither keys nor tokens that way.
+fn keep_memory_private() {
+    // Fails for no value that there is.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}
+
 /// Serves `loaded`, which was read from `path`, until a signal ends the process; `reload` reads the next configuration, `announce` runs once
 /// connections are accepted.
 pub(super) fn serve(loaded: Loaded, path: PathBuf, reload: Load, announce: impl FnOnce(&App)) -> Result<(), RunError> {
+    keep_memory_private();
     let Loaded { config, warnings, .. } = loaded;
     let logs = Logs::install(&config.log)?;
     let _guard = exit::OnPanic::new("control");

@@ -28,7 +28,7 @@ pub(super) fn probe(
         let way_out = "add token = \"${cred:gateway-token}\", and LoadCredential=gateway-token:/PATH to the unit";
         report.add(Code::ProbeToken, place, "the probe has no token to show", way_out);
     }
-    if let Some(at) = file.token.given().filter(|at| at.value.trim().is_empty()) {
+    if let Some(at) = file.token.given().filter(|at| at.value.0.trim().is_empty()) {
         report.add(Code::ProbeToken, at.place, "the token is empty", "copy the gateway's, OPENCLAW_GATEWAY_TOKEN");
     }
     let before_gateway = |site: &Site| upstreams.get(site.upstream.0).is_some_and(|u| u.kind == UpstreamKind::Openclaw);
@@ -48,7 +48,7 @@ pub(super) fn probe(
         command: command(file.command, Code::ProbeCommand, report).unwrap_or_default(),
         webhook: file.webhook.value().map(|url| url.0),
     };
-    Some(Probe { site: site?, every, token: Secret(Arc::from(file.token.value()?.trim())), hooks })
+    Some(Probe { site: site?, every, token: Secret(Arc::from(file.token.value()?.0.trim())), hooks })
 }
 
 fn chosen(

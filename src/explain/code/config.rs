@@ -96,6 +96,9 @@ more! { Code:
     InterpolateUnset
         "An empty secret is worse than none."
         "For ${cred:NAME}: systemctl edit clawgate, [Service], LoadCredential=NAME:/etc/clawgate/NAME. For ${env:NAME}: Environment=NAME=VALUE there."
+    SecretsWorldReadable
+        "Every process on this machine has the secret, the ones that were let in for something else too."
+        "chown root:clawgate FILE && chmod 640 FILE; or a systemd credential, ${cred:NAME}"
     InterpolateUnknownHere
         "Whether the service has the value shows at its start only."
         "sudo clawgate check --only config sees more; nothing has to be changed for it."
