@@ -185,6 +185,9 @@ enum Source {
 
 impl ResponseBody {
     pub fn whole(bytes: Bytes, finish: Option<Box<Finish>>) -> ResponseBody {
+        if let Some(finish) = &finish {
+            finish.handed();
+        }
         let bytes = if bytes.is_empty() { None } else { Some(bytes) };
         ResponseBody { source: Source::Whole(bytes), finish }
     }
@@ -194,6 +197,7 @@ impl ResponseBody {
         if incoming.is_end_stream() {
             finish.complete();
         }
+        finish.handed();
         ResponseBody { source: Source::Upstream(incoming), finish: Some(finish) }
     }
 }

@@ -241,7 +241,7 @@ async fn http2<F>(
 where
     F: Future<Output = Served> + 'static,
 {
-    let mut builder = conn::http2::Builder::new(LocalExec);
+    let mut builder = conn::http2::Builder::new(LocalExec(core.clone()));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams)
@@ -305,22 +305,22 @@ fn ended_badly(core: &Core, client: &Client, error: &hyper::Error) {
     if error.is_parse_too_large() {
         super::log_unserved(core, client, 431, Reason::HeaderTooLarge.row().name);
     } else if error.is_parse() && !client.h2 {
-        super::log_unserved(core, client, 400, "http_request_error");
+        super::log_unserved(core, client, client.phase.malformed_status(), "http_request_error");
     } else if error.is_parse() || error.is_user() {
         tracing::debug!(%error, peer = %client.peer, "connection ended");
     }
 }
 
 /// hyper's tasks stay on this core.
-#[derive(Clone, Copy)]
-struct LocalExec;
+#[derive(Clone)]
+struct LocalExec(Rc<Core>);
 
 impl<F> Executor<F> for LocalExec
 where
-    F: Future<Output: 'static> + 'static,
+    F: Future<Output = ()> + 'static,
 {
     fn execute(&self, future: F) {
         // As it is: an `async` block around it would hold it twice.
-        tokio::task::spawn_local(future);
+        self.0.slow.runs_in(tokio::task::spawn_local(future));
     }
 }

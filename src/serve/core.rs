@@ -11,11 +11,13 @@ use std::{
 };
 
 use slab::Slab;
+use tokio::time::Instant;
 
 use super::{
     access,
     body::RequestBody,
     counters::{Counters, OfSite, Sample},
+    slow::Slow,
     snapshot::Snapshot,
 };
 use crate::{
@@ -99,6 +101,8 @@ pub struct Core {
     access: Option<RefCell<access::Writer>>,
     /// Where tunnels read into; nothing stays in it between two polls.
     pub scratch: RefCell<Box<[u8]>>,
+    /// What clients over HTTP/2 do not take.
+    pub slow: Slow,
     samples: RefCell<Vec<Sample>>,
     snapshot: RefCell<Rc<Present>>,
     stage: Cell<Stage>,
@@ -131,6 +135,7 @@ impl Core {
             pool: Pool::default(),
             access: access.map(RefCell::new),
             scratch: RefCell::new(vec![0; 64 * 1024].into_boxed_slice()),
+            slow: Slow::new(Instant::now()),
             samples: RefCell::default(),
             snapshot: RefCell::new(Rc::new(Present { snapshot, sites, limits })),
             stage: Cell::new(Stage::Serving),
@@ -188,8 +193,12 @@ impl Core {
         }
     }
 
-    /// Closes pooled connections before the gateway does.
+    /// Closes pooled connections before the gateway does, and ends what no client takes.
     pub fn sweep(&self) {
+        let cut = self.slow.look(Instant::now(), self.snapshot().config.limits.idle_timeout);
+        if cut > 0 {
+            tracing::debug!(cut, "answers over HTTP/2 whose client took nothing of them were ended");
+        }
         let longest = self.snapshot().config.upstreams.iter().map(|u| u.idle_timeout).max().unwrap_or_default();
         self.pool.sweep(std::time::Instant::now(), longest);
         self.counters.idle.set(self.pool.len() as u64);

@@ -44,6 +44,8 @@ pub struct Finish {
     waited: Option<Instant>,
     sent: u64,
     upload: Option<Rc<Upload>>,
+    /// Over HTTP/2: its place among those that a client may not take.
+    slow: Option<usize>,
     lease: Option<(pool::Key, pool::Connection<RequestBody>)>,
     /// When the answer's last byte was handed over.
     completed: Option<Instant>,
@@ -67,6 +69,7 @@ impl Finish {
     pub fn new(core: Rc<Core>, client: Rc<Client>, request: &Request<Incoming>) -> Finish {
         client.begin();
         core.counters.requests.up();
+        let slow = client.h2.then(|| core.slow.begin(&client.phase));
         let noted = core.logs_access().then(|| Noted {
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -89,6 +92,7 @@ impl Finish {
             waited: None,
             sent: 0,
             upload: None,
+            slow,
             lease: None,
             completed: None,
             failure: None,
@@ -186,13 +190,24 @@ impl Finish {
 
     /// The body has nothing yet.
     pub fn waits(&mut self) {
+        if let Some(slow) = self.slow {
+            self.core.slow.waits(slow);
+        }
         if self.waited.is_none() {
             self.waited = Some(Instant::now());
         }
     }
 
+    /// The client has something to take: the head, or a piece of the body.
+    pub fn handed(&self) {
+        if let Some(slow) = self.slow {
+            self.core.slow.handed(slow);
+        }
+    }
+
     pub fn sent(&mut self, bytes: usize) {
         self.sent += bytes as u64;
+        self.handed();
     }
 
     /// The answer's last byte has been handed over.
@@ -321,6 +336,9 @@ impl Noted {
 
 impl Drop for Finish {
     fn drop(&mut self) {
+        if let Some(slow) = self.slow {
+            self.core.slow.end(slow);
+        }
         let ended = self.completed.unwrap_or_else(Instant::now);
         let unanswered = self.status.is_none();
         let cut_short = self.completed.is_none() && self.lease.is_some();

@@ -1,11 +1,13 @@
 //! The client's stream as hyper holds it: deadlines that hyper has not, the 408 it does not send, a close that lets the
 //! last answer arrive.
 
+mod first;
 mod frames;
 mod phase;
 mod transport;
 
 use std::{
+    borrow::Cow,
     io,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
@@ -50,8 +52,12 @@ pub struct ClientIo {
     timer: Pin<Box<Sleep>>,
     /// The timer has this task's waker and will use it: no need to ask it at every read.
     armed: bool,
-    /// How much of the 408 has been written.
-    refusing: Option<usize>,
+    /// An answer of our own, and how much of it has been written.
+    refusing: Option<(Cow<'static, [u8]>, usize)>,
+    /// HTTP/1.1 only: nothing has been read, nothing has been written.
+    first_read: bool,
+    first_write: bool,
+    version: first::Version,
     /// How long an HTTP/2 connection has after its GOAWAY.
     grace: Option<Instant>,
     /// When the peer stopped taking bytes.
@@ -81,6 +87,9 @@ impl ClientIo {
             timer,
             armed: false,
             refusing: None,
+            first_read: deadlines.head.is_some(),
+            first_write: deadlines.head.is_some(),
+            version: first::Version::Ours,
             grace: None,
             stalled: None,
             closing: Closing::Open,
@@ -156,16 +165,38 @@ impl ClientIo {
     }
 
     fn poll_refuse(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(done) = self.refusing
-            && done < TIMEOUT_408.len()
+        while let Some((text, done)) = &mut self.refusing
+            && *done < text.len()
         {
-            let n = ready!(Pin::new(&mut self.transport).poll_write(cx, &TIMEOUT_408[done..]))?;
+            let n = ready!(Pin::new(&mut self.transport).poll_write(cx, &text[*done..]))?;
             if n == 0 {
                 break;
             }
-            self.refusing = Some(done + n);
+            *done += n;
         }
         Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    /// Whether these bytes are hyper's own answer to the first head, and ours goes out instead. Before that nothing was
+    /// written, and no exchange has begun.
+    #[cold]
+    fn takes_over(&mut self, answer: &[u8]) -> bool {
+        self.first_write = false;
+        if self.phase.now.load(Ordering::Relaxed) != HEAD {
+            return false;
+        }
+        let Some(text) = first::instead(answer, self.version) else { return false };
+        self.refusing = Some((text.into(), 0));
+        true
+    }
+
+    #[cold]
+    fn look_at_version(&mut self, bytes: &mut [u8]) {
+        self.first_read = bytes.is_empty();
+        self.version = first::read(bytes);
+        if self.version == first::Version::Unsupported {
+            self.phase.is_unsupported();
+        }
     }
 
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -206,6 +237,9 @@ impl AsyncRead for ClientIo {
                 {
                     this.phase.head();
                 }
+                if this.first_read {
+                    this.look_at_version(&mut buf.filled_mut()[before..]);
+                }
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -221,7 +255,7 @@ impl AsyncRead for ClientIo {
                 }
                 this.phase.timed_out.store(phase, Ordering::Relaxed);
                 if phase == HEAD {
-                    this.refusing = Some(0);
+                    this.refusing = Some((TIMEOUT_408.into(), 0));
                     let _ = ready!(this.poll_refuse(cx));
                 }
                 // The end of the stream: hyper closes a connection that has nothing in flight.
@@ -234,6 +268,9 @@ impl AsyncRead for ClientIo {
 impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        if this.first_write && this.takes_over(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let mut goaway = [0; SHORT_GOAWAY];
         let buf = match &this.guard {
             Some(guard) => guard.before_write(buf, &mut goaway),
@@ -241,7 +278,7 @@ impl AsyncWrite for ClientIo {
         };
         let result = Pin::new(&mut this.transport).poll_write(cx, buf);
         if let (Some(guard), Poll::Ready(Ok(n))) = (&mut this.guard, &result) {
-            guard.wrote(&buf[..*n]);
+            this.phase.sends(guard.wrote(&buf[..*n]));
         }
         this.wrote(cx, result)
     }
@@ -256,12 +293,13 @@ impl AsyncWrite for ClientIo {
             return self.poll_write(cx, only);
         }
         let this = &mut *self;
+        this.first_write = false;
         let result = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
         if let (Some(guard), Poll::Ready(Ok(n))) = (&mut this.guard, &result) {
             let mut left = *n;
             for buf in bufs {
                 let part = left.min(buf.len());
-                guard.wrote(&buf[..part]);
+                this.phase.sends(guard.wrote(&buf[..part]));
                 left -= part;
             }
         }
@@ -273,7 +311,10 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.transport).poll_flush(cx);
+        let result = match &self.refusing {
+            Some(_) => self.poll_refuse(cx),
+            None => Pin::new(&mut self.transport).poll_flush(cx),
+        };
         self.wrote(cx, result)
     }
 

@@ -19,6 +19,7 @@ pub mod limit;
 pub mod log_in;
 pub mod redirect;
 pub mod refusal;
+pub mod slow;
 pub mod snapshot;
 pub mod tunnel;
 pub mod upgrade;

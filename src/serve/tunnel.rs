@@ -119,6 +119,7 @@ where
         holding: watching.gate.is_some(),
         timer: watching.gate.is_some().then(|| Box::pin(tokio::time::sleep(show_within))),
         silent: None,
+        stuck: None,
     };
     tunnel.seed(&core, &client.1, &upstream.1, &mut watching);
     poll_fn(|cx| tunnel.poll(cx, &core, &listening, &mut watching, &admitted)).await;
@@ -139,6 +140,8 @@ struct Tunnel<C, U> {
     timer: Option<Pin<Box<Sleep>>>,
     /// Until when a stranger has to say who it is.
     silent: Option<Pin<Box<Sleep>>>,
+    /// Something waits for a client that took so much of it when the timer was set.
+    stuck: Option<(Pin<Box<Sleep>>, u64)>,
 }
 
 /// Saying goodbye: first to each side at its next frame boundary, then the grace for their answers.
@@ -241,6 +244,10 @@ where
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if self.poll_stuck(cx, core).is_ready() {
+            self.ended.error = Some(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes"));
+            return Poll::Ready(());
+        }
         if (self.up.read_ended || self.down.read_ended) && self.timer.is_none() {
             self.arm_half_closed();
         }
@@ -268,6 +275,32 @@ where
         core.counters.silent.add(1);
         self.stop(Goodbye::Silent);
         Poll::Ready(())
+    }
+
+    /// Ready when the client has taken nothing of what waits for it for too long. TCP notices that by itself, but for a
+    /// stream of HTTP/2, whose window the client may keep shut while its connection lives.
+    ///
+    /// The timer stays where it is when the client takes something, and is looked at when it fires: a tunnel under load
+    /// waits many times a second.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>, core: &Core) -> Poll<()> {
+        if self.stuck.is_none() && self.down.is_empty() {
+            return Poll::Pending;
+        }
+        let limit = core.snapshot().config.limits.idle_timeout;
+        let taken = self.down.taken();
+        let (timer, before) = self.stuck.get_or_insert_with(|| (Box::pin(tokio::time::sleep(limit)), taken));
+        while timer.as_mut().poll(cx).is_ready() {
+            if self.down.is_empty() {
+                self.stuck = None;
+                return Poll::Pending;
+            }
+            if *before == taken {
+                return Poll::Ready(());
+            }
+            *before = taken;
+            timer.as_mut().reset(Instant::now() + limit);
+        }
+        Poll::Pending
     }
 
     /// What the gate has decided.

@@ -298,11 +298,11 @@ impl Guard {
         goaway
     }
 
-    /// These bytes have been taken.
+    /// These bytes have been taken. Returns how many DATA frames with content they begin.
     #[inline]
-    pub fn wrote(&mut self, bytes: &[u8]) {
+    pub fn wrote(&mut self, bytes: &[u8]) -> u32 {
         self.written += bytes.len() as u64;
-        self.writes.pass(bytes);
+        self.writes.pass(bytes)
     }
 }
 
@@ -317,7 +317,9 @@ struct Writes {
 }
 
 impl Writes {
-    fn pass(&mut self, mut bytes: &[u8]) {
+    /// Returns how many DATA frames with content begin here; one whose head is cut may be missed.
+    fn pass(&mut self, mut bytes: &[u8]) -> u32 {
+        let mut data = 0;
         while !bytes.is_empty() {
             if self.left > 0 {
                 let part = bytes.len().min(self.left as usize);
@@ -325,6 +327,7 @@ impl Writes {
                 bytes = &bytes[part..];
             } else if let (0, Some((head, rest))) = (self.head, bytes.split_first_chunk::<HEAD>()) {
                 self.left = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                data += u32::from(head[3] == DATA && self.left > 0);
                 bytes = rest;
             } else {
                 if self.head < 3 {
@@ -337,6 +340,7 @@ impl Writes {
                 bytes = &bytes[1..];
             }
         }
+        data
     }
 }
 

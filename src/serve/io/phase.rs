@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -24,6 +24,10 @@ pub struct Phase {
     pub(super) full: AtomicBool,
     /// Answers that wait for that to end.
     waiting: Mutex<Vec<Waker>>,
+    /// Pieces of answers that have been sent over HTTP/2: it only matters whether there were any.
+    sent: AtomicU32,
+    /// The first request was of a version that we do not speak.
+    unsupported: AtomicBool,
 }
 
 pub(super) const IDLE: u8 = 0;
@@ -100,6 +104,25 @@ impl Phase {
             let mut waiting = self.waiting.lock().expect("nothing panics while it holds this");
             waiting.drain(..).for_each(Waker::wake);
         }
+    }
+
+    /// DATA has been sent, in so many frames.
+    pub fn sends(&self, frames: u32) {
+        // One thread writes it.
+        self.sent.store(self.sent().wrapping_add(frames), Ordering::Relaxed);
+    }
+
+    pub fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_unsupported(&self) {
+        self.unsupported.store(true, Ordering::Relaxed);
+    }
+
+    /// The status of what hyper answers to a head that it cannot read.
+    pub fn malformed_status(&self) -> u16 {
+        if self.unsupported.load(Ordering::Relaxed) { 505 } else { 400 }
     }
 
     /// Whether the connection ended because a request head came too slowly.

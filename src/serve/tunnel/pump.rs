@@ -14,6 +14,8 @@ pub(super) struct Way {
     /// Read, not yet taken by the other side.
     pub(super) pending: Vec<u8>,
     sent: usize,
+    /// Of all that had to wait.
+    taken: u64,
     pub(super) read_ended: bool,
     pub(super) shut: bool,
     /// Bytes were written and not flushed yet.
@@ -34,8 +36,14 @@ impl Way {
         self.sent == self.pending.len()
     }
 
+    /// What the other side has taken, of all that it did not take at once.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     fn advance(&mut self, n: usize) {
         self.sent += n;
+        self.taken += n as u64;
         if self.is_empty() {
             // An idle tunnel keeps no buffer.
             self.pending = Vec::new();

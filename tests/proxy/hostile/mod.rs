@@ -3,6 +3,7 @@
 
 mod faults;
 mod floods;
+mod slow;
 mod smuggling;
 
 use crate::harness::{client, h2, origin, proxy};
@@ -128,4 +129,47 @@ async fn http2_fields_that_http1_cannot_carry_are_malformed() {
     let mut raw = h2::Raw::start(proxy.client().tls("chat.test", &["h2"]).await.unwrap()).await;
     raw.get("chat.test", &[("x", ""), ("y", "a \t b")]).await;
     assert_eq!(raw.answer().await, Some(200));
+}
+
+#[tokio::test]
+async fn what_hyper_answers_by_itself_to_the_first_head_says_what_was_wrong() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    for (head, status) in [
+        ("GET / HTTP/2.0\r\nhost: chat.test\r\n\r\n", 505),
+        ("GET / HTTP/3.0\r\nhost: chat.test\r\n\r\n", 505),
+        ("GET / HTTP/0.9\r\nhost: chat.test\r\n\r\n", 505),
+        ("GET / HTTP/1.1.1\r\nhost: chat.test\r\n\r\n", 400),
+        ("GET / HTTP/11\r\nhost: chat.test\r\n\r\n", 400),
+        ("GET / http/1.1\r\nhost: chat.test\r\n\r\n", 400),
+        ("GET  / HTTP/1.1\r\nhost: chat.test\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nhost : chat.test\r\n\r\n", 400),
+        ("G(T / HTTP/1.1\r\nhost: chat.test\r\n\r\n", 400),
+    ] {
+        for mut wire in [proxy.client().http().await, proxy.client().h1("chat.test").await] {
+            wire.send(head).await;
+            let response = wire.response().await;
+            assert_eq!((response.status, response.get("connection")), (status, Some("close")), "{head:?}");
+            assert_eq!(response.json()["status"], status, "{head:?}");
+            assert!(response.has("date") && response.has("proxy-status"), "{:?}", response.head);
+            wire.closed().await;
+        }
+    }
+    assert!(gateway.requests().is_empty(), "{:?}", gateway.requests());
+    let records = proxy.records(18).await;
+    assert!(records.iter().any(|r| r["status"] == 505 && r["refusal"] == "http_request_error"), "{records:?}");
+}
+
+#[tokio::test]
+async fn a_later_minor_version_of_http_1_is_served_as_http_1_1() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send("GET /new HTTP/1.2\r\nhost: chat.test\r\n\r\n").await;
+    let response = wire.response().await;
+    assert_eq!((response.status, &response.head.first[..8]), (200, "HTTP/1.1"));
+    wire.send(client::get("chat.test", "/next", &[])).await;
+    assert_eq!(wire.response().await.status, 200);
+    let first: Vec<String> = gateway.requests().iter().map(|r| r.head.first.clone()).collect();
+    assert_eq!(first, ["GET /new HTTP/1.1", "GET /next HTTP/1.1"]);
 }
