@@ -1,22 +1,17 @@
 //! Who may use which verb of the admin socket: the real binary as a service user, and callers with uids and gids of
 //! their own. Only root can become others, so it needs root.
 
-#![allow(clippy::unwrap_used)]
-
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     os::unix::{fs::PermissionsExt as _, fs::chown, net::UnixStream, process::CommandExt as _},
     path::Path,
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    thread,
-    time::Duration,
+    process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(20);
+use crate::service::{CLAWGATE, Service, write_config};
 
 /// Nobody's: the service, its group, somebody else.
 const SERVICE: u32 = 64_990;
@@ -36,84 +31,40 @@ fn changes() -> [Value; 6] {
     ]
 }
 
-struct Service {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    home: tempfile::TempDir,
+/// The service as a user of its own.
+fn start() -> Service {
+    let home = tempfile::tempdir().unwrap();
+    write_config(
+        &home,
+        "[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\nallow = [\"127.0.0.0/8\"]\nupstream = \
+         \"127.0.0.1:9\"\n",
+    );
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    chown(home.path(), Some(SERVICE), Some(SERVICE)).unwrap();
+    let mut command = Command::new(CLAWGATE);
+    command.uid(SERVICE).gid(SERVICE);
+    Service::start(home, command)
 }
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What a process of this uid and gid is answered; its pid.
+fn asked(service: &Service, uid: u32, gid: u32, request: &Value) -> (Value, u32) {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "verbs::the_caller", "--ignored", "--nocapture"])
+        .env("CALL_AT", service.path("admin.sock"))
+        .env("CALL", request.to_string())
+        .uid(uid)
+        .gid(gid)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let answer = text.lines().find_map(|line| line.split_once("ANSWER ")).unwrap_or_else(|| panic!("{text}"));
+    (serde_json::from_str(answer.1).unwrap(), pid)
 }
 
-impl Service {
-    fn start() -> Service {
-        let home = tempfile::tempdir().unwrap();
-        let at = home.path().display();
-        let text = format!(
-            "state_dir = \"{at}/state\"\nadmin_socket = \"{at}/admin.sock\"\nworkers = 1\n[[listen]]\naddress = \
-             \"127.0.0.1:0\"\nserve = \"http\"\n[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\nallow = \
-             [\"127.0.0.0/8\"]\nupstream = \"127.0.0.1:9\"\n"
-        );
-        fs::write(home.path().join("config.toml"), text).unwrap();
-        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        chown(home.path(), Some(SERVICE), Some(SERVICE)).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_clawgate"))
-            .arg("--config")
-            .arg(home.path().join("config.toml"))
-            .uid(SERVICE)
-            .gid(SERVICE)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = child.stdout.take().unwrap();
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let service = Service { child, lines, home };
-        service.logs("ready");
-        service
-    }
-
-    /// Waits for a line with this in its message.
-    fn logs(&self, message: &str) -> Value {
-        loop {
-            let line = self.lines.recv_timeout(SOON).unwrap_or_else(|e| panic!("{e}: never logged {message:?}"));
-            let line: Value = serde_json::from_str(&line).unwrap();
-            if line["message"].as_str().is_some_and(|said| said.contains(message)) {
-                return line;
-            }
-        }
-    }
-
-    /// What a process of this uid and gid is answered; its pid.
-    fn asked(&self, uid: u32, gid: u32, request: &Value) -> (Value, u32) {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_caller", "--ignored", "--nocapture"])
-            .env("CALL_AT", self.home.path().join("admin.sock"))
-            .env("CALL", request.to_string())
-            .uid(uid)
-            .gid(gid)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let pid = child.id();
-        let output = child.wait_with_output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        let answer = text.lines().find_map(|line| line.split_once("ANSWER ")).unwrap_or_else(|| panic!("{text}"));
-        (serde_json::from_str(answer.1).unwrap(), pid)
-    }
-}
-
-/// Not a test: what [`Service::asked`] runs as somebody else.
+/// Not a test: what [`asked`] runs as somebody else.
 #[test]
 #[ignore = "run by the other test, as another user"]
 fn the_caller() {
@@ -146,12 +97,12 @@ fn as_root(test: &str) {
 #[test]
 fn verbs_that_look_are_for_the_group_and_verbs_that_change_for_root_and_the_service_user() {
     if !rustix::process::geteuid().is_root() {
-        return as_root("verbs_that_look_are_for_the_group_and_verbs_that_change_for_root_and_the_service_user");
+        return as_root("verbs::verbs_that_look_are_for_the_group_and_verbs_that_change_for_root_and_the_service_user");
     }
-    let service = Service::start();
+    let service = start();
 
     // The lists above are all verbs there are.
-    let (unknown, _) = service.asked(0, 0, &json!({ "verb": "?" }));
+    let (unknown, _) = asked(&service, 0, 0, &json!({ "verb": "?" }));
     let said = unknown["text"].as_str().unwrap().split_once("expected one of ").unwrap().1.to_owned();
     let mut all: Vec<&str> = said.split('`').skip(1).step_by(2).collect();
     let changes = changes();
@@ -162,25 +113,25 @@ fn verbs_that_look_are_for_the_group_and_verbs_that_change_for_root_and_the_serv
 
     for verb in LOOK {
         let request = json!({ "verb": verb });
-        let (answer, pid) = service.asked(MEMBER, SERVICE, &request);
+        let (answer, pid) = asked(&service, MEMBER, SERVICE, &request);
         assert_eq!(answer["ok"], true, "{verb}: {answer}");
         let line = service.logs("admin request");
         assert_eq!((&line["verb"], &line["uid"], &line["pid"]), (&verb.into(), &MEMBER.into(), &pid.into()), "{line}");
-        let (answer, _) = service.asked(STRANGER, STRANGER, &request);
+        let (answer, _) = asked(&service, STRANGER, STRANGER, &request);
         assert_eq!(answer["io"], "permission denied", "{verb}: {answer}");
     }
     for request in &changes {
         let verb = &request["verb"];
-        let (answer, pid) = service.asked(MEMBER, SERVICE, request);
+        let (answer, pid) = asked(&service, MEMBER, SERVICE, request);
         let text = answer["text"].as_str().unwrap();
         assert_eq!(answer["error"], "forbidden", "{verb}: {answer}");
         assert!(text.contains("you are uid 64991: run it with sudo"), "{text}");
         let line = service.logs("admin request refused");
         assert_eq!((&line["verb"], &line["uid"], &line["pid"]), (verb, &MEMBER.into(), &pid.into()), "{line}");
-        let (answer, _) = service.asked(STRANGER, STRANGER, request);
+        let (answer, _) = asked(&service, STRANGER, STRANGER, request);
         assert_eq!(answer["io"], "permission denied", "{verb}: {answer}");
         for (uid, gid) in [(SERVICE, SERVICE), (0, 0)] {
-            let (answer, pid) = service.asked(uid, gid, request);
+            let (answer, pid) = asked(&service, uid, gid, request);
             assert_ne!(answer["error"], "forbidden", "{verb}: {answer}");
             assert!(answer["text"].is_string(), "{verb}: {answer}");
             let line = service.logs("admin request");
@@ -189,9 +140,9 @@ fn verbs_that_look_are_for_the_group_and_verbs_that_change_for_root_and_the_serv
     }
 
     // The command says the way out.
-    let said = Command::new(env!("CARGO_BIN_EXE_clawgate"))
+    let said = Command::new(CLAWGATE)
         .arg("--config")
-        .arg(service.home.path().join("config.toml"))
+        .arg(service.path("config.toml"))
         .arg("status")
         .uid(STRANGER)
         .gid(STRANGER)
@@ -207,16 +158,16 @@ fn verbs_that_look_are_for_the_group_and_verbs_that_change_for_root_and_the_serv
 fn a_process_of_the_same_user_cannot_read_the_running_one() {
     // SAFETY: reads a number that the process has.
     if unsafe { libc::geteuid() } != 0 {
-        return as_root("a_process_of_the_same_user_cannot_read_the_running_one");
+        return as_root("verbs::a_process_of_the_same_user_cannot_read_the_running_one");
     }
-    let service = Service::start();
+    let service = start();
     let read = |pid: u32, what: &str| {
         let mut cat = Command::new("cat");
         cat.arg(format!("/proc/{pid}/{what}")).uid(SERVICE).gid(SERVICE).stdout(Stdio::null()).stderr(Stdio::null());
         cat.status().unwrap().success()
     };
     let mut other = Command::new("sleep").arg("60").uid(SERVICE).gid(SERVICE).spawn().unwrap();
-    let (own, theirs) = (service.child.id(), other.id());
+    let (own, theirs) = (service.id(), other.id());
     let seen = ["environ", "maps", "auxv"].map(|what| (read(theirs, what), read(own, what)));
     let limits = fs::read_to_string(format!("/proc/{own}/limits")).unwrap();
     other.kill().unwrap();
