@@ -134,10 +134,11 @@ fn places(
         return vec![Finding::good(Code::DnsHere, host.as_str(), format!("{host} points to {}, {by}", list(ours)))];
     }
     if config.listeners.iter().any(|l| !l.proxy_protocol_from.is_empty()) || !config.trusted_proxies.is_empty() {
+        let there = answers(strangers, &others);
         return vec![Finding::new(
             Code::DnsBehindForwarder,
             host.as_str(),
-            format!("{host} points to {}, which is not this machine's", list(others)),
+            format!("{host} points to {}, which is not this machine's{there}", list(others.iter().copied())),
             "trusted proxies are configured, and the address may be theirs",
             format!("`clawgate check --staging` proves it from outside; else, {}", wanted(host, here)),
         )];
@@ -152,10 +153,18 @@ fn places(
     let mut findings = Vec::new();
     if !hidden.is_empty() {
         let own: Vec<IpAddr> = here.interfaces.iter().map(|interface| interface.address).collect();
+        // From inside, many a router answers itself at its outer address, or nobody does: that says nothing.
+        let clawgates = strangers.iter().filter(|(_, answer)| **answer == Answer::Clawgate);
+        let clawgates: Strangers = clawgates.map(|(ip, answer)| (*ip, answer.clone())).collect();
+        let there = answers(&clawgates, &hidden);
         findings.push(Finding::new(
             Code::DnsBehindNat,
             host.as_str(),
-            format!("{host} points to {}, and this machine has {} only", list(hidden.iter().copied()), list(&own)),
+            format!(
+                "{host} points to {}, and this machine has {} only{there}",
+                list(hidden.iter().copied()),
+                list(&own)
+            ),
             "whether that address is translated to this machine is known outside only",
             "`clawgate check --staging` proves it from outside",
         ));
@@ -204,9 +213,9 @@ fn answers(strangers: &Strangers, elsewhere: &[&IpAddr]) -> String {
                 let server = server.as_ref().map(|server| format!(" from {server}")).unwrap_or_default();
                 format!("; {who} answers on port 80 as somebody else ({status}{server})")
             }
-            Answer::Clawgate => format!(
-                "; {who} answers on port 80 as a clawgate, another one, or this one if the address is translated to it"
-            ),
+            Answer::Clawgate => {
+                format!("; {who} answers on port 80 as a clawgate, this one if the address leads here, or another")
+            }
         }
     });
     said.collect()

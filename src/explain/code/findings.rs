@@ -139,7 +139,7 @@ more! { Code:
         "The ledger is in the state directory, beside keys, and closed to others."
         "sudo clawgate check --only acme"
     AcmeUnfinished
-        "A CA that needs longer than 9 s for its directory fails orders too."
+        "A CA that needs longer than 6 s for its directory fails orders too."
         "Try again: clawgate check --only acme"
     StateGood
         "Certificates, the account and the ledger outlive a restart there."

@@ -1,14 +1,15 @@
 //! Snags that need a machine of their own to be made for real: a disk that is full, a name server that knows nothing, a
 //! clock that is off, packet filters of other makers; and the exit codes that `clawgate check` ends with.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 use clawgate_system::{
     Front, Machine,
     alone::{alone, run},
     machine::{DNS, HOST, OURS, check, report},
     name_server::Server,
-    proxy,
+    process::Process,
+    proxy, wait,
 };
 use hickory_proto::op::ResponseCode;
 
@@ -119,6 +120,18 @@ fn an_address_that_may_be_translated_to_ours_is_unknown_and_no_error() {
                 ]
             );
             assert_eq!(report.snags(), ["dns/behind-nat"]);
+            // Translated for real, with the service there.
+            run("ip", &["route", "add", "local", "203.0.115.99", "dev", "lo"]);
+            let mut service = Command::new(proxy::binary());
+            service.arg("run").arg("--config").arg(machine.folder.path().join("config.toml"));
+            let _service = Process::start("clawgate", &mut service, &machine.folder.path().join("log"));
+            let listens = async || tokio::net::TcpStream::connect(("203.0.115.99", 80)).await.ok();
+            wait::until("clawgate listens", Duration::from_secs(20), listens).await;
+            assert_eq!(
+                machine.look("dns").await.finding("dns/behind-nat")[1],
+                "chat.example.com points to 203.0.115.99, and this machine has 10.0.0.5, 10.0.0.53 only; it answers on \
+                 port 80 as a clawgate, this one if the address leads here, or another"
+            );
         },
     );
 }

@@ -192,11 +192,15 @@ fn who_answers_at_an_address_of_somebody_else_is_said() {
         clawgate.arg("run").arg("--config").arg(&other);
         let _clawgate = Process::start("clawgate", &mut clawgate, &folder.join("other.log"));
         wait::until("another clawgate listens", Duration::from_secs(20), listens).await;
+        let clawgate = "; it answers on port 80 as a clawgate, this one if the address leads here, or another";
+        assert_eq!(seen().await, format!("{about}{clawgate}"));
+        // What stands before this machine may have the address.
+        let config = folder.join("config.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, format!("trusted_proxies = [\"192.0.2.1/32\"]\n{text}")).unwrap();
         assert_eq!(
-            seen().await,
-            format!(
-                "{about}; it answers on port 80 as a clawgate, another one, or this one if the address is translated to it"
-            )
+            machine.look("dns").await.finding("dns/behind-forwarder")[1],
+            format!("chat.example.com points to 203.0.115.99, which is not this machine's{clawgate}")
         );
     });
 }
