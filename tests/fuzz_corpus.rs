@@ -8,7 +8,7 @@ mod targets;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 15] = [
+const TARGETS: [(&str, Target); 16] = [
     ("path", targets::path),
     ("connection", targets::connection),
     ("header_policy", targets::header_policy),
@@ -22,6 +22,7 @@ const TARGETS: [(&str, Target); 15] = [
     ("ledger", targets::ledger),
     ("state", targets::state),
     ("allow_file", targets::allow_file),
+    ("allow_names", targets::allow_names),
     ("connect", targets::connect),
     ("frames", targets::frames),
 ];
@@ -48,8 +49,8 @@ fn small_changes_of_stored_inputs_hold_too() {
     for (name, target) in TARGETS {
         let inputs = corpus(name);
         let mut random = Xorshift(0x9E37_79B9_7F4A_7C15);
-        // Those two write files.
-        let rounds = if matches!(name, "state" | "allow_file") { 600 } else { 6000 };
+        // Those write files.
+        let rounds = if matches!(name, "state" | "allow_file" | "allow_names") { 600 } else { 6000 };
         for round in 0..rounds {
             let mut input = inputs[round % inputs.len()].clone();
             for _ in 0..=random.below(4) {

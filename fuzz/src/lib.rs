@@ -3,6 +3,7 @@
 mod connect;
 mod forwarded;
 mod ledger;
+mod names;
 mod routes;
 mod state;
 
@@ -31,6 +32,7 @@ use ipnet::IpNet;
 pub use connect::{connect, frames};
 pub use forwarded::forwarded;
 pub use ledger::ledger;
+pub use names::allow_names;
 pub use routes::routes;
 pub use state::{allow_file, state};
 

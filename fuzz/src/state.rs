@@ -170,7 +170,7 @@ pub fn allow_file(data: &[u8]) {
 }
 
 /// In memory where there is such a place: each run waits for the disk a dozen times otherwise.
-fn directory() -> tempfile::TempDir {
+pub(super) fn directory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a directory")
 }

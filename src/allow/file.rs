@@ -1,4 +1,4 @@
-//! Who was let in for a while, kept in the state directory.
+//! Who was let in for a while, kept in the state directory; and how this room keeps a file there.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Temporary,
@@ -15,14 +15,18 @@ use super::{
 };
 use crate::config::model::Hostname;
 
-const SCHEMA: u32 = 1;
+/// Of every file here.
+pub(super) const SCHEMA: u32 = 1;
+
+const NAME: &str = "allow.json";
+const MENDED: &str = "at the next `clawgate allow`";
 
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error("cannot read {path}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("{path} is damaged, and nobody is let in by it; it is replaced at the next `clawgate allow`")]
-    Damaged { path: PathBuf },
+    #[error("{path} is damaged, and nobody is let in by it; it is replaced {mended}")]
+    Damaged { path: PathBuf, mended: &'static str },
     #[error("{path} was written by a newer version: run that one, or remove the file")]
     Newer { path: PathBuf },
     #[error("cannot write {path}")]
@@ -46,16 +50,40 @@ struct Entry {
     until: u64,
 }
 
-fn path(state_dir: &Path) -> PathBuf {
-    state_dir.join("allow.json")
-}
-
 /// What was kept in `state_dir`; nothing where there is no such file.
 pub fn read(state_dir: &Path) -> Result<Temporaries, FileError> {
-    let path = path(state_dir);
+    let path = state_dir.join(NAME);
+    let Some(Kept { entries, .. }) = load(&path, MENDED)? else { return Ok(Temporaries::default()) };
+    let damaged = || FileError::Damaged { path: path.clone(), mended: MENDED };
+    let mut all = Vec::new();
+    for Entry { network, site, until } in entries.into_iter().take(MOST) {
+        let site = match site.as_deref().map(Hostname::try_from) {
+            // For every site instead of one would let in more than was said.
+            Some(Err(_)) => return Err(damaged()),
+            Some(Ok(host)) => Some(host),
+            None => None,
+        };
+        let Ok(network) = network.parse() else { return Err(damaged()) };
+        all.push(Temporary { network, site, until });
+    }
+    Ok(Temporaries::new(all))
+}
+
+/// Replaces what is kept. Readers see the old or the new, whole.
+pub fn write(state_dir: &Path, all: &Temporaries) -> Result<(), FileError> {
+    let entries = all.all().iter().map(|open| {
+        let site = open.site.as_ref().map(ToString::to_string);
+        Entry { network: open.network.to_string(), site, until: open.until }
+    });
+    store(state_dir, NAME, &Kept { schema: SCHEMA, entries: entries.collect() })
+}
+
+/// What is in a file of this version, `None` where there is no such file; `mended` says when a damaged one is replaced.
+pub(super) fn load<T: DeserializeOwned>(path: &Path, mended: &'static str) -> Result<Option<T>, FileError> {
+    let path = path.to_owned();
     let text = match fs::read(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Temporaries::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(FileError::Read { path, source }),
     };
     // The number first: what else a newer version writes is not ours to understand.
@@ -66,53 +94,34 @@ pub fn read(state_dir: &Path) -> Result<Temporaries, FileError> {
     match serde_json::from_slice(&text) {
         Ok(Version { schema }) if schema > SCHEMA => return Err(FileError::Newer { path }),
         Ok(Version { schema: SCHEMA }) => {}
-        _ => return Err(FileError::Damaged { path }),
+        _ => return Err(FileError::Damaged { path, mended }),
     }
     // What serde_json skips over need not be UTF-8 to it, and then it is no JSON.
-    if std::str::from_utf8(&text).is_err() {
-        return Err(FileError::Damaged { path });
-    }
-    let Ok(Kept { entries, .. }) = serde_json::from_slice(&text) else { return Err(FileError::Damaged { path }) };
-    let mut all = Vec::new();
-    for Entry { network, site, until } in entries.into_iter().take(MOST) {
-        let site = match site.as_deref().map(Hostname::try_from) {
-            // For every site instead of one would let in more than was said.
-            Some(Err(_)) => return Err(FileError::Damaged { path }),
-            Some(Ok(host)) => Some(host),
-            None => None,
-        };
-        let Ok(network) = network.parse() else { return Err(FileError::Damaged { path }) };
-        all.push(Temporary { network, site, until });
-    }
-    Ok(Temporaries::new(all))
+    let kept = std::str::from_utf8(&text).ok().and_then(|text| serde_json::from_str(text).ok());
+    kept.map(Some).ok_or(FileError::Damaged { path, mended })
 }
 
-/// Replaces what is kept. Readers see the old or the new, whole.
-pub fn write(state_dir: &Path, all: &Temporaries) -> Result<(), FileError> {
-    let path = path(state_dir);
-    if let Err(newer @ FileError::Newer { .. }) = read(state_dir) {
+/// Replaces a file, unless a newer version wrote it.
+pub(super) fn store<T: Serialize>(state_dir: &Path, name: &str, kept: &T) -> Result<(), FileError> {
+    let path = state_dir.join(name);
+    if let Err(newer @ FileError::Newer { .. }) = load::<serde::de::IgnoredAny>(&path, "") {
         return Err(newer);
     }
-    let entries = all.all().iter().map(|open| {
-        let site = open.site.as_ref().map(ToString::to_string);
-        Entry { network: open.network.to_string(), site, until: open.until }
-    });
-    let kept = Kept { schema: SCHEMA, entries: entries.collect() };
-    replace(state_dir, &path, &kept).map_err(|source| FileError::Write { path, source })
+    let staged = state_dir.join(format!(".{name}.new"));
+    replace(state_dir, &path, &staged, kept).map_err(|source| FileError::Write { path, source })
 }
 
-fn replace(state_dir: &Path, path: &Path, kept: &Kept) -> io::Result<()> {
+fn replace<T: Serialize>(state_dir: &Path, path: &Path, staged: &Path, kept: &T) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    let staged = state_dir.join(".allow.json.new");
     // A file that a crash left may have another mode.
-    match fs::remove_file(&staged) {
+    match fs::remove_file(staged) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(staged)?;
     file.write_all(&serde_json::to_vec(kept)?)?;
     file.sync_all()?;
-    fs::rename(&staged, path)?;
+    fs::rename(staged, path)?;
     File::open(state_dir)?.sync_all()
 }
 
@@ -121,6 +130,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    fn path(state_dir: &Path) -> PathBuf {
+        state_dir.join(NAME)
+    }
 
     fn some() -> Temporaries {
         let site = Some(Hostname::try_from("chat.test").unwrap());

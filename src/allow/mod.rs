@@ -2,8 +2,9 @@
 //! while.
 //!
 //! Pure: [`decide`] (may this address ask, and by which entry), [`networks`] (the same as integers, made when something
-//! changes, for requests to compare with), [`names`] (what was looked up), [`temporary`] (who is let in until when). With
-//! a shell: [`mod@file`] (those, kept over restarts). What holds the list never resolves a name and never looks at a clock.
+//! changes, for requests to compare with), [`names`] (what was looked up, and how long that counts), [`temporary`] (who is
+//! let in until when). With a shell: [`mod@file`] and [`names::file`] (those, kept over restarts). What holds the list never
+//! resolves a name and never looks at a clock.
 
 pub mod file;
 pub mod names;
@@ -19,7 +20,7 @@ use crate::config::model::{AllowEntry, Hostname};
 /// What a list means beyond its networks, at this moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Openings {
-    /// The last good answer for each name.
+    /// The last good answer for each name, while it counts.
     pub names: BTreeMap<Hostname, Vec<IpAddr>>,
     /// Who is let in for a while; none that is over.
     pub temporary: Vec<Temporary>,

@@ -9,7 +9,7 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::mpsc;
@@ -19,7 +19,7 @@ use crate::{
     allow::{
         Openings, Temporary,
         file::{self, FileError},
-        names::{self, Names, Told},
+        names::{self, Answers, Names, Now, Told},
         temporary::{Temporaries, TooMany},
     },
     cause,
@@ -48,6 +48,8 @@ pub(super) struct Doors {
 
 struct Inner {
     names: Names,
+    /// What the file has of them.
+    kept: Answers,
     temporary: Temporaries,
 }
 
@@ -60,12 +62,19 @@ impl Doors {
         temporary.expire(now());
         let mut names = Names::default();
         names.want(names::wanted(config));
-        Doors { state_dir: config.state_dir.clone(), inner: Mutex::new(Inner { names, temporary }) }
+        let kept = names::file::read(&config.state_dir).unwrap_or_else(|error| {
+            tracing::warn!(error = %cause::chain(&error), "a name on an allow list lets nobody in until it is looked up");
+            Answers::new()
+        });
+        names.recall(&kept, moment());
+        Doors { state_dir: config.state_dir.clone(), inner: Mutex::new(Inner { names, kept, temporary }) }
     }
 
     /// The names of another configuration.
     pub(super) fn configure(&self, config: &Config) {
-        self.lock().names.want(names::wanted(config));
+        let mut inner = self.lock();
+        inner.names.want(names::wanted(config));
+        self.keep_names(&mut inner);
     }
 
     pub(super) fn openings(&self) -> Openings {
@@ -95,7 +104,7 @@ impl Doors {
         Ok(removed)
     }
 
-    /// Forgets whose time is over; whether there were any.
+    /// Forgets who and what has had its time; whether there was any.
     pub(super) fn expire(&self) -> bool {
         let mut inner = self.lock();
         let over = inner.temporary.expire(now());
@@ -108,15 +117,25 @@ impl Doors {
             // What the file still has is over at the next start too.
             tracing::warn!(error = %cause::chain(&error), "who may ask for a while cannot be kept");
         }
-        !over.is_empty()
+        let stale = inner.names.expire(Instant::now());
+        for name in &stale {
+            tracing::warn!(
+                %name,
+                "a name on an allow list could not be looked up for a day and lets nobody in any longer; until it can, `clawgate \
+                 allow ADDR --for 2h` does"
+            );
+        }
+        !over.is_empty() || !stale.is_empty()
     }
 
     /// Whether the answer changes who may ask.
     pub(super) fn looked_up(&self, name: &Hostname, answer: Option<Vec<IpAddr>>) -> bool {
-        let told = self.lock().names.looked_up(name, answer);
+        let mut inner = self.lock();
+        let told = inner.names.looked_up(name, answer, moment());
+        self.keep_names(&mut inner);
         match told {
             Told::Failed => {
-                tracing::warn!(%name, "a name on an allow list cannot be looked up; the addresses it had are kept");
+                tracing::warn!(%name, "a name on an allow list cannot be looked up; the addresses it had count for a day");
             }
             Told::Changed => tracing::info!(%name, "a name on an allow list has new addresses"),
             Told::Nothing => {}
@@ -126,6 +145,19 @@ impl Doors {
 
     pub(super) fn names(&self) -> Vec<Hostname> {
         self.lock().names.all()
+    }
+
+    /// For the next process, where that is worth a write.
+    fn keep_names(&self, inner: &mut Inner) {
+        let known = inner.names.answers();
+        if !names::is_worth_writing(&inner.kept, &known) {
+            return;
+        }
+        if let Err(error) = names::file::write(&self.state_dir, &known) {
+            tracing::warn!(error = %cause::chain(&error), "what names on allow lists are cannot be kept for the next start");
+        }
+        // Also where it failed: the next change or hour tries again, and the log is not filled before.
+        inner.kept = known;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -164,6 +196,10 @@ impl Publisher {
             let _ = core.send(core::Command::Snapshot(state.snapshot.clone()));
         }
     }
+}
+
+fn moment() -> Now {
+    Now { wall: now(), steady: Instant::now() }
 }
 
 /// Seconds since 1970.

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod allow;
+mod names;
 mod service;
 mod verbs;
