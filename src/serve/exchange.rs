@@ -4,7 +4,12 @@
 //! `Connection` lines worked off, claims removed -> identity. Then here: the upstream's answer, by the pool or a fresh
 //! connection -> hop headers off -> streamed.
 
-use std::{convert::Infallible, future::Future, rc::Rc};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    rc::Rc,
+    task::Poll,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -159,6 +164,14 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
         let Some(request) = plan.request.take() else { return Err(Reason::Internal.into()) };
         if repeatable {
             kept = Some(Kept::new(&request));
+        }
+        if let Some(phase) = finish.hears_interim() {
+            poll_fn(|cx| {
+                phase.hears_interim(cx);
+                Poll::Ready(())
+            })
+            .await;
+            connection.awaits(phase.clone());
         }
         let sending = connection.sender.try_send_request(request);
         let result = match response_timeout {

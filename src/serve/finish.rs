@@ -19,6 +19,7 @@ use super::{
     core::{Core, Present, Stage},
     counters::{NO_SITE, Sample},
     exchange,
+    io::Phase,
     refusal::{Reason, Refusal, Side},
     snapshot::RouteRef,
     tunnel::{Ended, Goodbye},
@@ -44,6 +45,8 @@ pub struct Finish {
     waited: Option<Instant>,
     sent: u64,
     upload: Option<Rc<Upload>>,
+    /// The client knows interim answers.
+    interim: bool,
     /// Over HTTP/2: its place among those that a client may not take.
     slow: Option<usize>,
     lease: Option<(pool::Key, pool::Connection<RequestBody>)>,
@@ -79,6 +82,7 @@ impl Finish {
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
             referer: request.headers().get(header::REFERER).cloned(),
         });
+        let interim = !client.h2 && request.version() == Version::HTTP_11;
         Finish {
             from: client.peer.ip(),
             core,
@@ -92,6 +96,7 @@ impl Finish {
             waited: None,
             sent: 0,
             upload: None,
+            interim,
             slow,
             lease: None,
             completed: None,
@@ -156,6 +161,11 @@ impl Finish {
     /// request maybe: whoever sends through us must not wait for its answer.
     pub fn upload_had_trailers(&self) -> bool {
         self.upload.as_ref().is_some_and(|u| u.trailers.get())
+    }
+
+    /// Who gets interim answers: a client of HTTP/1.1. hyper's HTTP/2 has no way for them, and 1.0 does not know them.
+    pub fn hears_interim(&self) -> Option<&Arc<Phase>> {
+        self.interim.then_some(&self.client.phase)
     }
 
     /// The connection the answer comes on.

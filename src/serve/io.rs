@@ -3,6 +3,7 @@
 
 mod first;
 mod frames;
+mod interim;
 mod phase;
 mod transport;
 
@@ -58,6 +59,11 @@ pub struct ClientIo {
     first_read: bool,
     first_write: bool,
     version: first::Version,
+    /// HTTP/1.1: hyper has nothing left to write. Between two answers, or within one; but never within a head.
+    clean: bool,
+    /// Interim answers, of which this much is written; all of it comes before anything else.
+    interim: Vec<u8>,
+    interim_written: usize,
     /// How long an HTTP/2 connection has after its GOAWAY.
     grace: Option<Instant>,
     /// When the peer stopped taking bytes.
@@ -90,6 +96,9 @@ impl ClientIo {
             first_read: deadlines.head.is_some(),
             first_write: deadlines.head.is_some(),
             version: first::Version::Ours,
+            clean: true,
+            interim: Vec::new(),
+            interim_written: 0,
             grace: None,
             stalled: None,
             closing: Closing::Open,
@@ -175,6 +184,34 @@ impl ClientIo {
             *done += n;
         }
         Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    /// Ready when no interim answer stands in the way of what hyper writes.
+    ///
+    /// They came before the final answer, so that is not written yet where hyper had nothing left to write. Where it had,
+    /// it may be in the middle of something (its own 100, the answer before), and there is no place for them any more.
+    #[cold]
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.phase.has_interim() {
+            let more = self.phase.take_interim();
+            if self.clean {
+                self.interim.extend(more);
+            }
+        }
+        while self.interim_written < self.interim.len() {
+            let left = &self.interim[self.interim_written..];
+            let n = ready!(Pin::new(&mut self.transport).poll_write(cx, left))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim_written += n;
+        }
+        (self.interim, self.interim_written) = (Vec::new(), 0);
+        Poll::Ready(Ok(()))
+    }
+
+    fn has_interim(&self) -> bool {
+        self.phase.has_interim() || !self.interim.is_empty()
     }
 
     /// Whether these bytes are hyper's own answer to the first head, and ours goes out instead. Before that nothing was
@@ -271,8 +308,13 @@ impl AsyncWrite for ClientIo {
         if this.first_write && this.takes_over(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
+        if this.has_interim() {
+            let written = this.poll_interim(cx);
+            ready!(this.wrote(cx, written))?;
+        }
+        this.clean = false;
         let mut goaway = [0; SHORT_GOAWAY];
-        let buf = match &this.guard {
+        let buf = match &mut this.guard {
             Some(guard) => guard.before_write(buf, &mut goaway),
             None => buf,
         };
@@ -294,6 +336,11 @@ impl AsyncWrite for ClientIo {
         }
         let this = &mut *self;
         this.first_write = false;
+        if this.has_interim() {
+            let written = this.poll_interim(cx);
+            ready!(this.wrote(cx, written))?;
+        }
+        this.clean = false;
         let result = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
         if let (Some(guard), Poll::Ready(Ok(n))) = (&mut this.guard, &result) {
             let mut left = *n;
@@ -311,6 +358,11 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.clean = true;
+        if self.has_interim() {
+            let written = self.poll_interim(cx);
+            ready!(self.wrote(cx, written))?;
+        }
         let result = match &self.refusing {
             Some(_) => self.poll_refuse(cx),
             None => Pin::new(&mut self.transport).poll_flush(cx),

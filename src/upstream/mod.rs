@@ -5,6 +5,7 @@
 
 pub mod connect;
 pub mod hold;
+pub mod interim;
 pub mod pool;
 pub mod watch;
 

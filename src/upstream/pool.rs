@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::Source;
+use super::{
+    Source,
+    interim::{Awaited, Interim},
+};
 use crate::socket::Tcp;
 
 /// At most this many idle connections per upstream and identity are kept on a core.
@@ -43,21 +46,32 @@ pub struct Connection<B> {
 
 impl<B> Connection<B> {
     pub fn is_open(&self) -> bool {
-        !self.sender.is_closed() && self.socket.open.load(Ordering::Relaxed)
+        !self.sender.is_closed() && self.socket.stream.open.load(Ordering::Relaxed)
+    }
+
+    /// A request is about to be sent, and who sends it wants to hear of interim answers.
+    pub fn awaits(&self, by: Arc<dyn Interim>) {
+        self.socket.stream.awaited.is_due(by);
     }
 }
 
 /// The descriptor behind a connection, for looking without reading.
 struct Socket {
     fd: RawFd,
-    /// Cleared when the stream is dropped, after which the number may be another file's.
-    open: Arc<AtomicBool>,
+    stream: Arc<Shared>,
+}
+
+/// What the stream and whoever has its connection both see.
+struct Shared {
+    /// Cleared when the stream is dropped, after which its number may be another file's.
+    open: AtomicBool,
+    awaited: Awaited,
 }
 
 impl Socket {
     /// Whether the peer has closed or sent something nobody asked for.
     fn looks_stale(&self) -> bool {
-        if !self.open.load(Ordering::Relaxed) {
+        if !self.stream.open.load(Ordering::Relaxed) {
             return true;
         }
         let mut byte = 0u8;
@@ -147,9 +161,9 @@ where
     B: http_body::Body<Data = bytes::Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let open = Arc::new(AtomicBool::new(true));
-    let socket = Socket { fd: stream.as_raw_fd(), open: open.clone() };
-    let io = TokioIo::new(UpstreamIo { stream: Tcp::new(stream), open });
+    let shared = Arc::new(Shared { open: AtomicBool::new(true), awaited: Awaited::default() });
+    let socket = Socket { fd: stream.as_raw_fd(), stream: shared.clone() };
+    let io = TokioIo::new(UpstreamIo { stream: Tcp::new(stream), shared });
     let (sender, connection) = http1::Builder::new().max_headers(256).handshake(io).await?;
     // An error of the driver reaches the exchange through `sender`.
     if upgrades {
@@ -167,18 +181,28 @@ where
 /// The stream as hyper holds it, and as a tunnel gets it back.
 pub struct UpstreamIo {
     stream: Tcp,
-    open: Arc<AtomicBool>,
+    shared: Arc<Shared>,
 }
 
 impl Drop for UpstreamIo {
     fn drop(&mut self) {
-        self.open.store(false, Ordering::Relaxed);
+        self.shared.open.store(false, Ordering::Relaxed);
     }
 }
 
 impl AsyncRead for UpstreamIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let start = buf.filled().len();
+        loop {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            if buf.filled().len() == start {
+                return Poll::Ready(Ok(()));
+            }
+            self.shared.awaited.read(buf, start);
+            if buf.filled().len() > start {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 

@@ -192,21 +192,70 @@ async fn a_refusal_spares_a_client_with_expect_its_body() {
     assert!(gateway.requests().is_empty());
 }
 
+const INTERIM: &str = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n\
+    HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+
 #[tokio::test]
-async fn interim_answers_of_the_gateway_do_not_disturb_the_final_one() {
+async fn interim_answers_of_the_gateway_come_before_the_final_one() {
     let gateway = origin::by_hand().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     let mut wire = proxy.client().h1("chat.test").await;
-    wire.send(client::get("chat.test", "/", &[])).await;
+    let mut conn = None;
+    // The second time on connections that have been used, and with the final answer in the same packet.
+    for together in [false, true] {
+        wire.send(client::get("chat.test", "/", &[])).await;
+        let conn = match &mut conn {
+            Some(conn) => conn,
+            None => conn.insert(gateway.connection().await),
+        };
+        conn.request().await;
+        conn.send(if together { [INTERIM, origin::OK].concat() } else { INTERIM.into() }).await;
+        let hints = wire.head().await.unwrap();
+        assert_eq!((hints.status(), hints.names()), (103, vec!["link"]), "{hints:?}");
+        assert_eq!(wire.head().await.unwrap().status(), 102);
+        if !together {
+            conn.send(origin::OK).await;
+        }
+        let response = wire.response().await;
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    }
+}
+
+#[tokio::test]
+async fn whoever_does_not_know_interim_answers_gets_the_final_one_only() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut old = proxy.client().http().await;
+    old.send("GET / HTTP/1.0\r\nhost: chat.test\r\n\r\n").await;
     let mut conn = gateway.connection().await;
     conn.request().await;
-    conn.send(
-        "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n",
-    )
-    .await;
-    conn.send(origin::OK).await;
-    let response = wire.response().await;
-    assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    conn.send([INTERIM, origin::OK].concat()).await;
+    assert_eq!(old.head().await.unwrap().status(), 200);
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let (response, _) = h2.begin("GET", "/", &[], true).await;
+    conn.request().await;
+    conn.send([INTERIM, origin::OK].concat()).await;
+    let mut answer = h2::answer(response).await;
+    assert_eq!((answer.status, answer.text().await.as_str()), (200, "ok"));
+}
+
+#[tokio::test]
+async fn what_looks_like_an_interim_answer_in_a_body_stays_there() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    let hints = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    // An upload that is answered before it ends: bytes go up after the head has come down.
+    let length = hints.len();
+    wire.send("POST / HTTP/1.1\r\nhost: chat.test\r\ncontent-length: 4\r\n\r\nab").await;
+    let mut conn = gateway.connection().await;
+    conn.request_head().await;
+    conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n")).await;
+    assert_eq!(wire.head().await.unwrap().status(), 200);
+    wire.send("cd").await;
+    conn.exactly(4).await;
+    conn.send(hints).await;
+    assert_eq!(wire.exactly(length).await, hints.as_bytes());
 }
 
 #[tokio::test]

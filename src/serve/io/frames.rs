@@ -28,6 +28,7 @@ const PADDED: u8 = 8;
 const WITH_PRIORITY: u8 = 0x20;
 
 const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
+const FLOW_CONTROL_ERROR: [u8; 4] = [0, 0, 0, 3];
 const COMPRESSION_ERROR: [u8; 4] = [0, 0, 0, 9];
 
 const HEAD: usize = 9;
@@ -84,6 +85,8 @@ pub struct Guard {
     /// The last frame belongs to the header block of a new stream, and has nothing else that h2 could blame.
     in_block: bool,
     large: Large,
+    /// The stream whose window is too wide: h2 resets it, but may have another reason by then.
+    too_wide: Option<u32>,
     written: u64,
     writes: Writes,
 }
@@ -109,6 +112,7 @@ impl Guard {
             highest: 0,
             in_block: false,
             large: Large::default(),
+            too_wide: None,
             written: 0,
             writes: Writes::default(),
         }
@@ -244,7 +248,7 @@ impl Guard {
                 let Some(increment) = payload.first_chunk() else { return Ok(None) };
                 let increment = u32::from_be_bytes(*increment) & 0x7fff_ffff;
                 if increment >= LARGE && stream != 0 {
-                    self.widen(stream, increment)?;
+                    self.widen(stream, increment);
                 }
                 true
             }
@@ -268,18 +272,24 @@ impl Guard {
     /// A window cannot be wider than what it was widened by less all that was written since. Told only of the large
     /// steps and of all streams' bytes, this sees no fault where there is none; h2 sees what is missed here.
     #[cold]
-    fn widen(&mut self, stream: u32, increment: u32) -> Result<(), Fault> {
+    fn widen(&mut self, stream: u32, increment: u32) {
         if self.large.stream != stream {
             self.large = Large { stream, sum: 0, since: self.written };
         }
         self.large.sum += u64::from(increment);
         let sent = self.written - self.large.since;
-        if self.large.sum.saturating_sub(sent) > LARGEST_WINDOW { Err(Fault::FlowControl) } else { Ok(()) }
+        if self.large.sum.saturating_sub(sent) > LARGEST_WINDOW {
+            self.too_wide = Some(stream);
+        }
     }
 
     /// What to write of `bytes`, which may be less. A block that did not decompress is the one fault that h2 alone can
-    /// see, and it says PROTOCOL_ERROR of it: the code is put right as it leaves.
-    pub fn before_write<'a>(&self, bytes: &'a [u8], goaway: &'a mut [u8; SHORT_GOAWAY]) -> &'a [u8] {
+    /// see, and it says PROTOCOL_ERROR of it: the code is put right as it leaves, in `goaway`.
+    #[inline]
+    pub fn before_write<'a>(&mut self, bytes: &'a [u8], goaway: &'a mut [u8; SHORT_GOAWAY]) -> &'a [u8] {
+        if let Some(stream) = self.too_wide {
+            return self.before_reset(stream, bytes, goaway);
+        }
         let Some((before, last)) = bytes.split_last_chunk::<SHORT_GOAWAY>() else { return bytes };
         if !self.in_block || last[..4] != [0, 0, 8, GOAWAY] || last[13..] != PROTOCOL_ERROR {
             return bytes;
@@ -296,6 +306,28 @@ impl Guard {
         *goaway = *last;
         goaway[13..].copy_from_slice(&COMPRESSION_ERROR);
         goaway
+    }
+
+    /// The same while a stream is to be reset for its window.
+    #[cold]
+    fn before_reset<'a>(&mut self, stream: u32, bytes: &'a [u8], reset: &'a mut [u8; SHORT_GOAWAY]) -> &'a [u8] {
+        if self.writes.head > 0 {
+            return bytes;
+        }
+        let mut at = self.writes.left as usize;
+        while let Some((frame, _)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<HEAD>()) {
+            if frame[3] == RST_STREAM && frame[5..] == stream.to_be_bytes() {
+                if at > 0 {
+                    return &bytes[..at];
+                }
+                self.too_wide = None;
+                reset[..HEAD].copy_from_slice(frame);
+                reset[HEAD..HEAD + 4].copy_from_slice(&FLOW_CONTROL_ERROR);
+                return &reset[..bytes.len().min(HEAD + 4)];
+            }
+            at += HEAD + u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize;
+        }
+        bytes
     }
 
     /// These bytes have been taken. Returns how many DATA frames with content they begin.

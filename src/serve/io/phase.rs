@@ -11,6 +11,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::upstream::interim::Interim;
+
 /// Where an HTTP/1.1 connection is between requests; the exchange moves it on, the stream holds the deadlines.
 /// Shared with the exchange; atomics because hyper wants its streams `Send`, not because threads share it.
 #[derive(Default)]
@@ -26,6 +28,11 @@ pub struct Phase {
     waiting: Mutex<Vec<Waker>>,
     /// Pieces of answers that have been sent over HTTP/2: it only matters whether there were any.
     sent: AtomicU32,
+    /// Interim answers that the client has not been sent, and whether there are any.
+    interim: Mutex<Vec<u8>>,
+    has_interim: AtomicBool,
+    /// Who writes them.
+    writer: Mutex<Option<Waker>>,
     /// The first request was of a version that we do not speak.
     unsupported: AtomicBool,
 }
@@ -116,6 +123,23 @@ impl Phase {
         self.sent.load(Ordering::Relaxed)
     }
 
+    /// The exchange has asked the gateway, in the task that writes to the client.
+    pub fn hears_interim(&self, cx: &Context<'_>) {
+        let mut writer = self.writer.lock().expect("nothing panics while it holds this");
+        if !writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *writer = Some(cx.waker().clone());
+        }
+    }
+
+    pub(super) fn has_interim(&self) -> bool {
+        self.has_interim.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn take_interim(&self) -> Vec<u8> {
+        self.has_interim.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.interim.lock().expect("nothing panics while it holds this"))
+    }
+
     pub(super) fn is_unsupported(&self) {
         self.unsupported.store(true, Ordering::Relaxed);
     }
@@ -138,5 +162,15 @@ impl Phase {
     pub(super) fn since(&self) -> Instant {
         let began = self.began.unwrap_or_else(Instant::now);
         began + Duration::from_micros(self.since.load(Ordering::Relaxed))
+    }
+}
+
+impl Interim for Phase {
+    fn interim(&self, head: &[u8]) {
+        super::interim::append(&mut self.interim.lock().expect("nothing panics while it holds this"), head);
+        self.has_interim.store(true, Ordering::Relaxed);
+        if let Some(writer) = &*self.writer.lock().expect("nothing panics while it holds this") {
+            writer.wake_by_ref();
+        }
     }
 }

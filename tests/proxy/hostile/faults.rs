@@ -39,7 +39,6 @@ async fn the_code_of_a_goaway_is_the_one_that_the_rfc_names() {
     let mut beside = proxy.client().h1("chat.test").await;
     let largest = i32::MAX.to_be_bytes();
     let open = frame(HEADERS, END_HEADERS, 1, &block(3, &[]));
-    let update = frame(WINDOW_UPDATE, 0, 1, &largest);
     for (name, frames, code) in [
         ("short PING", frame(PING, 0, 0, &[0; 7]), FRAME_SIZE_ERROR),
         ("long PING", frame(PING, 0, 0, &[0; 9]), FRAME_SIZE_ERROR),
@@ -62,7 +61,6 @@ async fn the_code_of_a_goaway_is_the_one_that_the_rfc_names() {
             [frame(HEADERS, END_STREAM, 1, &get()), frame(CONTINUATION, END_HEADERS, 1, &[0x80])].concat(),
             COMPRESSION_ERROR,
         ),
-        ("a wider stream than there is", [open.clone(), update.clone(), update].concat(), FLOW_CONTROL_ERROR),
         ("a wider connection than there is", frame(WINDOW_UPDATE, 0, 0, &largest).repeat(2), FLOW_CONTROL_ERROR),
         ("an initial window of 2^31", frame(SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0]), FLOW_CONTROL_ERROR),
         ("DATA on no stream", frame(DATA, 0, 0, &[0]), PROTOCOL_ERROR),
@@ -83,4 +81,28 @@ async fn the_code_of_a_goaway_is_the_one_that_the_rfc_names() {
         assert_eq!(goaway(&proxy, &frames).await, Some(PROTOCOL_ERROR), "{first:?}");
     }
     assert!(gateway.requests().iter().all(|r| r.target() != "/flood"), "{:?}", gateway.requests());
+}
+
+#[tokio::test]
+async fn a_stream_with_a_wider_window_than_there_is_is_reset_and_the_others_go_on() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let wide = frame(WINDOW_UPDATE, 0, 1, &i32::MAX.to_be_bytes());
+    let open = frame(HEADERS, END_HEADERS, 1, &block(3, &[]));
+    let mut wire = crate::harness::Wire::new(proxy.client().tls("chat.test", &["h2"]).await.unwrap());
+    wire.send([PREFACE, &open, &wide, &wide, &frame(HEADERS, 5, 3, &get())].concat()).await;
+    let (mut reset, mut answered) = (false, false);
+    while !(reset && answered) {
+        let head = wire.exactly(9).await;
+        let payload = wire.exactly(u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize).await;
+        match (head[3], head[8]) {
+            (RST_STREAM, 1) => {
+                assert_eq!(payload, FLOW_CONTROL_ERROR.to_be_bytes());
+                reset = true;
+            }
+            (HEADERS, 3) => answered = true,
+            (RST_STREAM | GOAWAY, _) => panic!("{head:?} {payload:?}"),
+            _ => {}
+        }
+    }
 }

@@ -87,9 +87,20 @@ fn settings_come_first() {
 fn a_window_above_the_largest_is_told_by_the_right_name() {
     let update = |stream, n: u32| frame(WINDOW_UPDATE, 0, stream, &n.to_be_bytes());
     let largest = i32::MAX as u32;
-    assert_eq!(fault(&[settings(), update(1, largest), update(1, largest)]), Some(Fault::FlowControl));
-    assert_eq!(fault(&[settings(), update(1, 1 << 30), update(3, 1 << 30), update(1, 1 << 30)]), None);
-    assert_eq!(fault(&[settings(), update(1, largest), update(3, largest)]), None);
+    let reset = |stream, code| frame(RST_STREAM, 0, stream, &[0, 0, 0, code]);
+    for (updates, stream, code) in [
+        (vec![update(1, largest), update(1, largest)], 1, 3),
+        (vec![update(1, largest), update(1, largest)], 3, 0),
+        (vec![update(1, 1 << 30), update(3, 1 << 30), update(1, 1 << 30)], 1, 0),
+        (vec![update(1, largest), update(3, largest)], 3, 0),
+    ] {
+        let mut guard = Guard::new();
+        let sent = [PRI, &settings(), &updates.concat()].concat();
+        assert_eq!(read(&mut guard, &sent), sent);
+        let data = frame(DATA, 0, 1, &reset(stream, 0));
+        let out = written(&mut guard, &[data.clone(), reset(stream, 0), data.clone()].concat(), usize::MAX);
+        assert_eq!(out, [data.clone(), reset(stream, code), data].concat(), "{updates:?}");
+    }
     let initial = |n: u32| frame(SETTINGS, 0, 0, &[&[0, 4][..], &n.to_be_bytes()].concat());
     assert_eq!(fault(&[initial(largest + 1)]), Some(Fault::FlowControl));
     assert_eq!(fault(&[settings(), initial(largest + 1)]), Some(Fault::FlowControl));
@@ -106,6 +117,7 @@ fn a_window_that_was_used_may_be_opened_again() {
         guard.wrote(&[0; 1 << 16]);
     }
     assert_eq!(read(&mut guard, &update), update);
+    assert_eq!(guard.too_wide, None);
 }
 
 /// What goes out for what h2 wants to write, in pieces of at most `most`.
