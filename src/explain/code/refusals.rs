@@ -86,6 +86,10 @@ fn why(side: Side, name: &str) -> &'static str {
     match name {
         "misdirected" => "A site is served under its own names only, so that no other name can be used to get at it.",
         "not_allowed" => "The list was written so that strangers see nothing at all of the gateway.",
+        "method_trace" => {
+            "A script could read in the answer what it may not see otherwise: cookies, and what the proxy adds."
+        }
+        "method_connect" => "An open proxy is found within hours, and its owner answers for what others do through it.",
         "foreign_origin" => "Any page that is open in the same browser could use what this one may do.",
         "rate_limited" => "One client that asks without end would leave nothing for the others.",
         "locked_out" => "A token that may be guessed at without end is found in the end.",
