@@ -1,8 +1,10 @@
 //! Clients that mean harm, or speak HTTP just wrongly enough: what they get, and that the connection they had is not
 //! trusted any further.
 
+mod bytes;
 mod faults;
 mod floods;
+mod neighbours;
 mod slow;
 mod smuggling;
 

@@ -98,3 +98,61 @@ async fn a_websocket_whose_client_takes_nothing_is_ended() {
     let (socket, ()) = tokio::join!(h2.websocket("/", &[]), flood());
     drop((wire, socket));
 }
+
+#[tokio::test]
+async fn an_http_2_connection_that_does_not_get_to_a_request_is_ended() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().top("[limits]\nidle_timeout = \"1s\"").site("chat.test", &gateway).run().await;
+    let unfinished = frame(HEADERS, END_STREAM, 1, &get());
+    let mut wires = Vec::new();
+    for (name, bytes) in [
+        ("nothing", vec![]),
+        ("half the preface", PREFACE[..12].to_vec()),
+        ("no SETTINGS", PREFACE[..24].to_vec()),
+        ("half a frame", PREFACE[..28].to_vec()),
+        ("SETTINGS never acknowledged", PREFACE.to_vec()),
+        ("a header block without end", [PREFACE, &unfinished].concat()),
+        ("half a header block", [PREFACE, &unfinished[..15]].concat()),
+    ] {
+        let mut wire = Wire::new(proxy.client().tls("chat.test", &["h2"]).await.unwrap());
+        wire.send(bytes).await;
+        wires.push((name, wire));
+    }
+    for (name, wire) in &mut wires {
+        let rest = wire.rest().await;
+        assert!(!rest.windows(4).any(|w| w == b"HTTP"), "{name}: {}", rest.escape_ascii());
+    }
+    eventually("all are gone", || proxy.counts().0 == 0).await;
+    assert!(gateway.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_over_http_2_that_comes_too_slowly_gets_408_and_the_other_streams_go_on() {
+    let gateway = origin::ok().run().await;
+    let limits = "[limits]\nbody_rate = \"1KiB/1s\"";
+    let proxy = proxy().top(limits).site("chat.test", &gateway).run().await;
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let (response, mut body) = h2.begin("POST", "/", &[], false).await;
+    body.send_data(bytes::Bytes::from_static(b"drop"), false).unwrap();
+    assert_eq!(h2::answer(response).await.status, 408);
+    assert_eq!(h2.get("/", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn trailers_over_http_2_carry_no_claim_in_any_spelling() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut h2 = proxy.client().h2("chat.test").await;
+    // What is not announced is not passed on at all: hyper's client writes no other trailers.
+    let announced = "x_forwarded_for, x-forwarded-for, x-real_ip, forwarded, authorization, x-checksum";
+    let fields = [("te", "trailers"), ("trailer", announced)];
+    let (response, mut body) = h2.begin("POST", "/", &fields, false).await;
+    body.send_data(bytes::Bytes::from_static(b"a"), false).unwrap();
+    let mut trailers = http::HeaderMap::new();
+    for name in ["x_forwarded_for", "x-forwarded-for", "x-real_ip", "forwarded", "authorization", "x-checksum"] {
+        trailers.insert(name, http::HeaderValue::from_static("1"));
+    }
+    body.send_trailers(trailers).unwrap();
+    assert_eq!(h2::answer(response).await.status, 200);
+    assert_eq!(gateway.request().trailers.names(), ["x-checksum"]);
+}
