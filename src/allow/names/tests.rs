@@ -138,7 +138,10 @@ proptest! {
         let (mut time, mut kept, mut seen) = (0, Answers::new(), None);
         for event in events {
             match event {
-                Event::Passes(seconds) => time += seconds,
+                Event::Passes(seconds) => {
+                    time += seconds;
+                    names.expire(after(time).steady);
+                }
                 Event::Answers => {
                     names.looked_up(&name, Some(vec![at(1)]), after(time));
                     seen = Some(time);
@@ -152,7 +155,6 @@ proptest! {
                     names.recall(&kept, after(time));
                 }
             }
-            names.expire(after(time).steady);
             let counts = names.known().contains_key(&name);
             let age = seen.map(|seen| time - seen);
             prop_assert!(!counts || age.is_some_and(|age| age < DAY), "{:?} after it was seen", age);
