@@ -58,6 +58,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
     never_used.closed().await;
     let mut h2 = proxy.client().h2("chat.test").await;
     assert_eq!(h2.get("/", &[]).await.status, 200);
+    eventually("the proxy ends the connection", || h2.is_over()).await;
     h2.ended().await.unwrap();
     eventually("no connection is left", || proxy.counts().0 == 0).await;
 }
@@ -312,6 +313,8 @@ async fn a_client_that_resets_stream_after_stream_loses_its_connection() {
         stream.send_reset(::h2::Reason::CANCEL);
         conn.closed().await;
     }
+    // By the proxy: a client ends its own connection only when it lets go of it.
+    eventually("the proxy ends the connection", || h2.is_over()).await;
     h2.ended().await.unwrap();
     assert_eq!(other.get_later("/", &gateway).await, 200, "nobody else is disturbed");
 }

@@ -244,7 +244,8 @@ async fn what_looks_like_an_interim_answer_in_a_body_stays_there() {
     let gateway = origin::by_hand().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     let mut wire = proxy.client().h1("chat.test").await;
-    let hints = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    // Not as it would be written if it were one.
+    let hints = "HTTP/1.1 103 Some Words\r\nX-A: b\r\n\r\n";
     // An upload that is answered before it ends: bytes go up after the head has come down.
     let length = hints.len();
     wire.send("POST / HTTP/1.1\r\nhost: chat.test\r\ncontent-length: 4\r\n\r\nab").await;
