@@ -119,6 +119,8 @@ pub enum ReloadError {
     Bind(#[from] BindError),
     #[error("{}", lines(.0))]
     Certificates(Vec<tls::certs::LoadCertError>),
+    #[error("cannot prepare TLS")]
+    Tls(#[from] rustls::Error),
 }
 
 /// Where the certificates that a public CA issued lie.
@@ -145,6 +147,7 @@ impl App {
         let store = tls::CertStore::new(prepared.names);
         let challenges = Arc::new(Challenges::default());
         let tls = Arc::new(tls::Terminator::try_new(store.clone(), challenges.clone())?);
+        tls.ask_as(&config)?;
         let bound = listen::bind(&config.listeners, workers, listen::bind::inherited()?)?;
         let behind: Vec<_> = config.upstreams.iter().map(|u| Arc::new(Behind::new(u.clone(), None))).collect();
         recall(&config.state_dir, &behind);
@@ -210,6 +213,7 @@ impl App {
         let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), SystemTime::now())
             .map_err(ReloadError::Certificates)?;
         let bound = listen::rebind(&state.bound, &config.listeners, self.cores.len())?;
+        self.numbers.shared.tls.ask_as(&config)?;
         let old = state.snapshot.clone();
         let behind = config.upstreams.iter().map(|u| {
             // An upstream is the same one if it is at the same place, whatever it is called now.

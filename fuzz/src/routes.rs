@@ -86,6 +86,7 @@ fn policy() -> Policy {
 fn site(routes: Vec<Route>) -> Site {
     Site {
         hosts: vec![host("one.test"), host("*.two.test")],
+        client_certificate: None,
         certificate: Certificate::Internal,
         upstream: UpstreamId(0),
         policy: policy(),

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::{
     acme_value::{Base64, Base64Url, Email, WebUrl},
     address::Target,
+    client_certificate::{CaBundle, Fingerprint},
     device_key::{DeviceId, Scope},
     finding::At,
     model::{
@@ -164,6 +165,7 @@ table! {
         hold: Duration,
         certificate: CertificateSource,
         key: PathBuf,
+        client_certificate: ClientCertificate,
         builtin_status: bool,
         identity: IdentityRule,
         allow: Vec<At<AllowEntry>>,
@@ -209,6 +211,13 @@ table! {
         key: DeviceId,
         scopes: Vec<At<Scope>>,
         clients: Vec<At<IpNet>>,
+    }
+}
+
+table! {
+    ClientCertificate "in client_certificate", as "client_certificate = { ca = \"${file:/PATH}\" }" {
+        ca: CaBundle,
+        pins: OneOrMany<Fingerprint>,
     }
 }
 

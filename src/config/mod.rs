@@ -9,6 +9,7 @@
 mod acme_model;
 mod acme_value;
 mod address;
+pub(crate) mod client_certificate;
 mod code;
 pub mod defaults;
 mod device_key;

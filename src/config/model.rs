@@ -20,6 +20,7 @@ pub use super::acme_model::{
 use super::public;
 pub use super::security_headers::SecurityHeaders;
 pub use super::{
+    client_certificate::{CaBundle, Fingerprint},
     device_key::DeviceId,
     pace::{Pace, Paces},
     password::PasswordHash,
@@ -155,6 +156,8 @@ pub struct Site {
     /// Never empty; exact names first come, wildcards (`*.example.com`) match one label.
     pub hosts: Vec<Hostname>,
     pub certificate: Certificate,
+    /// What its clients have to show; `None` is nothing.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
     pub upstream: UpstreamId,
     pub policy: Policy,
     pub paces: Paces,
@@ -167,6 +170,15 @@ impl Site {
     pub fn wants_acme(&self, host: &Hostname) -> bool {
         self.certificate == Certificate::Acme && host.is_public()
     }
+}
+
+/// Whose certificates a site takes from its clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// Issued by one of these.
+    Ca(CaBundle),
+    /// These, and no others.
+    Pins(Arc<[Fingerprint]>),
 }
 
 /// Where a site's certificate comes from.

@@ -12,7 +12,7 @@ use super::{
     secret,
 };
 use crate::{
-    config::model::{IdentityRule, Pace, PinnedKey, Policy},
+    config::model::{ClientCertificate, IdentityRule, Pace, PinnedKey, Policy},
     headers::{
         client_address::{self, Seen},
         identity::Rule,
@@ -357,6 +357,14 @@ fn limits(snapshot: &Snapshot, explained: &Explanation, https: bool) -> Vec<Limi
     let clients: Vec<String> = policy.clients.iter().map(ToString::to_string).collect();
     let clients = if clients.is_empty() { "no fence".to_owned() } else { clients.join(", ") };
     rows.push(Limit { key: "identity", value: format!("{identity}; clients: {clients}") });
+    if let Some(asked) = &snapshot.site_of(at).client_certificate {
+        let whose = match &**asked {
+            ClientCertificate::Ca(_) => "of the CA in the configuration".to_owned(),
+            ClientCertificate::Pins(pins) => pins.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        let value = format!("{whose}; taken to have been shown");
+        rows.push(Limit { key: "client_certificate", value });
+    }
     if let Some(auth) = &policy.basic_auth {
         let users: Vec<&str> = auth.users.iter().map(|user| &*user.name).collect();
         let value = format!("realm {:?}; users: {}; passwords are not looked at here", auth.realm, users.join(", "));

@@ -70,7 +70,7 @@ impl Proxy for App {
             let reason = match &error {
                 // Files that the configuration names are part of it.
                 ReloadError::Certificates(_) => Refused::Config,
-                ReloadError::Bind(_) => Refused::Failed,
+                ReloadError::Bind(_) | ReloadError::Tls(_) => Refused::Failed,
             };
             Answer::refused(reason, cause::chain(&error))
         })

@@ -24,6 +24,7 @@ fn site(routes: &[(&[&str], PathMatch, Option<&str>)]) -> Site {
     let host = |name: &&str| Hostname::try_from(*name).expect("a host name");
     Site {
         hosts: vec![host(&"chat.test")],
+        client_certificate: None,
         certificate: Certificate::Internal,
         upstream: UpstreamId(0),
         policy: policy(),

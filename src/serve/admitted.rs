@@ -1,5 +1,7 @@
 //! The rule that let a tunnel in, to be asked again after a reload.
 
+use rustls_pki_types::UnixTime;
+
 use super::{
     core::Core,
     head,
@@ -14,6 +16,7 @@ use crate::{
         client_address::Seen,
         identity::{self, Decision, Identity, Rule},
     },
+    tls::client_auth::Chain,
 };
 
 /// What a request for a tunnel was judged by.
@@ -34,10 +37,12 @@ pub struct Admitted {
     upstream: u64,
     /// Who has logged in for it.
     user: Option<User>,
+    /// What its client has shown.
+    chain: Option<Chain>,
 }
 
 impl Admitted {
-    pub fn new(asked: Asked, plan: &Plan) -> Admitted {
+    pub fn new(asked: Asked, plan: &Plan, chain: Option<Chain>) -> Admitted {
         let Asked { host, path, browser, seen } = asked;
         Admitted {
             host,
@@ -47,6 +52,7 @@ impl Admitted {
             identity: plan.identity(),
             upstream: plan.behind().upstream.id,
             user: plan.user.clone(),
+            chain,
         }
     }
 
@@ -74,9 +80,15 @@ impl Admitted {
             (Some(_), None) => false,
         };
         snapshot.may_ask(route, &self.seen)
+            && self.is_taken(snapshot, site)
             && logged_in
             && key
             && identity == self.identity
             && behind.upstream.id == self.upstream
+    }
+
+    fn is_taken(&self, snapshot: &Snapshot, site: usize) -> bool {
+        let shown = self.chain.as_deref().unwrap_or_default();
+        snapshot.client_rule(site).is_none_or(|rule| rule.admits(shown, UnixTime::now()))
     }
 }

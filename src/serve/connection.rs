@@ -18,6 +18,7 @@ use hyper::{
     service::{HttpService, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::UnixTime;
 use tokio::time::{Instant, Sleep};
 
 use super::{
@@ -34,6 +35,7 @@ use crate::{
     config::model::{Limits, ListenerKind},
     headers::forwarded,
     listen::Permit,
+    tls::client_auth::Chain,
 };
 
 /// What a request needs to know of the connection it came on.
@@ -45,6 +47,10 @@ pub struct Client {
     pub h2: bool,
     /// The client was shown a certificate that says nothing about who we are.
     pub provisional: bool,
+    /// The certificate that the client has shown, and those behind it.
+    pub chain: Option<Chain>,
+    /// Whether a site of the snapshot of that number takes it: the last one that was looked at.
+    taken: Cell<Option<(u64, usize, bool)>>,
     pub phase: Arc<Phase>,
     /// The peer's address as X-Forwarded-For wants it: made once for all requests of the connection.
     pub peer_value: HeaderValue,
@@ -145,6 +151,21 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Whether `site` takes the certificate that was shown, as it is configured now.
+    pub fn is_taken(&self, snapshot: &Snapshot, site: usize) -> bool {
+        let Some(rule) = snapshot.client_rule(site) else { return true };
+        if let Some((number, of, taken)) = self.taken.get()
+            && (number, of) == (snapshot.number, site)
+        {
+            return taken;
+        }
+        let taken = self.chain.as_ref().is_some_and(|chain| rule.admits(chain, UnixTime::now()));
+        self.taken.set(Some((snapshot.number, site, taken)));
+        taken
+    }
+}
+
 /// A connection whose transport is ready.
 pub struct Incoming {
     pub transport: Transport,
@@ -154,6 +175,7 @@ pub struct Incoming {
     pub sni: Option<Arc<str>>,
     pub h2: bool,
     pub provisional: bool,
+    pub chain: Option<Chain>,
     pub permit: Permit,
 }
 
@@ -175,6 +197,8 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         sni: incoming.sni,
         h2,
         provisional: incoming.provisional,
+        chain: incoming.chain,
+        taken: Cell::new(None),
         over: Cell::new(false),
         phase: phase.clone(),
         peer_value: forwarded::client_value(incoming.peer.ip()),

@@ -110,6 +110,7 @@ pub const REFUSALS: &[&str] = &[
     "body_too_slow",
     "certificate_pending",
     "challenge_unknown",
+    "client_certificate",
     "connect_protocol",
     "connection_refused",
     "connection_specific_field",

@@ -65,6 +65,7 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
             sni: None,
             h2: false,
             provisional: false,
+            chain: None,
             permit,
         },
         ListenerKind::Https => {
@@ -98,6 +99,7 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
                         sni: tls.sni,
                         h2: tls.alpn == Alpn::H2,
                         provisional: tls.provisional,
+                        chain: tls.chain,
                         permit,
                     }
                 }

@@ -62,6 +62,8 @@ pub trait Around {
     fn without_certificate(&mut self, host: &str) -> Option<Refusal>;
     fn route(&mut self, route: RouteRef);
     fn client(&mut self, seen: &Seen);
+    /// Whether the connection has shown a certificate that the site takes.
+    fn certificate(&mut self, snapshot: &Snapshot, site: usize) -> Result<(), Refusal>;
     /// What the request shows where a login is asked for.
     fn login(&mut self, route: RouteRef, auth: &BasicAuth, headers: &HeaderMap) -> Result<Login, Refusal>;
     /// The head's fields after a step that may have changed them.
@@ -172,6 +174,7 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
     if let Some(refusal) = without_certificate {
         return Err(refusal);
     }
+    around.certificate(snapshot, site)?;
     let login = match &snapshot.policy(route).basic_auth {
         None => Login::None,
         Some(auth) => around.login(route, auth, &head.headers)?,

@@ -22,7 +22,7 @@ use super::{
     finish::Finish,
     head::{self, Around, Forward, Login, Scene, Verdict},
     limit, log_in,
-    refusal::Refusal,
+    refusal::{Reason, Refusal},
     snapshot::{RouteRef, Snapshot},
 };
 use crate::{
@@ -277,6 +277,15 @@ impl Around for OnConnection<'_> {
         if seen.peer_loopback_claims {
             self.core.shared.forwarder_on_host.store(true, Ordering::Relaxed);
         }
+    }
+
+    fn certificate(&mut self, snapshot: &Snapshot, site: usize) -> Result<(), Refusal> {
+        if self.client.is_taken(snapshot, site) {
+            return Ok(());
+        }
+        // Another connection begins with a handshake that asks.
+        self.client.end_soon();
+        Err(Refusal { ends_connection: true, ..Reason::CertificateRequired.into() })
     }
 
     fn login(&mut self, route: RouteRef, auth: &BasicAuth, headers: &HeaderMap) -> Result<Login, Refusal> {

@@ -20,6 +20,7 @@ use crate::{
     },
     headers::client_address::{self, Seen},
     route,
+    tls::client_auth::Rule,
 };
 
 pub struct Snapshot {
@@ -35,6 +36,8 @@ pub struct Snapshot {
     allowed: Vec<Allowed>,
     /// Every network of every `clients`, of sites, routes and device keys.
     fenced: Box<[IpNet]>,
+    /// As many as sites: whose certificates they take.
+    client_rules: Vec<Option<Rule>>,
     exact: HashMap<Box<str>, usize>,
     /// Keyed by what follows `*.`.
     wildcard: HashMap<Box<str>, usize>,
@@ -87,9 +90,11 @@ impl Snapshot {
         let policies = config.sites.iter().flat_map(|s| s.routes.iter().map(|r| &r.policy).chain([&s.policy]));
         let of_keys = |p: &Policy| p.device_keys.iter().flat_map(|key| key.clients.clone()).collect::<Vec<_>>();
         let fenced = policies.flat_map(|policy| policy.clients.iter().copied().chain(of_keys(policy))).collect();
+        let rule = |site: &Site| site.client_certificate.as_deref().map(Rule::new);
+        let client_rules = config.sites.iter().map(rule).collect();
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Snapshot { number, config, behind, sites, openings, allowed, fenced, exact, wildcard, https_port }
+        Snapshot { number, config, behind, sites, openings, allowed, fenced, client_rules, exact, wildcard, https_port }
     }
 
     /// The site a host name belongs to. `host` is lower case, without port, brackets and trailing dot.
@@ -136,6 +141,11 @@ impl Snapshot {
             None => true,
             Some(networks) => !client.disputed && client_address::is_inside(networks, client.address),
         }
+    }
+
+    /// Whose certificates the clients of a site have to show; `None` is nobody's.
+    pub fn client_rule(&self, site: usize) -> Option<&Rule> {
+        self.client_rules[site].as_ref()
     }
 
     /// Inside a fence of any site or route: for what is counted before it is known where a client wants to go.

@@ -97,7 +97,7 @@ pub async fn upgrade(
     };
     let address = plan.client;
     let record = finish.for_tunnel();
-    let admitted = Admitted::new(*asked, plan);
+    let admitted = Admitted::new(*asked, plan, client.chain.clone());
     let core = core.clone();
     let client = client.clone();
     client.tunnel_began();

@@ -15,10 +15,13 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use rustls::{
     AlertDescription, CipherSuite, HandshakeKind, NamedGroup, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{Acceptor, ClientHello, NoServerSessionStorage},
+    server::{
+        Acceptor, ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets, danger::ClientCertVerifier,
+    },
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
@@ -29,12 +32,14 @@ use tokio::{
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
+    client_auth::{Asking, Chain, Pair, Rule},
     first_bytes::FirstBytes,
     provisional::Outlook,
     store::{CertStore, without_trailing_dot},
 };
 use crate::{
     challenge::{ACME_TLS_ALPN, Challenges, knock::Door},
+    config::Config,
     socket::Tcp,
 };
 
@@ -63,6 +68,8 @@ pub struct Terminator {
     post_quantum: Arc<ServerConfig>,
     /// Shows whatever the challenge says; see [`Terminator::choose`].
     challenge: Arc<ServerConfig>,
+    /// Names whose clients have to show a certificate.
+    asking: Arc<ArcSwap<Asking>>,
 }
 
 /// A connection with its handshake done.
@@ -79,6 +86,8 @@ pub struct Tls {
     pub resumed: bool,
     /// The key exchange withstands a quantum computer.
     pub post_quantum: bool,
+    /// What the client has shown, where it was asked.
+    pub chain: Option<Chain>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +125,8 @@ pub enum HandshakeError {
     Protocol(#[source] rustls::Error),
     #[error("no certificate to show")]
     NoCertificate,
+    #[error("the client showed no certificate that the site takes")]
+    ClientCertificate(#[source] rustls::Error),
     #[error("the handshake failed")]
     Failed(#[source] rustls::Error),
     #[error("the connection failed")]
@@ -127,7 +138,7 @@ pub enum HandshakeError {
 
 impl HandshakeError {
     /// Every name there is.
-    pub const NAMES: [&str; 16] = [
+    pub const NAMES: [&str; 17] = [
         "deadline",
         "client_closed",
         "unrecognized_name",
@@ -144,6 +155,7 @@ impl HandshakeError {
         "failed",
         "io",
         "challenge_answered",
+        "client_certificate",
     ];
 
     /// The name in logs and labels.
@@ -170,6 +182,7 @@ impl HandshakeError {
             HandshakeError::Failed(_) => 13,
             HandshakeError::Io(_) => 14,
             HandshakeError::ChallengeAnswered => 15,
+            HandshakeError::ClientCertificate(_) => 16,
         }
     }
 }
@@ -198,6 +211,7 @@ impl From<rustls::Error> for HandshakeError {
                 HandshakeError::NoCommonVersion
             }
             Error::PeerIncompatible(_) => HandshakeError::NothingInCommon(error),
+            Error::NoCertificatesPresented | Error::InvalidCertificate(_) => HandshakeError::ClientCertificate(error),
             Error::NoApplicationProtocol => HandshakeError::NoCommonProtocol,
             Error::AlertReceived(alert) => HandshakeError::ClientAlert(alert),
             Error::InvalidMessage(_)
@@ -223,46 +237,28 @@ enum Choice {
 impl Terminator {
     /// Fails where the system gives no randomness for ticket keys.
     pub fn try_new(store: Arc<CertStore>, challenges: Arc<Challenges>) -> Result<Terminator, rustls::Error> {
-        let provider = aws_lc_rs::default_provider();
-        let mut config = ServerConfig::builder_with_provider(Arc::new(provider.clone()))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(store.clone());
-        config.alpn_protocols = vec![H2.to_vec(), H1.to_vec()];
         // A new key every 6 hours, in memory only; the one before it still opens its tickets.
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
-        // Tickets do it all: a cache of sessions would cost memory and a lock between cores.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        // Each connection takes a ticket and leaves one; a client that wants more of them asks (RFC 9149).
-        config.send_tls13_tickets = 1;
-        config.max_tls13_tickets = 4;
-        // Early data can be replayed by anybody (RFC 8446 §8), and what we forward is not safe to repeat.
-        config.max_early_data_size = 0;
-
-        let mut post_quantum = ServerConfig::builder_with_provider(Arc::new(CryptoProvider {
-            kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768],
-            ..provider
-        }))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_cert_resolver(store.clone());
-        post_quantum.alpn_protocols.clone_from(&config.alpn_protocols);
-        post_quantum.ticketer = config.ticketer.clone();
-        post_quantum.session_storage = config.session_storage.clone();
-        post_quantum.send_tls13_tickets = config.send_tls13_tickets;
-        post_quantum.max_tls13_tickets = config.max_tls13_tickets;
-        post_quantum.max_early_data_size = config.max_early_data_size;
-
-        let mut challenge = config.clone();
+        let Pair { config, post_quantum } = settings(&store, None, aws_lc_rs::Ticketer::new()?)?;
+        let mut challenge = ServerConfig::clone(&config);
         challenge.alpn_protocols = vec![ACME_TLS_ALPN.to_vec()];
         challenge.send_tls13_tickets = 0;
         Ok(Terminator {
             store,
             challenges,
-            config: Arc::new(config),
-            post_quantum: Arc::new(post_quantum),
+            config,
+            post_quantum,
             challenge: Arc::new(challenge),
+            asking: Arc::default(),
         })
+    }
+
+    /// From here on handshakes ask as this configuration wants it.
+    pub fn ask_as(&self, config: &Config) -> Result<(), rustls::Error> {
+        // Tickets of their own: a session of before that showed no certificate is not resumed.
+        let make = |rule: &Rule| settings(&self.store, Some(rule.verifier()), aws_lc_rs::Ticketer::new()?);
+        let asking = Asking::new(config, &self.asking.load(), make)?;
+        self.asking.store(Arc::new(asking));
+        Ok(())
     }
 
     /// The handshake with the client at `peer`, all of it done at `deadline`.
@@ -305,7 +301,9 @@ impl Terminator {
                 let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
                 let group = tls.negotiated_key_exchange_group();
                 let post_quantum = group.is_some_and(|group| group.name() == NamedGroup::X25519MLKEM768);
-                Ok(Tls { stream, sni, alpn, provisional, resumed, post_quantum })
+                let chain =
+                    tls.peer_certificates().map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect());
+                Ok(Tls { stream, sni, alpn, provisional, resumed, post_quantum, chain })
             }
             Choice::Challenge(config) => {
                 let mut stream = resume(stream).into_stream(config).await?;
@@ -326,7 +324,7 @@ impl Terminator {
     }
 
     /// `local` is the address that the client reached us on.
-    fn choose(&self, hello: &ClientHello<'_>, local: impl FnOnce() -> Option<IpAddr>) -> Choice {
+    fn choose(&self, hello: &ClientHello<'_>, local: impl Fn() -> Option<IpAddr>) -> Choice {
         if fell_back(hello) {
             return Choice::Fallback;
         }
@@ -335,7 +333,17 @@ impl Terminator {
         if let Some(certificate) = sni.filter(|_| is_challenge(hello)).and_then(|sni| self.challenges.tls(sni)) {
             return Choice::Challenge(showing(&self.challenge, certificate));
         }
-        let config = if knows_post_quantum(hello) { &self.post_quantum } else { &self.config };
+        let post_quantum = knows_post_quantum(hello);
+        let asking = self.asking.load();
+        let mut local_address = None;
+        let mut local = || *local_address.get_or_insert_with(&local);
+        let pair = if asking.is_empty() { None } else { asking.of(sni, local()) };
+        let config = match (pair, post_quantum) {
+            (Some(pair), true) => &pair.post_quantum,
+            (Some(pair), false) => &pair.config,
+            (None, true) => &self.post_quantum,
+            (None, false) => &self.config,
+        };
         let names = self.store.names();
         let serve = |certificate: Option<&Arc<CertifiedKey>>, sni: Option<Arc<str>>, by_address: bool| match certificate
         {
@@ -362,6 +370,44 @@ impl Terminator {
     pub fn outlook(&self, host: &str) -> Outlook {
         self.store.outlook(host)
     }
+}
+
+/// Of all handshakes that are none of a CA's; `asks` is who looks at clients' certificates, where they are asked for.
+fn settings(
+    store: &Arc<CertStore>,
+    asks: Option<Arc<dyn ClientCertVerifier>>,
+    ticketer: Arc<dyn ProducesTickets>,
+) -> Result<Pair, rustls::Error> {
+    let provider = aws_lc_rs::default_provider();
+    let verifier = || asks.clone().unwrap_or_else(|| Arc::new(NoClientAuth));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider.clone()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_client_cert_verifier(verifier())
+        .with_cert_resolver(store.clone());
+    config.alpn_protocols = vec![H2.to_vec(), H1.to_vec()];
+    config.ticketer = ticketer;
+    // Tickets do it all: a cache of sessions would cost memory and a lock between cores.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    // Each connection takes a ticket and leaves one; a client that wants more of them asks (RFC 9149).
+    config.send_tls13_tickets = 1;
+    config.max_tls13_tickets = 4;
+    // Early data can be replayed by anybody (RFC 8446 §8), and what we forward is not safe to repeat.
+    config.max_early_data_size = 0;
+
+    let mut post_quantum = ServerConfig::builder_with_provider(Arc::new(CryptoProvider {
+        kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768],
+        ..provider
+    }))
+    .with_protocol_versions(&[&rustls::version::TLS13])?
+    .with_client_cert_verifier(verifier())
+    .with_cert_resolver(store.clone());
+    post_quantum.alpn_protocols.clone_from(&config.alpn_protocols);
+    post_quantum.ticketer = config.ticketer.clone();
+    post_quantum.session_storage = config.session_storage.clone();
+    post_quantum.send_tls13_tickets = config.send_tls13_tickets;
+    post_quantum.max_tls13_tickets = config.max_tls13_tickets;
+    post_quantum.max_early_data_size = config.max_early_data_size;
+    Ok(Pair { config: Arc::new(config), post_quantum: Arc::new(post_quantum) })
 }
 
 /// The same settings with a certificate that is not chosen by name. A few reference counts, and rarely needed.

@@ -10,6 +10,7 @@
 //! others may read are refused.
 
 pub mod certs;
+pub mod client_auth;
 mod first_bytes;
 pub mod handshake;
 pub mod internal_ca;

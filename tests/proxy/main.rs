@@ -8,6 +8,7 @@ mod harness;
 mod allow;
 mod browser_fields;
 mod certificate;
+mod client_certificates;
 mod door;
 mod explain;
 mod families;

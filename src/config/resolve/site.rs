@@ -11,9 +11,9 @@ use super::{
 use crate::config::{
     SitePlaces, defaults, file,
     finding::{At, Code, Place, Report, did_you_mean},
-    model::{Certificate, Hostname, Paces, PathMatch, Route, Site, UpstreamId, UpstreamKind},
+    model::{Certificate, ClientCertificate, Hostname, Paces, PathMatch, Route, Site, UpstreamId, UpstreamKind},
     path::{RewritePath, RoutePath},
-    read::Key,
+    read::{Key, OneOrMany},
     value::CertificateSource,
 };
 
@@ -109,11 +109,30 @@ fn site(
         certificate,
         // A site without an upstream has a finding, so nobody will look.
         upstream: target.unwrap_or(UpstreamId(0)),
+        client_certificate: client_certificate(file.client_certificate, report),
         policy: context.base.policy(target, upstreams),
         paces: paces::of_site(&file.limits.value().unwrap_or_default(), paces, report),
         routes,
     };
     (site, places)
+}
+
+fn client_certificate(key: Key<file::ClientCertificate>, report: &mut Report<'_>) -> Option<Arc<ClientCertificate>> {
+    let Key::Given(At { value: table, place }) = key else { return None };
+    if table.ca.is_absent() == table.pins.is_absent() {
+        let message = "a client's certificate is judged by its CA or by a list of certificates, one of the two";
+        report.add(Code::ClientCertificateOneOf, place, message, "ca = \"${file:/PATH}\", or pins = [\"sha256:...\"]");
+    }
+    if let Some(at) = table.pins.given().filter(|at| at.value.0.is_empty()) {
+        let way_out = "pins = [\"sha256:...\"]: openssl x509 -in FILE -noout -fingerprint -sha256";
+        report.add(Code::ClientCertificateOneOf, at.place, "an empty list takes nobody", way_out);
+    }
+    let rule = match (table.ca.value(), table.pins.value()) {
+        (Some(ca), _) => ClientCertificate::Ca(ca),
+        (None, Some(OneOrMany(pins))) => ClientCertificate::Pins(values(pins).into()),
+        (None, None) => return None,
+    };
+    Some(Arc::new(rule))
 }
 
 /// `host` and `hosts` together, the exact names first.

@@ -72,6 +72,12 @@ more! { Code:
     ValueDeviceKey
         "A key that is read wrongly lets the right device stand outside."
         "clawgate pin lists the keys seen lately, with the lines for the configuration."
+    ValueCaBundle
+        "Without a CA that can be read nobody could come in, or one that was not meant would decide who does."
+        "openssl x509 -in FILE -noout -subject shows what is in it; ca = \"${file:/etc/clawgate/clients-ca.pem}\""
+    ValueFingerprint
+        "A digit that is wrong is another certificate."
+        "openssl x509 -in FILE -noout -fingerprint -sha256"
     ValuePasswordHash
         "Whoever reads the configuration would have the password, and a weaker hash is guessed. A dear one lets strangers keep this machine busy."
         "clawgate hash-password"
@@ -204,6 +210,9 @@ more! { Code:
     DeviceKeysIncomplete
         "A key without a name could not be told from another in the log."
         "device_keys = [{ name = \"platform\", key = \"...\" }]; clawgate pin prints the line."
+    ClientCertificateOneOf
+        "With both it would not be clear whether a pinned certificate of another CA is taken."
+        "client_certificate = { ca = \"${file:/etc/clawgate/clients-ca.pem}\" }, or { pins = [\"sha256:...\"] }"
     LoginIncomplete
         "A site that asks for a password nobody has is closed to everyone."
         "clawgate hash-password prints the hash; basic_auth = { users = [{ name = \"ann\", password_hash = \"...\" }] }, or basic_auth = \"off\""

@@ -169,6 +169,10 @@ fn way_out(name: &str) -> &'static str {
             "Mend the client's token, and wait: `clawgate status` says who it is about, Retry-After for how long. systemctl \
              restart clawgate ends it at once, and so does a reload with limits.auth_failures = \"unlimited\"."
         }
+        "client_certificate" => {
+            "Give the client a certificate that client_certificate of the site takes: of its CA, or with its pin. One that comes \
+             without TLS of ours (serve = \"http\") can show none. openssl s_client -connect HOST:443 -cert FILE -key FILE tries it."
+        }
         "login_required" | "login_failed" => {
             "Log in with a name and password of basic_auth of the route or site. Programs send Authorization: Basic; a monitor \
              needs a route of its own with basic_auth = \"off\". clawgate hash-password makes the hash of a new password. The \

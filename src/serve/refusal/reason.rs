@@ -23,6 +23,7 @@ pub enum Reason {
     NotAllowed,
     RateLimited,
     LockedOut,
+    CertificateRequired,
     LoginRequired,
     LoginFailed,
     LoginBusy,
@@ -62,7 +63,7 @@ pub struct Row {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 35] = {
+    pub const ALL: [Reason; 36] = {
         use Reason::*;
         [
             HostInvalid,
@@ -76,6 +77,7 @@ impl Reason {
             NotAllowed,
             RateLimited,
             LockedOut,
+            CertificateRequired,
             LoginRequired,
             LoginFailed,
             LoginBusy,
@@ -151,6 +153,13 @@ impl Reason {
                 "locked_out",
                 "http_request_denied",
                 "Too many wrong tokens or passwords came from this address: it has to wait.",
+            ),
+            CertificateRequired => (
+                403,
+                Client,
+                "client_certificate",
+                "http_request_denied",
+                "This site asks its clients for a certificate, and takes none that this one has shown.",
             ),
             LoginRequired => {
                 (401, Client, "login_required", "http_request_denied", "A name and a password are asked for.")

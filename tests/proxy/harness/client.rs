@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpSocket, TcpStream},
@@ -136,15 +136,48 @@ impl Client {
 
     /// As this client does TLS; whoever uses it again may resume.
     pub fn tls_config(&self, alpn: &[&str]) -> Arc<ClientConfig> {
+        self.tls_config_with(alpn, None)
+    }
+
+    /// The same, with a certificate to show where one is asked for.
+    pub fn tls_config_with(
+        &self,
+        alpn: &[&str],
+        shown: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
-        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let mut config = match shown {
+            Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
+            None => builder.with_no_client_auth(),
+        };
         if self.unverified {
             let provider = config.crypto_provider().clone();
             config.dangerous().set_certificate_verifier(Arc::new(Anything(provider)));
         }
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         Arc::new(config)
+    }
+
+    /// HTTP/1.1 over TLS, if the handshake works.
+    pub async fn try_h1_with(&self, config: &Arc<ClientConfig>, host: &str) -> Option<Wire> {
+        let stream = self.to_tls().await.expect("the proxy accepts");
+        Self::handshake_with(config.clone(), stream, host).await.ok().map(Wire::new)
+    }
+
+    pub async fn h2_with(&self, config: &Arc<ClientConfig>, host: &str) -> H2 {
+        let stream = self.to_tls().await.expect("the proxy accepts");
+        H2::start(Self::handshake_with(config.clone(), stream, host).await.expect("a handshake"), host).await
+    }
+
+    /// HTTP/1.1 over TLS without a name in the handshake, whatever certificate is shown.
+    pub async fn nameless_h1(&self) -> Wire {
+        let unverified = Client { unverified: true, root: self.root.clone(), ..*self };
+        let mut config = ClientConfig::clone(&unverified.tls_config(&["http/1.1"]));
+        config.enable_sni = false;
+        let stream = self.to_tls().await.expect("the proxy accepts");
+        Wire::new(Self::handshake_with(Arc::new(config), stream, "nobody.test").await.expect("a handshake"))
     }
 
     async fn handshake(&self, stream: TcpStream, sni: &str, alpn: &[&str]) -> io::Result<TlsStream<TcpStream>> {

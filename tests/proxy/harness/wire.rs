@@ -133,6 +133,16 @@ impl Wire {
         assert!(rest.is_empty(), "more came before the end: {:?}", text(&rest));
     }
 
+    /// The next message head; `None` also where the stream breaks.
+    pub async fn try_head(&mut self) -> Option<Head> {
+        while find(&self.buffer, b"\r\n\r\n").is_none() {
+            if !self.fill().await.unwrap_or(false) {
+                return None;
+            }
+        }
+        self.head().await
+    }
+
     /// The next message head; `None` at the end of the stream.
     pub async fn head(&mut self) -> Option<Head> {
         self.up_to(b"\r\n\r\n").await.map(Head::parse)
