@@ -1,9 +1,11 @@
 //! The control thread: what is slow, rare, or must not depend on traffic.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     io,
     path::PathBuf,
+    rc::Rc,
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime},
@@ -227,7 +229,8 @@ impl Watchers {
                 // Of its configuration only what makes it this upstream, so that a reload does not touch the watcher.
                 let model::Upstream { endpoint, kind, name, .. } = upstream.config.clone();
                 let state = upstream.state.clone();
-                let look = move |asked| look_at(endpoint.clone(), kind, name.clone(), state.clone(), asked);
+                let streak = Rc::new(Cell::new(Streak::default()));
+                let look = move || look_at(endpoint.clone(), kind, name.clone(), state.clone(), streak.clone());
                 Watcher(tokio::task::spawn_local(watch::run(upstream.state.clone(), look)))
             });
         }
@@ -244,16 +247,53 @@ const SETTLED: Duration = Duration::from_secs(300);
 /// same: it may be anything but a gateway, and they will find out.
 const SILENT: u32 = 1;
 const UNDECIDED: u32 = 8;
-/// The same for what is known to be a gateway. On a small machine it answers nothing for seconds while it starts: at one
-/// look in 1 to 2 s this is half a minute, and a minute for one that says all that time that it is not ready.
-const BUSY: u32 = 20;
-const STARTING: u32 = 60;
+/// How long at a stretch what is known to be a gateway may: on a small machine it answers nothing for seconds while it
+/// starts. And how long it may say that it is not ready.
+const BUSY: Duration = Duration::from_secs(30);
+const STARTING: Duration = Duration::from_secs(60);
+
+/// What looks came to that decide nothing. A look that found nobody is another matter: how long it is away says nothing
+/// about how long it may be silent then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undecided {
+    Silent,
+    NotReady,
+    Unclear,
+}
+
+/// How often in a row, and since when, looks came to the same.
+#[derive(Debug, Clone, Copy, Default)]
+struct Streak(Option<(Undecided, u32, tokio::time::Instant)>);
+
+impl Streak {
+    /// One more of this kind: how many there were before it in a row, and for how long now.
+    fn one_more(&mut self, kind: Undecided, now: tokio::time::Instant) -> (u32, Duration) {
+        let (before, since) = match self.0 {
+            Some((same, times, since)) if same == kind => (times, since),
+            _ => (0, now),
+        };
+        self.0 = Some((kind, before + 1, since));
+        (before, now - since)
+    }
+}
 
 /// What the upstream is right now.
-async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: Arc<hold::State>, asked: u32) -> Look {
+async fn look_at(
+    endpoint: Endpoint,
+    kind: UpstreamKind,
+    name: Arc<str>,
+    state: Arc<hold::State>,
+    streak: Rc<Cell<Streak>>,
+) -> Look {
     const AWAY: Look = Look { seen: Seen::Away, again: SETTLED };
     const UNKNOWN: Look = Look { seen: Seen::Unknown, again: SETTLED };
     let up = |again| Look { seen: Seen::Up, again };
+    let one_more = |kind| {
+        let mut own = streak.get();
+        let of = own.one_more(kind, tokio::time::Instant::now());
+        streak.set(own);
+        of
+    };
     if kind == UpstreamKind::Generic {
         let reached = upstream::connect(&endpoint, Source::Host, PROBE).await.is_ok();
         return if reached { up(SETTLED) } else { AWAY };
@@ -270,13 +310,23 @@ async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: 
     match readiness(address, PROBE).await {
         Readiness::Ready => state.meet(),
         Readiness::NotReady(status) if status.is_client_error() => {}
-        Readiness::NotReady(status) if asked >= STARTING => {
+        Readiness::NotReady(status) => {
+            let (_, long) = one_more(Undecided::NotReady);
+            if long < STARTING {
+                return AWAY;
+            }
             tracing::warn!(upstream = %name, %status, "the gateway has not been ready for a minute; requests go to it all the same");
             return up(UNCLEAR);
         }
-        Readiness::Silent(_) if asked >= if state.is_met() { BUSY } else { SILENT } => return up(UNCLEAR),
-        Readiness::Silent(_) => return UNKNOWN,
-        Readiness::NotReady(_) | Readiness::Unreachable(_) => return AWAY,
+        Readiness::Silent(_) => {
+            let (before, long) = one_more(Undecided::Silent);
+            let enough = if state.is_met() { long >= BUSY } else { before >= SILENT };
+            return if enough { up(UNCLEAR) } else { UNKNOWN };
+        }
+        Readiness::Unreachable(_) => {
+            streak.set(Streak::default());
+            return AWAY;
+        }
     }
     if !endpoint.is_ipv4_loopback() {
         // D1 is never given there.
@@ -284,16 +334,39 @@ async fn look_at(endpoint: Endpoint, kind: UpstreamKind, name: Arc<str>, state: 
     }
     match probe_no_auth(address, LOOPBACK_SOURCE, PROBE).await {
         NoAuth::AuthOff => {
+            streak.set(Streak::default());
             if state.now() != Seen::UpWithoutAuth {
                 tracing::error!("{}", crate::serve::no_auth_warning(&name));
             }
             Look { seen: Seen::UpWithoutAuth, again: WITHOUT_AUTH }
         }
-        NoAuth::AuthRequired | NoAuth::NoGateway(_) => up(SETTLED),
-        NoAuth::Unclear(why) if asked >= UNDECIDED => {
+        NoAuth::AuthRequired | NoAuth::NoGateway(_) => {
+            streak.set(Streak::default());
+            up(SETTLED)
+        }
+        NoAuth::Unclear(why) if one_more(Undecided::Unclear).0 >= UNDECIDED => {
             tracing::warn!(upstream = %name, why, "cannot tell whether the gateway asks for a credential");
             up(UNCLEAR)
         }
         NoAuth::Unclear(_) | NoAuth::Unreachable(_) => UNKNOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_in_a_row_is_counted_by_kind_and_anything_else_begins_anew() {
+        let mut streak = Streak::default();
+        let began = tokio::time::Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        assert_eq!(streak.one_more(Undecided::Silent, at(0)), (0, Duration::ZERO));
+        assert_eq!(streak.one_more(Undecided::Silent, at(2)), (1, Duration::from_secs(2)));
+        assert_eq!(streak.one_more(Undecided::NotReady, at(3)), (0, Duration::ZERO));
+        assert_eq!(streak.one_more(Undecided::Silent, at(4)), (0, Duration::ZERO), "silence is counted anew");
+        assert_eq!(streak.one_more(Undecided::Silent, at(34)), (1, BUSY));
+        streak = Streak::default();
+        assert_eq!(streak.one_more(Undecided::Silent, at(99)), (0, Duration::ZERO), "so it is after nobody was there");
     }
 }

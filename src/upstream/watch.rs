@@ -18,19 +18,16 @@ pub struct Look {
     pub again: Duration,
 }
 
-/// Runs until it is aborted. `look` says what the upstream is now and has deadlines of its own; it is told how often it
-/// has been asked in a row.
+/// Runs until it is aborted. `look` says what the upstream is now and has deadlines of its own.
 pub async fn run<F, Fut>(state: Arc<State>, mut look: F)
 where
-    F: FnMut(u32) -> Fut,
+    F: FnMut() -> Fut,
     Fut: Future<Output = Look>,
 {
     loop {
         let mut pause = FIRST_PAUSE;
-        let mut asked = 0;
         let mut again = loop {
-            let Look { seen, again } = look(asked).await;
-            asked += 1;
+            let Look { seen, again } = look().await;
             if seen != Seen::Unknown {
                 state.set(seen);
             }
@@ -43,7 +40,7 @@ where
         };
         while tokio::time::timeout(again, state.lost()).await.is_err() {
             // Only what is sure changes anything here; that it is away, the next dial finds out.
-            let found = look(0).await;
+            let found = look().await;
             if found.seen.is_up() && state.now().is_up() {
                 state.set(found.seen);
             }
@@ -74,7 +71,7 @@ mod tests {
         };
         let state = Upstream::new(config, None).state;
         let looks = Cell::new(0);
-        let watching = run(state.clone(), |_| {
+        let watching = run(state.clone(), || {
             looks.set(looks.get() + 1);
             let seen = if looks.get() < 3 { Seen::UpWithoutAuth } else { Seen::Up };
             async move { Look { seen, again: Duration::from_secs(1000) } }
