@@ -72,7 +72,7 @@ impl Slow {
     }
 
     /// Ends the exchanges whose client takes nothing: within `limit` where the whole connection takes nothing, and within
-    /// [`PATIENCE`] times that otherwise. Returns how many.
+    /// `PATIENCE` times that otherwise. Returns how many.
     pub fn look(&self, now: Instant, limit: Duration) -> usize {
         self.looked.set(now);
         let mut cut = 0;

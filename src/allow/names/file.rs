@@ -31,7 +31,7 @@ struct Entry {
 /// What was kept in `state_dir`; nothing where there is no such file.
 ///
 /// # Errors
-/// It cannot be read, or has anything in it that [`write`] would not have written.
+/// It cannot be read, or has anything in it that [`write()`] would not have written.
 pub fn read(state_dir: &Path) -> Result<Answers, FileError> {
     let path = state_dir.join(NAME);
     let Some(Kept { names, .. }) = file::load(&path, MENDED)? else { return Ok(Answers::new()) };
