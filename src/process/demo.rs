@@ -155,9 +155,11 @@ fn config_text(state_dir: &Path, hosts: &[IpAddr], ports: &Ports, upstream: Sock
         }
     }
     // ::1 also where there is no IPv6: the root is constrained to these names, and the machine may get it later.
+    // HSTS is about a host with all its ports, and whoever tries this has other things on localhost.
     let _ = writeln!(
         text,
-        "[[site]]\nhosts = [\"localhost\", \"127.0.0.1\", \"::1\"]\ncertificate = \"internal\"\nupstream = \"{upstream}\""
+        "[[site]]\nhosts = [\"localhost\", \"127.0.0.1\", \"::1\"]\ncertificate = \"internal\"\nhsts = \"off\"\nupstream = \
+         \"{upstream}\""
     );
     text
 }
