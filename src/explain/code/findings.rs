@@ -232,10 +232,10 @@ more! { Code:
         "A variable that is missing keeps the gateway from starting."
         "As root, or as the gateway's user: sudo clawgate check --only gateway"
     GatewayAway
-        "Requests wait as long as `hold` says, then get 502."
+        "Requests wait as long as `hold` says, then get 503."
         "systemctl --user start openclaw-gateway as its user; without such a unit: openclaw onboard --install-daemon. Its log: journalctl --user -u openclaw-gateway -n 50"
     GatewayNotReady
-        "Requests wait for it meanwhile, and get 502 where it takes longer than `hold`."
+        "Requests wait for it meanwhile, and get 503 where it takes longer than `hold`."
         "Wait half a minute. If it lasts: openclaw gateway status, then journalctl --user -u openclaw-gateway -n 50"
     GatewayForeign
         "Clients get the answers of another program, and may send it the gateway's token."

@@ -26,7 +26,7 @@ impl Judge<'_> {
         };
         match trouble(live) {
             Some(Down::Away(error)) => {
-                let why = "requests wait for it as long as `hold` says, then get 502";
+                let why = "requests wait for it as long as `hold` says, then get 503";
                 let cure = match &self.gateway.here {
                     Some(_) => {
                         "systemctl --user start openclaw-gateway, or where there is no such unit yet: \
