@@ -326,9 +326,17 @@ fn nothing_that_opens_something_is_written_anywhere() {
     let ours = ["config.toml", "token", "credentials"];
     written.retain(|path| !path.iter().any(|part| ours.iter().any(|own| part == *own)) && path.is_file());
     assert!(written.iter().any(|path| path.ends_with("stdout")), "{written:?}");
-    let stdout = fs::read_to_string(proxy.home.path().join("stdout")).unwrap();
+    // Records are written some ten times a second.
     for there in ["login_failed", "gateway/credential-wrong", "reload refused"] {
-        assert!(stdout.contains(there), "the log would have told: {there}\n{stdout}");
+        let until = Instant::now() + SOON;
+        loop {
+            let stdout = fs::read_to_string(proxy.home.path().join("stdout")).unwrap();
+            if stdout.contains(there) {
+                break;
+            }
+            assert!(Instant::now() < until, "the log would have told: {there}\n{stdout}");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
     for path in written {
         shows_none(&path.display().to_string(), &fs::read(&path).unwrap());

@@ -319,8 +319,10 @@ async fn streams_without_a_window_make_the_proxy_hold_little_of_their_answers() 
     answer.resize(answer.len() + SIZE, b'x');
     let big = origin::answering(answer).run().await;
     let gateway = origin::ok().run().await;
-    let route = format!("[[site.route]]\nprefix = \"/flood\"\nupstream = \"{}\"\n", big.address);
-    let proxy = proxy().site("chat.test", &gateway).more(&route).run().await;
+    // Generic: of a gateway's requests only 64 may wait until it is known, and here all hundred have to arrive.
+    let named = format!("[upstream.big]\naddress = \"{}\"\nkind = \"generic\"", big.address);
+    let route = "[[site.route]]\nprefix = \"/flood\"\nupstream = \"big\"\n";
+    let proxy = proxy().top(&named).site("chat.test", &gateway).more(route).run().await;
     let before = resident();
     let attack = async {
         // CVE-2019-9517: SETTINGS_INITIAL_WINDOW_SIZE 0.
