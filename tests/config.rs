@@ -97,6 +97,7 @@ fn every_code_has_a_case_and_is_in_the_reference() {
         Code::CertificateNotYetValid,
         Code::CertificateOtherNames,
         Code::CertificateWithoutChain,
+        Code::SandboxNeedsRestart,
     ];
     for code in Code::ALL {
         assert!(needs_files.contains(code) || printed.contains(&format!("[{code}]")), "no case prints {code}");
@@ -458,9 +459,9 @@ fn a_reload_names_what_waits_for_a_restart() {
         config::diff::needs_restart(&old, &config("drain = \"1s\"\n[[listen]]\naddress = \"127.0.0.1:1\"")).is_empty()
     );
     let new = config(
-        "workers = 3\nstate_dir = \"/x\"\nadmin_socket = \"/y\"\nmetrics = \"[::1]:9180\"\n[log]\nlevel = \"debug\"\nformat = \"json\"",
+        "workers = 3\nsandbox = \"off\"\nstate_dir = \"/x\"\nadmin_socket = \"/y\"\nmetrics = \"[::1]:9180\"\n[log]\nlevel = \"debug\"\nformat = \"json\"",
     );
-    let waits = ["state_dir", "admin_socket", "metrics", "workers", "log.format"];
+    let waits = ["state_dir", "admin_socket", "metrics", "workers", "sandbox", "log.format"];
     assert_eq!(config::diff::needs_restart(&old, &new), waits);
 }
 

@@ -219,6 +219,8 @@ codes! {
         "Clients refuse a certificate that does not name the host they asked for."
     CertificateWithoutChain Warning "tls/certificate-without-chain"
         "Clients know the roots and need the certificates between; the file has the site's own alone."
+    SandboxNeedsRestart Error "sandbox/needs-restart"
+        "The running process has locked itself in with what its configuration named at the start, and this is outside. It serves on as before; a restart takes the new configuration."
     ListenDuplicateAddress Error "listen/duplicate-address"
         "Two listeners cannot have the same address and port."
     ListenRedirectWithoutHttps Warning "listen/redirect-without-https"

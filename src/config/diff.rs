@@ -11,6 +11,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         admin_socket,
         metrics,
         workers,
+        sandbox,
         log,
         drain: _,
         trusted_proxies: _,
@@ -29,6 +30,8 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("metrics", *metrics != new.metrics),
         // A core is a thread with its own listeners and pools.
         ("workers", *workers != new.workers),
+        // It is put on before there are threads, and comes off never.
+        ("sandbox", *sandbox != new.sandbox),
         // The subscriber is global to the process.
         ("log.format", log.format != new.log.format),
     ]

@@ -15,7 +15,7 @@ use super::{
     finding::At,
     model::{
         AcmeProfile, AllowEntry, ChallengeKind, Directory, Endpoint, Hostname, IdentityRule, KeyType, ListenerKind,
-        LogFormat, Pace, TsigAlgorithm, UpstreamKind,
+        LogFormat, Pace, Sandboxing, TsigAlgorithm, UpstreamKind,
     },
     password::{PasswordHash, Realm, UserName},
     path::{RewritePath, RoutePath},
@@ -31,6 +31,7 @@ table! {
         admin_socket: PathBuf,
         metrics: SocketAddr,
         workers: Auto,
+        sandbox: Sandboxing,
         drain: Duration,
         trusted_proxies: Vec<At<IpNet>>,
         log: Log,

@@ -35,6 +35,7 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Connection cores; `None` is one for each available CPU.
     pub workers: Option<usize>,
+    pub sandbox: Sandboxing,
     pub drain: Duration,
     pub trusted_proxies: Vec<IpNet>,
     /// Refuse requests with an `Origin` other than the site's own. No key: the demo sets it.
@@ -65,6 +66,14 @@ impl Config {
         };
         self.sites.iter().enumerate().filter(move |(_, site)| is_unfenced(site)).map(|(index, _)| index)
     }
+}
+
+/// Whether the process that serves locks itself in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandboxing {
+    /// As far as the kernel can.
+    Auto,
+    Off,
 }
 
 /// A `connect` as a backend makes it, again and again, and who is told when its answer changes.

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::{
     finding::{Code, did_you_mean},
-    model::{IdentityRule, ListenerKind, LogFormat, UpstreamKind},
+    model::{IdentityRule, ListenerKind, LogFormat, Sandboxing, UpstreamKind},
 };
 
 /// A type that is written as text in the configuration.
@@ -358,6 +358,7 @@ macro_rules! choice {
 choice!(IdentityRule, "\"auto\", \"loopback\" or \"attributed\"", "auto" => Auto, "loopback" => Loopback, "attributed" => Attributed);
 choice!(ListenerKind, "\"https\", \"redirect\" or \"http\"", "https" => Https, "redirect" => Redirect, "http" => Http);
 choice!(LogFormat, "\"auto\", \"text\" or \"json\"", "auto" => Auto, "text" => Text, "json" => Json);
+choice!(Sandboxing, "\"auto\" or \"off\"", "auto" => Auto, "off" => Off);
 choice!(UpstreamKind, "\"openclaw\" or \"generic\"", "openclaw" => Openclaw, "generic" => Generic);
 pub(super) use choice;
 

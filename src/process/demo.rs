@@ -17,6 +17,7 @@ use std::{
 use super::{
     load,
     run::{self, RunError},
+    sandbox::Sandbox,
 };
 use crate::{
     exit,
@@ -81,7 +82,7 @@ pub fn run(options: &Options) -> Result<(), DemoError> {
     let loaded = parse().map_err(RunError::Config)?;
     let reload = Box::new(parse);
     let root = load::root_path(&state_dir);
-    run::serve(loaded, "(clawgate demo)".into(), reload, |_| {
+    run::serve(loaded, "(clawgate demo)".into(), &Sandbox::none("the demo has none"), reload, |_| {
         print!("{}", announcement(&root, &ports, upstream, standin))
     })?;
     Ok(())

@@ -1,16 +1,19 @@
 //! The one place where the process and its commands read the configuration.
 
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
+use super::sandbox::Sandbox;
 use crate::{
     cause,
     config::{
-        self, Code, Config, Finding, Findings, Secrets, Severity, SitePlaces, defaults, diff,
+        self, Code, Config, Finding, Findings, Location, Lookup, Secrets, Severity, SitePlaces, defaults, diff,
+        interpolate::Kind,
         model::Certificate,
         secrets::{ServiceSecrets, UnitSecrets, is_inside_the_unit},
     },
@@ -26,6 +29,8 @@ const UNIT: &str = "clawgate.service";
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Finding>,
+    /// Whose content is in it, by `${file:...}`.
+    pub(super) files: Vec<PathBuf>,
     places: Vec<SitePlaces>,
 }
 
@@ -36,7 +41,65 @@ pub struct Refused(#[from] pub Findings);
 
 /// Reads and checks the file and what lies beside it in `conf.d`, with the values this process sees.
 pub fn load(path: &Path) -> Result<Loaded, Refused> {
-    with_files(from(config::load(path, &ServiceSecrets))?, Certificates::OfService)
+    load_within(path, &Sandbox::none("it is not put on yet"))
+}
+
+/// The same from inside: what lies outside needs a restart.
+pub(super) fn load_within(path: &Path, sandbox: &Sandbox) -> Result<Loaded, Refused> {
+    let secrets = Noted { sandbox, files: RefCell::default() };
+    let loaded = from(config::load(path, &secrets)).map_err(|refused| unhide(refused, sandbox))?;
+    let loaded = with_files(loaded, Certificates::OfService(sandbox))?;
+    let file = Location { file: path.display().to_string(), spot: None };
+    let beyond = sandbox.lacks(&loaded.config);
+    if !beyond.is_empty() {
+        let findings = beyond.iter().map(|rule| needs_restart(&rule.path, rule.right.verb(), file.clone()));
+        return Err(Findings(loaded.warnings.into_iter().chain(findings).collect()).into());
+    }
+    Ok(Loaded { files: secrets.files.into_inner(), ..loaded })
+}
+
+/// The service's own view, and which files were asked for.
+struct Noted<'s> {
+    sandbox: &'s Sandbox,
+    files: RefCell<Vec<PathBuf>>,
+}
+
+impl Secrets for Noted<'_> {
+    fn look_up(&self, kind: Kind, name: &str) -> Lookup {
+        let path = Path::new(name);
+        if kind == Kind::File {
+            self.files.borrow_mut().push(path.to_owned());
+        }
+        match ServiceSecrets.look_up(kind, name) {
+            Lookup::Unset(_) if kind == Kind::File && self.sandbox.hides(path) => Lookup::Unset(RESTART.into()),
+            lookup => lookup,
+        }
+    }
+}
+
+const RESTART: &str =
+    "outside of what the running process may read, which serves on as before: `systemctl restart clawgate`";
+
+fn needs_restart(path: &Path, verb: &str, location: Location) -> Finding {
+    Finding {
+        code: Code::SandboxNeedsRestart,
+        message: format!("{} is outside of what the running process may {verb}", path.display())
+            .replace(char::is_control, "\u{fffd}"),
+        location,
+        way_out: "`systemctl restart clawgate`; until then it serves on as before".into(),
+        also: Vec::new(),
+    }
+}
+
+/// A file of the configuration itself may be a link to somewhere else.
+fn unhide(Refused(Findings(findings)): Refused, sandbox: &Sandbox) -> Refused {
+    let unhide = |finding: Finding| match Path::new(&finding.location.file) {
+        path if finding.code == Code::FileUnreadable && sandbox.hides(path) => {
+            needs_restart(path, "read", finding.location.clone())
+        }
+        _ => finding,
+    };
+    Findings(findings.into_iter().map(unhide).collect()).into()
 }
 
 /// The same for commands: with the values the installed unit would see, where they are run outside of it.
@@ -62,11 +125,11 @@ fn secrets() -> Box<dyn Secrets> {
 
 fn from(result: Result<config::Loaded, Findings>) -> Result<Loaded, Refused> {
     let config::Loaded { config, warnings, places } = result?;
-    Ok(Loaded { config, warnings, places })
+    Ok(Loaded { config, warnings, places, files: Vec::new() })
 }
 
 /// What the files say that the configuration names: certificates that cannot be served are errors.
-fn with_files(loaded: Loaded, certificates: Certificates) -> Result<Loaded, Refused> {
+fn with_files(loaded: Loaded, certificates: Certificates<'_>) -> Result<Loaded, Refused> {
     let (warnings, errors): (Vec<_>, Vec<_>) = examine(&loaded, certificates, SystemTime::now())
         .into_iter()
         .partition(|finding| finding.severity() == Severity::Warning);
@@ -77,15 +140,15 @@ fn with_files(loaded: Loaded, certificates: Certificates) -> Result<Loaded, Refu
 }
 
 /// Who is looking at the certificates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Certificates {
+#[derive(Debug, Clone, Copy)]
+enum Certificates<'s> {
     /// The process that serves them. It logs their warnings itself, when they are in use.
-    OfService,
+    OfService(&'s Sandbox),
     /// A command, which may see less than the service does.
     OfCommand,
 }
 
-fn examine(loaded: &Loaded, looking: Certificates, now: SystemTime) -> Vec<Finding> {
+fn examine(loaded: &Loaded, looking: Certificates<'_>, now: SystemTime) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut seen = BTreeSet::new();
     let guessed = loaded.warnings.iter().any(|finding| finding.code == Code::InterpolateUnknownHere);
@@ -97,8 +160,12 @@ fn examine(loaded: &Loaded, looking: Certificates, now: SystemTime) -> Vec<Findi
             Finding { code, message, location, way_out: way_out.into(), also: Vec::new() }
         };
         match certs::load(chain, key) {
+            Err(LoadCertError::Read { path, .. }) if matches!(looking, Certificates::OfService(sandbox) if sandbox.hides(&path)) =>
+            {
+                findings.push(needs_restart(&path, "read", location.clone()));
+            }
             Err(LoadCertError::Read { path, source })
-                if looking == Certificates::OfCommand
+                if matches!(looking, Certificates::OfCommand)
                     && (guessed || source.kind() == io::ErrorKind::PermissionDenied) =>
             {
                 let message =
@@ -111,7 +178,7 @@ fn examine(loaded: &Loaded, looking: Certificates, now: SystemTime) -> Vec<Findi
                 let way_out = "the chain and its key, in PEM files that the service's user may read";
                 findings.push(finding(Code::CertificateUnusable, message, way_out));
             }
-            Ok(pair) if looking == Certificates::OfCommand => {
+            Ok(pair) if matches!(looking, Certificates::OfCommand) => {
                 let warnings = pair.leaf.warnings(chain, &site.hosts, pair.key.cert.len(), now);
                 findings.extend(warnings.iter().map(|w| finding(w.code(), w.to_string(), way_out(w))));
             }
@@ -190,6 +257,7 @@ pub(super) fn settle(old: &Config, mut new: Config) -> (Config, Vec<String>) {
     new.admin_socket.clone_from(&old.admin_socket);
     new.metrics = old.metrics;
     new.workers = old.workers;
+    new.sandbox = old.sandbox;
     new.log.format = old.log.format;
     (new, notes)
 }
@@ -206,7 +274,7 @@ mod tests {
     fn every_key_that_is_noted_keeps_its_old_value() {
         let old = config("");
         let new = config(
-            "state_dir = \"/elsewhere\"\nadmin_socket = \"/elsewhere.sock\"\nworkers = 7\ndrain = \"5s\"\n\
+            "state_dir = \"/elsewhere\"\nadmin_socket = \"/elsewhere.sock\"\nworkers = 7\nsandbox = \"off\"\ndrain = \"5s\"\n\
              [log]\nformat = \"json\"\nlevel = \"debug\"\naccess = false\n",
         );
         assert!(!diff::needs_restart(&old, &new).is_empty());

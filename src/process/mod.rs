@@ -9,6 +9,7 @@ pub mod logs;
 mod notify;
 mod pin;
 pub mod run;
+mod sandbox;
 mod scrape;
 mod standing;
 pub mod write;

@@ -1,13 +1,15 @@
 //! `clawgate run`: from the configuration to the exit.
 //!
 //! ```text
-//! main thread:  load -> log -> App::start (binds) -> admin socket -> READY -> control loop -> drain -> stop -> flush
+//! main thread:  load -> sandbox -> log -> App::start (binds) -> admin socket -> READY -> control loop -> drain -> stop -> flush
 //! its runtime:  signals and admin callers become events of the control loop
 //! ```
 
 use std::{
     io::{self, IsTerminal as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
+    rc::Rc,
     thread,
     time::{Duration, SystemTime},
 };
@@ -24,6 +26,7 @@ use super::{
     load::{self, Loaded},
     logs::{Logs, LogsError},
     notify::Manager,
+    sandbox::Sandbox,
     scrape,
     standing::Standing,
 };
@@ -33,6 +36,10 @@ use crate::{
     cause,
     config::{Config, model::ListenerKind},
     exit,
+    listen::{
+        BindError,
+        holder::{Holder, holder},
+    },
 };
 
 /// Events on their way to the control loop: a burst of signals and a few admin callers.
@@ -56,12 +63,32 @@ pub enum RunError {
 pub fn run(path: &Path) -> Result<(), RunError> {
     let loaded = load::load(path)?;
     let path = path.to_owned();
-    serve(loaded, path.clone(), Box::new(move || load::load(&path)), |app| {
+    let holders = holders(&loaded.config);
+    // Before there is a thread that could stay outside.
+    let sandbox = Rc::new(Sandbox::enter(&loaded.config, &path, &loaded.files));
+    let within = sandbox.clone();
+    serve(loaded, path.clone(), &sandbox, Box::new(move || load::load_within(&path, &within)), |app| {
         if io::stdout().is_terminal() {
             let addresses: Vec<String> = app.addresses().into_iter().map(|(kind, at)| url(kind, at)).collect();
             eprintln!("clawgate {} listens on {}; Ctrl-C ends it", env!("CARGO_PKG_VERSION"), addresses.join(", "));
         }
     })
+    .map_err(|error| with_holder(error, &holders))
+}
+
+/// Who has our ports now: from inside of the sandbox other processes cannot be looked at.
+fn holders(config: &Config) -> Vec<(SocketAddr, Holder)> {
+    config.listeners.iter().filter_map(|listener| Some((listener.address, holder(listener.address)?))).collect()
+}
+
+fn with_holder(error: RunError, holders: &[(SocketAddr, Holder)]) -> RunError {
+    match error {
+        RunError::Start(StartError::Bind(BindError::InUse { address, holder: None, source })) => {
+            let holder = holders.iter().find(|(at, _)| *at == address).map(|(_, holder)| holder.clone());
+            RunError::Start(StartError::Bind(BindError::InUse { address, holder, source }))
+        }
+        other => other,
+    }
 }
 
 /// Nobody but root reads this process's memory, environment and descriptors, and it leaves no core: another process of the
@@ -75,7 +102,13 @@ fn keep_memory_private() {
 
 /// Serves `loaded`, which was read from `path`, until a signal ends the process; `reload` reads the next configuration, `announce` runs once
 /// connections are accepted.
-pub(super) fn serve(loaded: Loaded, path: PathBuf, reload: Load, announce: impl FnOnce(&App)) -> Result<(), RunError> {
+pub(super) fn serve(
+    loaded: Loaded,
+    path: PathBuf,
+    sandbox: &Sandbox,
+    reload: Load,
+    announce: impl FnOnce(&App),
+) -> Result<(), RunError> {
     keep_memory_private();
     let Loaded { config, warnings, .. } = loaded;
     let logs = Logs::install(&config.log)?;
@@ -83,6 +116,7 @@ pub(super) fn serve(loaded: Loaded, path: PathBuf, reload: Load, announce: impl 
     for warning in warnings {
         warn!("{warning}");
     }
+    sandbox.log();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
     let (sender, events) = mpsc::channel(EVENTS);
     // Before the first connection is accepted: from here on a SIGHUP no longer kills.
@@ -97,14 +131,14 @@ pub(super) fn serve(loaded: Loaded, path: PathBuf, reload: Load, announce: impl 
     drop(sender);
     announce(&app);
     info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    let logs = std::rc::Rc::new(logs);
+    let logs = Rc::new(logs);
     let (log, dropped) = (logs.clone(), logs.clone());
     let control = Control {
         proxy: app,
         config,
         load: reload,
         apply_log: Box::new(move |settings| log.apply(settings)),
-        standing: Standing::new(path, SystemTime::now(), Box::new(move || dropped.dropped())),
+        standing: Standing::new(path, SystemTime::now(), sandbox.text(), Box::new(move || dropped.dropped())),
         manager: Manager::systemd(),
         watchdog: sd_notify::watchdog_enabled(),
     };
@@ -177,7 +211,7 @@ fn open_metrics(runtime: &Runtime, config: &Config, events: &mpsc::Sender<Event>
     }
 }
 
-fn url(kind: ListenerKind, address: std::net::SocketAddr) -> String {
+fn url(kind: ListenerKind, address: SocketAddr) -> String {
     match kind {
         ListenerKind::Https => format!("https://{address}"),
         ListenerKind::Redirect => format!("http://{address} (redirects)"),

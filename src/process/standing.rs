@@ -17,6 +17,7 @@ pub(super) struct Standing {
     /// The file that was read; empty where there is none.
     pub(super) config: PathBuf,
     pub(super) loaded: SystemTime,
+    sandbox: String,
     /// Lines that the log had to drop.
     pub(super) log_dropped: Box<dyn Fn() -> u64>,
     reloads: u64,
@@ -26,8 +27,13 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    pub(super) fn new(config: PathBuf, loaded: SystemTime, log_dropped: Box<dyn Fn() -> u64>) -> Standing {
-        Standing { config, loaded, log_dropped, reloads: 0, refused: 0, refusal: None }
+    pub(super) fn new(
+        config: PathBuf,
+        loaded: SystemTime,
+        sandbox: String,
+        log_dropped: Box<dyn Fn() -> u64>,
+    ) -> Standing {
+        Standing { config, loaded, sandbox, log_dropped, reloads: 0, refused: 0, refusal: None }
     }
 
     /// The first line of why the last reload was refused, if it was.
@@ -53,6 +59,7 @@ impl Standing {
         process.reload_refused.clone_from(&self.refusal);
         process.reloads_ok = self.reloads;
         process.reloads_refused = self.refused;
+        process.sandbox = Some(self.sandbox.clone());
         process.log_dropped = (self.log_dropped)();
         json(&report)
     }

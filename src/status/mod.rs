@@ -56,6 +56,8 @@ pub struct Process {
     pub resident_bytes: Option<u64>,
     pub open_fds: Option<u64>,
     pub max_fds: Option<u64>,
+    /// `landlock ABI 7`, or `none` and why.
+    pub sandbox: Option<String>,
     pub log_dropped: u64,
     pub panics: u64,
 }

@@ -66,6 +66,9 @@ impl Page {
             self.line("", Mood::Bad, &format!("the last reload was refused, this one stays: {refused}"));
         }
         self.line("listens on", Mood::Plain, &process.listeners.join(", "));
+        if let Some(sandbox) = &process.sandbox {
+            self.line("sandbox", Mood::Plain, sandbox);
+        }
         for warning in &report.warnings {
             self.line("WARNING", Mood::Warn, warning);
         }

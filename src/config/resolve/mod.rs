@@ -20,7 +20,7 @@ use super::{
     SitePlaces, defaults,
     file::{self, File},
     finding::{At, Code, Report},
-    model::{Config, Limits, Listener, ListenerKind, Log, Site},
+    model::{Config, Limits, Listener, ListenerKind, Log, Sandboxing, Site},
     read::{Auto, Key},
     value::Size,
 };
@@ -55,6 +55,7 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>)
         admin_socket: path(file.admin_socket, defaults::ADMIN_SOCKET),
         metrics: metrics(file.metrics, report),
         workers: auto(&file.workers, Code::ValueOutOfRange, 1..=1024, report),
+        sandbox: file.sandbox.value().unwrap_or(Sandboxing::Auto),
         drain: ranged(&file.drain, Code::ValueOutOfRange, Duration::ZERO..=hours(1), defaults::DRAIN, report),
         trusted_proxies: trusted(file.trusted_proxies, report),
         own_origin_only: false,

@@ -246,6 +246,9 @@ more! { Code:
     CertificateWithoutChain
         "Browsers may have seen the certificates between elsewhere and work; programs fail."
         "certificate = \".../fullchain.pem\", the file that has the chain too"
+    SandboxNeedsRestart
+        "A sandbox that could be widened from inside would hold nobody."
+        "clawgate --check, then: systemctl restart clawgate. Or keep such files where it may read: below /etc/clawgate, beside those that it has already."
     ListenDuplicateAddress
         "The second one could not listen, and the service would not start."
         "Take one of the two [[listen]] out."

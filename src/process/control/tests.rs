@@ -133,7 +133,12 @@ fn story() -> Story {
             applied.borrow_mut().push(settings.clone());
             Ok(())
         }),
-        standing: Standing::new("/etc/clawgate/config.toml".into(), SystemTime::UNIX_EPOCH, Box::new(|| 7)),
+        standing: Standing::new(
+            "/etc/clawgate/config.toml".into(),
+            SystemTime::UNIX_EPOCH,
+            "none: a test".into(),
+            Box::new(|| 7),
+        ),
         manager: Manager::new(move |states| record.borrow_mut().extend(states.iter().map(ToString::to_string))),
         watchdog: Some(Duration::from_secs(30)),
     };

@@ -18,6 +18,7 @@ fn well() -> Report {
             config: "/etc/clawgate/config.toml".into(),
             config_loaded: NOW - 720,
             listeners: vec!["https 0.0.0.0:443".into(), "redirect 0.0.0.0:80".into()],
+            sandbox: Some("landlock ABI 7".into()),
             resident_bytes: Some(12 << 20),
             ..Process::default()
         },
@@ -101,6 +102,7 @@ fn a_proxy_that_is_well_looks_like_this() {
 clawgate      0.1.0, up 3 d 4 h, pid 812
 config        /etc/clawgate/config.toml, loaded 12 min ago
 listens on    https 0.0.0.0:443, redirect 0.0.0.0:80
+sandbox       landlock ABI 7
 site          gateway.example.com  certificate 61 days left (Let's Encrypt E7)
               next: renew on 2026-12-19 11:06, at an instant inside the CA's
               window; tries at acme-v02.api.letsencrypt.org: none of 4 spent
