@@ -4,7 +4,10 @@
 
 use std::{
     fs,
-    os::unix::{fs::symlink, net::UnixDatagram},
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        net::UnixDatagram,
+    },
     path::Path,
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -98,6 +101,7 @@ fn certified(directory: &Path) -> String {
     let made = rcgen::generate_simple_self_signed(vec!["files.test".to_owned()]).unwrap();
     fs::write(directory.join("cert.pem"), made.cert.pem()).unwrap();
     fs::write(directory.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(directory.join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
     let at = directory.display();
     format!(
         "[[site]]\nhost = \"files.test\"\ncertificate = \"{at}/cert.pem\"\nkey = \"{at}/key.pem\"\nupstream = \"test\"\n"
