@@ -179,3 +179,21 @@ fn what_was_named_at_the_start_is_read_again_and_again() {
     let (code, said) = service.reload();
     assert_eq!(code, Some(0), "{said}");
 }
+
+/// From inside the sandbox another process's descriptors cannot be seen, so this is looked up before.
+#[test]
+fn who_has_the_port_is_named_all_the_same() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (at, address) = (home.path().display(), taken.local_addr().unwrap());
+    let text = format!(
+        "state_dir = \"{at}/state\"\nadmin_socket = \"{at}/admin.sock\"\n\
+         [[listen]]\naddress = \"{address}\"\n[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\n"
+    );
+    fs::write(home.path().join("config.toml"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clawgate"));
+    let output = command.arg("--config").arg(home.path().join("config.toml")).arg("run").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(71), "{said}");
+    assert!(said.contains(&format!("(pid {}", std::process::id())), "{said}");
+}
