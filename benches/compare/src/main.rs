@@ -10,7 +10,9 @@ mod contender;
 mod cpu;
 mod frame;
 mod load;
+mod memory;
 mod origin;
+mod relay;
 mod report;
 mod scenario;
 mod stats;
@@ -26,7 +28,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 
-use contender::{Instance, Prepared, Setting, template::AccessLog};
+use contender::{Instance, Prepared, Role, Setting, template::AccessLog};
 use cpu::Cores;
 use report::{Column, Line, Report};
 use scenario::{Bench, Row, Sample};
@@ -36,8 +38,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HOST: &str = "bench.test";
 
-/// Measures clawgate beside nginx, HAProxy and Caddy: CPU time of the proxy per unit of work, one core each.
+/// Measures clawgate beside its peers and a bare TLS relay: CPU time of the proxy per unit of work, one core each.
 #[derive(Debug, Parser)]
+#[command(version)]
 struct Options {
     /// How often every row is measured for every contender, in turn.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
@@ -63,6 +66,9 @@ struct Options {
     /// Says which rows and contenders there are.
     #[arg(long)]
     list: bool,
+    /// Is the TLS relay itself, with this config.
+    #[arg(long, value_name = "PATH", hide = true)]
+    relay: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -71,7 +77,11 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
-    match run(&options) {
+    let done = match &options.relay {
+        Some(config) => relay::run(config).map(|()| true),
+        None => run(&options),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -101,6 +111,7 @@ fn chosen<T>(all: &'static [T], names: &[String], name_of: impl Fn(&T) -> &'stat
 fn run(options: &Options) -> Result<bool> {
     let rows = chosen(scenario::ROWS, &options.only, |row| row.name)?;
     let contenders = chosen(contender::ALL, &options.contenders, |one| one.name)?;
+    allow_descriptors();
     let cores = Cores::try_new(options.proxy_core, options.load_core)?;
     let mut notes = Vec::new();
     let mut prepared = Vec::new();
@@ -144,6 +155,15 @@ impl Options {
     }
 }
 
+/// A WebSocket takes two here, its client's and the origin's; the proxies inherit it.
+fn allow_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Rows that need more say so when they fail.
+    setrlimit(Resource::Nofile, limit).ok();
+}
+
 fn column(prepared: &Prepared) -> Column {
     let contender = prepared.contender;
     Column { name: contender.name.into(), title: contender.title.into(), version: prepared.version.clone() }
@@ -173,7 +193,7 @@ async fn measure(
         if !rows.iter().any(|row| row.access_log == access_log) {
             continue;
         }
-        for one in prepared {
+        for one in prepared.iter().filter(|one| access_log == AccessLog::Off || one.contender.role == Role::Proxy) {
             let (title, version) = (one.contender.title, &one.version);
             let checked = async {
                 let mut instance = Instance::start(one, access_log, &setting)?;
@@ -198,8 +218,7 @@ async fn measure(
     let mut unable = BTreeSet::new();
     for round in 0..options.rounds() {
         for row in rows {
-            let mut turns: Vec<&mut Instance> =
-                instances.iter_mut().filter(|instance| instance.access_log == row.access_log).collect();
+            let mut turns: Vec<&mut Instance> = instances.iter_mut().filter(|instance| row.is_for(instance)).collect();
             // Nobody is always the first.
             let first = round % turns.len().max(1);
             turns.rotate_left(first);
@@ -212,7 +231,7 @@ async fn measure(
                 match row.run(instance, &bench).await {
                     Ok(sample) => {
                         eprintln!(
-                            "{place} {:8.1} {:<18} p50 {:6.0} p99 {:6.0}, proxy {:3.0} %, load {:3.0} %",
+                            "{place} {:8.1} {:<22} p50 {:6.0} p99 {:6.0}, proxy {:3.0} %, load {:3.0} %",
                             row.figure.of(&sample),
                             row.figure.unit(),
                             sample.p50_us,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde::Serialize;
 
 use crate::{
+    contender::{FLOOR, OURS},
     scenario::{Figure, Row, Sample},
     stats::{Spread, spread},
 };
@@ -38,6 +39,10 @@ pub struct Line {
     pub results: BTreeMap<String, Figures>,
     /// Ours by the best peer's median: below 1 we are ahead.
     pub ratio: Option<f64>,
+    /// The ratio that is aimed at.
+    pub aim: Option<f64>,
+    /// Ours by the bare TLS relay's.
+    pub to_floor: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,6 +50,8 @@ pub struct Figures {
     /// What is compared, in the line's unit.
     pub figure: Spread,
     pub cpu_us: Spread,
+    /// 0 where memory is not what the row is about.
+    pub memory_kib: Spread,
     pub p50_us: Spread,
     pub p99_us: Spread,
     pub per_second: Spread,
@@ -52,18 +59,39 @@ pub struct Figures {
     pub load_busy: Spread,
 }
 
-/// The contender that the others are compared with.
-const OURS: &str = "clawgate";
+/// Who is this close to the floor has reached the aim whatever the peers do.
+const AT_THE_FLOOR: f64 = 1.05;
 
 impl Line {
     /// `samples` holds a contender's rounds by its name.
     pub fn new(row: &Row, samples: &BTreeMap<String, Vec<Sample>>) -> Line {
         let results: BTreeMap<String, Figures> =
             samples.iter().filter_map(|(name, all)| Some((name.clone(), Figures::new(row.figure, all)?))).collect();
-        let best_peer = results.iter().filter(|(name, _)| *name != OURS).map(|(_, its)| its.figure.median);
+        let best_peer = results
+            .iter()
+            .filter(|(name, _)| ![OURS, FLOOR].contains(&name.as_str()))
+            .map(|(_, its)| its.figure.median);
         let best_peer = best_peer.min_by(f64::total_cmp);
         let ratio = results.get(OURS).zip(best_peer).map(|(ours, best)| ours.figure.median / best);
-        Line { name: row.name.into(), title: row.title.into(), unit: row.figure.unit(), results, ratio }
+        let pair = results.get(OURS).zip(results.get(FLOOR));
+        let to_floor = pair.map(|(ours, floor)| ours.figure.median / floor.figure.median);
+        let (name, title, unit) = (row.name.into(), row.title.into(), row.figure.unit());
+        Line { name, title, unit, results, ratio, aim: row.aim, to_floor }
+    }
+
+    /// Whether the aim is reached; without one, whether nobody is better.
+    fn is_reached(&self) -> Option<bool> {
+        let at_floor = self.to_floor.is_some_and(|ratio| ratio <= AT_THE_FLOOR);
+        let bound = self.aim.unwrap_or(1.0);
+        self.ratio.map(|ratio| ratio <= bound || (ratio <= 1.0 && at_floor))
+    }
+
+    /// The ratio with the aim and whether it is reached, as `0.85 (<= 0.90 ok)`.
+    fn verdict(&self) -> String {
+        let (Some(ratio), Some(reached)) = (self.ratio, self.is_reached()) else { return "–".to_owned() };
+        let mark = if reached { "ok" } else { "missed" };
+        let floor = self.to_floor.map(|floor| format!(", {floor:.2} of the relay")).unwrap_or_default();
+        format!("{ratio:.2} (<= {:.2} {mark}{floor})", self.aim.unwrap_or(1.0))
     }
 }
 
@@ -73,6 +101,7 @@ impl Figures {
         Some(Figures {
             figure: of(&|sample| figure.of(sample))?,
             cpu_us: of(&|sample| sample.cpu_us)?,
+            memory_kib: of(&|sample| sample.memory_kib)?,
             p50_us: of(&|sample| sample.p50_us)?,
             p99_us: of(&|sample| sample.p99_us)?,
             per_second: of(&|sample| sample.per_second)?,
@@ -104,7 +133,7 @@ impl Report {
             writeln!(out, "A quick look with 1/{} of the work: not to be quoted.", self.shortened)?;
         }
         writeln!(out, "\n### The figure that is compared: less is better\n")?;
-        self.table(out, "unit", Some("ours / best peer"), |line, its| match its.figure.median {
+        self.table(out, "unit", Some("ours / best peer (aim)"), |line, its| match its.figure.median {
             small if small < 100.0 && !line.unit.contains("p50") => format!("{small:.1}"),
             large => format!("{large:.0}"),
         })?;
@@ -146,20 +175,20 @@ impl Report {
             if !unit.is_empty() {
                 write!(out, " {} |", line.unit)?;
             }
-            let best = line.results.values().map(|its| its.figure.median).min_by(f64::total_cmp);
+            let proxies = line.results.iter().filter(|(name, _)| *name != FLOOR);
+            let best = proxies.map(|(_, its)| its.figure.median).min_by(f64::total_cmp);
             for column in &self.contenders {
                 match line.results.get(&column.name) {
-                    Some(its) if last.is_some() && Some(its.figure.median) == best => {
+                    Some(its) if last.is_some() && column.name != FLOOR && Some(its.figure.median) == best => {
                         write!(out, " **{}** |", cell(line, its))?;
                     }
                     Some(its) => write!(out, " {} |", cell(line, its))?,
                     None => write!(out, " – |")?,
                 }
             }
-            match (last, line.ratio) {
-                (Some(_), Some(ratio)) => writeln!(out, " {ratio:.2} |")?,
-                (Some(_), None) => writeln!(out, " – |")?,
-                (None, _) => writeln!(out)?,
+            match last {
+                Some(_) => writeln!(out, " {} |", line.verdict())?,
+                None => writeln!(out)?,
             }
         }
         Ok(())
@@ -172,7 +201,15 @@ mod tests {
     use crate::scenario::ROWS;
 
     fn sample(cpu_us: f64) -> Sample {
-        Sample { cpu_us, p50_us: 200.0, p99_us: 900.4, per_second: 30_000.0, proxy_busy: 0.985, load_busy: 1.0 }
+        Sample {
+            cpu_us,
+            memory_kib: 0.0,
+            p50_us: 200.0,
+            p99_us: 900.4,
+            per_second: 30_000.0,
+            proxy_busy: 0.985,
+            load_busy: 1.0,
+        }
     }
 
     fn report() -> Report {
@@ -199,15 +236,27 @@ mod tests {
     }
 
     #[test]
+    fn the_relay_is_no_peer_and_being_close_to_it_reaches_the_aim() {
+        let line = |relay: f64, nginx: f64| {
+            let one = |name: &str, cpu| (name.to_owned(), vec![sample(cpu)]);
+            Line::new(&ROWS[0], &BTreeMap::from([one("clawgate", 10.0), one("nginx", nginx), one("relay", relay)]))
+        };
+        assert_eq!(line(9.9, 10.5).verdict(), "0.95 (<= 0.90 ok, 1.01 of the relay)");
+        assert_eq!(line(5.0, 10.5).verdict(), "0.95 (<= 0.90 missed, 2.00 of the relay)");
+        assert_eq!(line(9.9, 9.0).verdict(), "1.11 (<= 0.90 missed, 1.01 of the relay)");
+    }
+
+    #[test]
     fn a_contender_without_a_result_is_a_dash_and_the_best_is_bold() {
         let text = report().markdown();
         let title = ROWS[0].title;
+        assert!(text.contains(
+            "| scenario | unit | CLAWGATE 1.0 | NGINX 1.0 | HAPROXY 1.0 | CADDY 1.0 | ours / best peer (aim) |"
+        ));
         assert!(
-            text.contains(
-                "| scenario | unit | CLAWGATE 1.0 | NGINX 1.0 | HAPROXY 1.0 | CADDY 1.0 | ours / best peer |"
-            )
+            text.contains(&format!("| {title} | CPU µs/request | **12.0** | 16.0 | 150 | – | 0.75 (<= 0.90 ok) |")),
+            "{text}"
         );
-        assert!(text.contains(&format!("| {title} | CPU µs/request | **12.0** | 16.0 | 150 | – | 0.75 |")), "{text}");
         assert!(text.contains(&format!("| {title} | 200 / 900 | 200 / 900 | 200 / 900 | – |\n")), "{text}");
         assert!(text.contains("30000 (98 %)") || text.contains("30000 (99 %)"), "{text}");
         assert!(text.contains("- caddy was left out\n"));

@@ -12,7 +12,7 @@ use rustls::HandshakeKind;
 
 use crate::{
     certificate::Served,
-    contender::{Instance, template::AccessLog},
+    contender::{Instance, Role, template::AccessLog},
     cpu::{self, Usage},
     load::{
         Session, closed_loop,
@@ -21,7 +21,7 @@ use crate::{
         tls::{Alpn, Dialer, Group, Resume, Trust},
         websocket::Echo,
     },
-    origin,
+    memory, origin,
     stats::percentile,
 };
 
@@ -36,6 +36,8 @@ pub struct Row {
     pub sessions: usize,
     /// Units of work in one round, all sessions together.
     pub units: usize,
+    /// Ours by the best peer's: what we aim at, and required is to be below 1.
+    pub aim: Option<f64>,
 }
 
 /// The number that is compared. Less is better.
@@ -45,6 +47,8 @@ pub enum Figure {
     Cpu { per: &'static str },
     /// Microseconds from sending to the last byte, as the median client sees it.
     LatencyP50,
+    /// KiB of memory that a connection adds.
+    Memory,
 }
 
 impl Figure {
@@ -52,6 +56,7 @@ impl Figure {
         match self {
             Figure::Cpu { per } => format!("CPU µs/{per}"),
             Figure::LatencyP50 => "p50 µs".to_owned(),
+            Figure::Memory => "PSS KiB/connection".to_owned(),
         }
     }
 
@@ -59,6 +64,7 @@ impl Figure {
         match self {
             Figure::Cpu { .. } => sample.cpu_us,
             Figure::LatencyP50 => sample.p50_us,
+            Figure::Memory => sample.memory_kib,
         }
     }
 }
@@ -81,7 +87,10 @@ pub enum Work {
     WebSocketEcho {
         bytes: usize,
     },
+    /// Opened, and nothing said after the `connect`.
+    IdleWebSockets,
     Download,
+    Http2Download,
     Upload,
 }
 
@@ -96,36 +105,52 @@ const fn row(name: &'static str, title: &'static str, per: &'static str, work: W
         Work::Http2 { streams } => (8 * streams, 40_000),
         Work::Handshake { .. } => (16, 2_000),
         Work::WebSocketEcho { .. } => (64, 40_000),
-        Work::Download | Work::Upload => (4, 48),
+        Work::IdleWebSockets => (2_000, 2_000),
+        Work::Download | Work::Http2Download | Work::Upload => (4, 48),
     };
-    Row { name, title, figure: Figure::Cpu { per }, access_log: AccessLog::Off, work, sessions, units }
+    Row { name, title, figure: Figure::Cpu { per }, access_log: AccessLog::Off, work, sessions, units, aim: None }
+}
+
+const fn aim(aim: f64, row: Row) -> Row {
+    Row { aim: Some(aim), ..row }
+}
+
+const fn idle(name: &'static str, title: &'static str, sessions: usize) -> Row {
+    Row { figure: Figure::Memory, sessions, units: sessions, ..row(name, title, "connection", Work::IdleWebSockets) }
 }
 
 const fn handshake(resume: Resume, group: Group) -> Work {
     Work::Handshake { resume, group }
 }
 
+/// The aims are those of the project, not of this machine.
 pub const ROWS: &[Row] = &[
-    row("h1", "HTTP/1.1 GET, keep-alive, 64 connections", "request", Work::Http1),
+    aim(0.90, row("h1", "HTTP/1.1 GET, keep-alive, 64 connections", "request", Work::Http1)),
     Row { access_log: AccessLog::On, ..row("h1-log", "the same with the access log on", "request", Work::Http1) },
-    row("h1-paced", "HTTP/1.1 GET, 4,000 a second", "request", Work::Http1Paced { per_second: 4_000 }),
-    row("h2", "HTTP/2 GET, 8 connections of 16 streams", "request", Work::Http2 { streams: 16 }),
-    row("full", "full handshake + GET", "connection", handshake(Resume::Never, Group::X25519)),
-    row(
-        "full-pq",
-        "full handshake, post-quantum, + GET",
-        "connection",
-        handshake(Resume::Never, Group::X25519MlKem768),
+    aim(0.85, row("h1-paced", "HTTP/1.1 GET, 4,000 a second", "request", Work::Http1Paced { per_second: 4_000 })),
+    aim(0.90, row("h2", "HTTP/2 GET, 8 connections of 16 streams", "request", Work::Http2 { streams: 16 })),
+    aim(0.90, row("full", "full handshake + GET", "connection", handshake(Resume::Never, Group::X25519))),
+    aim(
+        0.90,
+        row(
+            "full-pq",
+            "full handshake, post-quantum, + GET",
+            "connection",
+            handshake(Resume::Never, Group::X25519MlKem768),
+        ),
     ),
-    row("resumed", "resumed handshake + GET", "connection", handshake(Resume::Tickets, Group::X25519)),
-    row("echo", "WebSocket echo, 64 connections", "message", Work::WebSocketEcho { bytes: 100 }),
-    row("download", "HTTP/1.1 download", "MiB", Work::Download),
-    row("upload", "HTTP/1.1 upload", "MiB", Work::Upload),
+    aim(0.80, row("resumed", "resumed handshake + GET", "connection", handshake(Resume::Tickets, Group::X25519))),
+    aim(0.85, row("echo", "WebSocket echo, 64 connections", "message", Work::WebSocketEcho { bytes: 100 })),
+    idle("idle", "2,000 idle WebSockets", 2_000),
+    idle("idle-9k", "9,000 idle WebSockets", 9_000),
+    aim(0.95, row("download", "HTTP/1.1 download", "MiB", Work::Download)),
+    aim(0.95, row("h2-download", "HTTP/2 download", "MiB", Work::Http2Download)),
+    aim(1.00, row("upload", "HTTP/1.1 upload", "MiB", Work::Upload)),
     Row {
         figure: Figure::LatencyP50,
         sessions: 1,
         units: 4_000,
-        ..row("single", "HTTP/1.1 GET, one at a time", "request", Work::Http1)
+        ..aim(0.95, row("single", "HTTP/1.1 GET, one at a time", "request", Work::Http1))
     },
 ];
 
@@ -133,6 +158,8 @@ pub const ROWS: &[Row] = &[
 #[derive(Debug, Clone)]
 pub struct Sample {
     pub cpu_us: f64,
+    /// 0 where it is not the figure.
+    pub memory_kib: f64,
     pub p50_us: f64,
     pub p99_us: f64,
     pub per_second: f64,
@@ -154,6 +181,12 @@ const SETTLE: Duration = Duration::from_millis(60);
 const DEADLINE: Duration = Duration::from_secs(120);
 
 impl Row {
+    /// Whether this instance is measured here: its access log is as the row says, and the floor speaks no HTTP/2.
+    pub fn is_for(&self, instance: &Instance) -> bool {
+        let with_http2 = matches!(self.work, Work::Http2 { .. } | Work::Http2Download);
+        instance.access_log == self.access_log && (instance.contender.role == Role::Proxy || !with_http2)
+    }
+
     pub async fn run(&self, instance: &Instance, bench: &Bench<'_>) -> Result<Sample> {
         let sample = tokio::time::timeout(DEADLINE, self.attempt(instance, bench)).await;
         // Sessions are gone now; the proxy's work on their ending is not the next row's.
@@ -222,6 +255,18 @@ impl Row {
                 }
                 self.measure(sessions, TRANSFER_MIB, instance, bench).await
             }
+            Work::Http2Download => {
+                let bytes = TRANSFER_MIB * MIB;
+                let dialer = dialer(Alpn::Http2, Group::X25519, Resume::Never)?;
+                let mut sessions = Vec::new();
+                for _ in 0..self.sessions {
+                    let sender = http2::open(dialer.connect().await?).await?;
+                    let request = http2::get(bench.host, &format!("/download/{bytes}"))?;
+                    sessions.push(http2::Get { sender, request, expected: bytes });
+                }
+                self.measure(sessions, TRANSFER_MIB, instance, bench).await
+            }
+            Work::IdleWebSockets => self.idle(&plain, instance, bench).await,
             Work::Upload => {
                 let piece: Rc<[u8]> = origin::pattern_piece().into();
                 let mut sessions = Vec::new();
@@ -236,6 +281,42 @@ impl Row {
                 self.measure(sessions, TRANSFER_MIB, instance, bench).await
             }
         }
+    }
+
+    /// What `sessions` open WebSockets add to the proxy's memory. The CPU time is that of opening one.
+    async fn idle(&self, dialer: &Dialer, instance: &Instance, bench: &Bench<'_>) -> Result<Sample> {
+        const AT_REST: Duration = Duration::from_millis(500);
+        // Code and tables that the first ones touch are not a connection's.
+        let first = Echo::open(dialer, bench.host, 100).await?;
+        tokio::time::sleep(AT_REST).await;
+        let (memory_before, usage_before, begun) =
+            (memory::pss_kib(instance.pid())?, Usage::of_tree(instance.pid())?, Instant::now());
+        let count = (self.sessions / bench.shorten).max(1);
+        let mut open = Vec::with_capacity(count);
+        for nth in 0..count {
+            open.push(Echo::open(dialer, bench.host, 100).await.with_context(|| format!("after {nth} WebSockets"))?);
+        }
+        let wall = begun.elapsed();
+        tokio::time::sleep(AT_REST).await;
+        let memory = memory::pss_kib(instance.pid())?.saturating_sub(memory_before);
+        let (proxy, _) = Usage::of_tree(instance.pid())?.since(&usage_before);
+        // Idle does not mean lost: the first and the last one are still heard.
+        let mut took = Vec::new();
+        for nth in [0, count - 1] {
+            let sent = Instant::now();
+            open[nth].unit().await.context("a WebSocket that had been idle")?;
+            took.push(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+        drop((first, open));
+        Ok(Sample {
+            cpu_us: proxy.as_secs_f64() * 1e6 / count as f64,
+            memory_kib: memory as f64 / count as f64,
+            p50_us: percentile(&mut took, 0.50) as f64 / 1e3,
+            p99_us: percentile(&mut took, 0.99) as f64 / 1e3,
+            per_second: count as f64 / wall.as_secs_f64(),
+            proxy_busy: proxy.as_secs_f64() / wall.as_secs_f64(),
+            load_busy: 0.0,
+        })
     }
 
     /// Warms up, then measures. `weight` is how many of the figure's units one unit of work is.
@@ -265,6 +346,7 @@ impl Row {
         let micros = |nanos: u64| nanos as f64 / 1e3;
         Ok(Sample {
             cpu_us: proxy.as_secs_f64() * 1e6 / done,
+            memory_kib: 0.0,
             p50_us: micros(percentile(&mut took, 0.50)),
             p99_us: micros(percentile(&mut took, 0.99)),
             per_second: done / wall.as_secs_f64(),

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
 
 use crate::{
-    contender::{Forwards, Instance, template::AccessLog},
+    contender::{Forwards, Instance, Role, template::AccessLog},
     load::{
         Session as _,
         http1::{self, Connection},
@@ -40,10 +40,12 @@ pub async fn until_ready(instance: &mut Instance, bench: &Bench<'_>) -> Result<(
 /// Everything that all rows rely on.
 pub async fn behaves(instance: &Instance, bench: &Bench<'_>, origin: &Origin) -> Result<()> {
     pages(instance, bench).await.context("HTTP/1.1")?;
-    http2(instance, bench).await.context("HTTP/2")?;
-    forwarding(instance, bench, origin).await.context("what the upstream is told")?;
     resumption(instance, bench).await.context("resumption")?;
-    pooling(instance, bench, origin).await.context("connections to the upstream")?;
+    if instance.contender.role == Role::Proxy {
+        http2(instance, bench).await.context("HTTP/2")?;
+        forwarding(instance, bench, origin).await.context("what the upstream is told")?;
+        pooling(instance, bench, origin).await.context("connections to the upstream")?;
+    }
     transfers(instance, bench).await.context("long bodies")?;
     let dialer = dialer(instance, bench, Alpn::Http1, Resume::Never)?;
     let mut echo = Echo::open(&dialer, bench.host, 100).await.context("WebSocket")?;
@@ -122,6 +124,7 @@ async fn forwarding(instance: &Instance, bench: &Bench<'_>, origin: &Origin) -> 
             format!("x-forwarded-host: {host}"),
         ],
         Forwards::Loopback => vec![format!("host: {}", origin.address)],
+        Forwards::Nothing => vec![],
     };
     for line in lines {
         ensure!(seen.lines().any(|there| there == line), "{line:?} is missing:\n{seen}");

