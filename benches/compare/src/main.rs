@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod certificate;
+mod chart;
 mod contender;
 mod cpu;
 mod frame;
@@ -57,6 +58,9 @@ struct Options {
     /// Where the JSON goes.
     #[arg(long, value_name = "PATH", default_value = "target/compare.json")]
     json: PathBuf,
+    /// Where the chart goes, as SVG.
+    #[arg(long, value_name = "PATH")]
+    svg: Option<PathBuf>,
     /// The core that the proxies have for themselves.
     #[arg(long, value_name = "N", default_value_t = 0)]
     proxy_core: usize,
@@ -141,6 +145,10 @@ fn run(options: &Options) -> Result<bool> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
     fs::write(&options.json, json + "\n").with_context(|| format!("cannot write {}", options.json.display()))?;
+    if let Some(path) = &options.svg {
+        fs::write(path, chart::svg(&report)).with_context(|| format!("cannot write {}", path.display()))?;
+        eprintln!("chart: {}", path.display());
+    }
     eprintln!("all figures: {}", options.json.display());
     Ok(report.is_complete() && prepared.len() == contenders.len())
 }

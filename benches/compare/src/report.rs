@@ -196,7 +196,7 @@ impl Report {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::scenario::ROWS;
 
@@ -212,7 +212,7 @@ mod tests {
         }
     }
 
-    fn report() -> Report {
+    pub fn report() -> Report {
         let samples = BTreeMap::from([
             ("clawgate".to_owned(), vec![sample(12.0), sample(99.0), sample(11.0)]),
             ("nginx".to_owned(), vec![sample(16.0); 3]),
