@@ -5,7 +5,7 @@
 //! | `GET /head` | the request head as it arrived here |
 //! | `GET /download/N` | N bytes of [`pattern`] |
 //! | `POST /upload` | the number of bytes that came |
-//! | an upgrade to WebSocket | the gateway's opening (challenge, `connect`, answer), then an echo |
+//! | an upgrade to WebSocket | the gateway's opening (challenge, `connect`, answer), then an echo, or the frames that an [`Order`] asks for |
 //! | any other `GET` | [`PAGE_BYTES`] of text |
 
 use std::{
@@ -23,7 +23,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::frame::{self, From};
+use crate::{
+    frame::{self, From},
+    load::{
+        Ticks,
+        stream::{self, Order},
+    },
+};
 
 pub const PAGE_BYTES: usize = 1024;
 /// Opens a WebSocket at the origin; whoever comes without it is refused, as by a gateway.
@@ -260,9 +266,13 @@ async fn websocket(mut stream: TcpStream, mut buffer: BytesMut, key: &str) -> io
     loop {
         out.clear();
         let mut refused = false;
+        let mut ordered = None;
         while let Some(incoming) = frame::decode(&mut buffer) {
             match incoming.opcode {
-                frame::TEXT if connected => frame::encode(From::Server, frame::TEXT, &incoming.payload, &mut out),
+                frame::TEXT if connected => match Order::parse(&incoming.payload) {
+                    Some(order) => ordered = Some(order),
+                    None => frame::encode(From::Server, frame::TEXT, &incoming.payload, &mut out),
+                },
                 frame::TEXT => {
                     let (allowed, reply) = connect_answer(&incoming.payload);
                     frame::encode(From::Server, frame::TEXT, reply.to_string().as_bytes(), &mut out);
@@ -288,10 +298,26 @@ async fn websocket(mut stream: TcpStream, mut buffer: BytesMut, key: &str) -> io
         if !out.is_empty() {
             stream.write_all(&out).await?;
         }
+        if let Some(order) = ordered {
+            send_frames(&mut stream, order).await?;
+        }
         if refused || stream.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }
     }
+}
+
+/// Nothing that comes in meanwhile is read: an order's client only listens.
+async fn send_frames(stream: &mut TcpStream, order: Order) -> io::Result<()> {
+    let mut ticks = Ticks::start(order.begins(), order.gap).map_err(io::Error::other)?;
+    let mut out = Vec::new();
+    for nth in 0..order.count {
+        ticks.next().await.map_err(io::Error::other)?;
+        out.clear();
+        frame::encode(From::Server, frame::TEXT, stream::frame(order.due(nth)).as_bytes(), &mut out);
+        stream.write_all(&out).await?;
+    }
+    Ok(())
 }
 
 /// Whether this first frame is a `connect` with our token, and what the gateway would say to it.

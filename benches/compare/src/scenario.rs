@@ -15,9 +15,9 @@ use crate::{
     contender::{Instance, Role, template::AccessLog},
     cpu::{self, Usage},
     load::{
-        Session, closed_loop,
+        Done, Session, closed_loop,
         http1::{self, Connection},
-        http2, open_loop,
+        http2, open_loop, stream,
         tls::{Alpn, Dialer, Group, Resume, Trust},
         websocket::Echo,
     },
@@ -87,6 +87,10 @@ pub enum Work {
     WebSocketEcho {
         bytes: usize,
     },
+    /// The gateway talks, this many frames a second over all.
+    WebSocketStream {
+        per_second: u32,
+    },
     /// Opened, and nothing said after the `connect`.
     IdleWebSockets,
     Download,
@@ -105,6 +109,7 @@ const fn row(name: &'static str, title: &'static str, per: &'static str, work: W
         Work::Http2 { streams } => (8 * streams, 40_000),
         Work::Handshake { .. } => (16, 2_000),
         Work::WebSocketEcho { .. } => (64, 40_000),
+        Work::WebSocketStream { per_second } => (500, 2 * per_second as usize),
         Work::IdleWebSockets => (2_000, 2_000),
         Work::Download | Work::Http2Download | Work::Upload => (4, 48),
     };
@@ -141,6 +146,15 @@ pub const ROWS: &[Row] = &[
     ),
     aim(0.80, row("resumed", "resumed handshake + GET", "connection", handshake(Resume::Tickets, Group::X25519))),
     aim(0.85, row("echo", "WebSocket echo, 64 connections", "message", Work::WebSocketEcho { bytes: 100 })),
+    aim(
+        0.75,
+        row(
+            "stream",
+            "WebSocket frames to 500 clients, 10,000 a second",
+            "frame",
+            Work::WebSocketStream { per_second: 10_000 },
+        ),
+    ),
     idle("idle", "2,000 idle WebSockets", 2_000),
     idle("idle-9k", "9,000 idle WebSockets", 9_000),
     aim(0.95, row("download", "HTTP/1.1 download", "MiB", Work::Download)),
@@ -266,6 +280,15 @@ impl Row {
                 }
                 self.measure(sessions, TRANSFER_MIB, instance, bench).await
             }
+            Work::WebSocketStream { per_second } => {
+                let mut sessions = Vec::new();
+                for _ in 0..self.sessions {
+                    sessions.push(Echo::open(&plain, bench.host, 100).await?);
+                }
+                let (sessions, _) = stream::run(sessions, 4 * self.sessions, per_second).await?;
+                let frames = (self.units / bench.shorten).next_multiple_of(self.sessions);
+                self.sample(frames, instance, stream::run(sessions, frames, per_second)).await
+            }
             Work::IdleWebSockets => self.idle(&plain, instance, bench).await,
             Work::Upload => {
                 let piece: Rc<[u8]> = origin::pattern_piece().into();
@@ -331,18 +354,31 @@ impl Row {
         // Fills pools, ticket stores and caches.
         let (sessions, _) =
             closed_loop(sessions, (units / 10).max(2 * self.sessions)).await.context("while warming up")?;
+        let work = async {
+            match self.work {
+                Work::Http1Paced { per_second } => open_loop(sessions, units, per_second).await,
+                _ => closed_loop(sessions, units).await,
+            }
+        };
+        self.sample(units * weight, instance, work).await
+    }
+
+    /// What `work` costs. Its sessions stay open until the proxy's time is read: their end is not in the price.
+    async fn sample<S>(
+        &self,
+        done: usize,
+        instance: &Instance,
+        work: impl Future<Output = Result<Done<S>>>,
+    ) -> Result<Sample> {
         tokio::time::sleep(SETTLE).await;
         let (proxy_before, load_before, begun) = (Usage::of_tree(instance.pid())?, cpu::own(), Instant::now());
-        let (sessions, mut took) = match self.work {
-            Work::Http1Paced { per_second } => open_loop(sessions, units, per_second).await?,
-            _ => closed_loop(sessions, units).await?,
-        };
+        let (sessions, mut took) = work.await?;
         let (wall, load) = (begun.elapsed(), cpu::own() - load_before);
         tokio::time::sleep(SETTLE).await;
         let (proxy, ended) = Usage::of_tree(instance.pid())?.since(&proxy_before);
         ensure!(ended == 0, "{ended} of its threads ended while it was measured, their time is lost");
         drop(sessions);
-        let done = (units * weight) as f64;
+        let done = done as f64;
         let micros = |nanos: u64| nanos as f64 / 1e3;
         Ok(Sample {
             cpu_us: proxy.as_secs_f64() * 1e6 / done,

@@ -4,6 +4,7 @@
 
 pub mod http1;
 pub mod http2;
+pub mod stream;
 pub mod tls;
 pub mod websocket;
 
@@ -67,12 +68,12 @@ pub async fn open_loop<S: Session>(sessions: Vec<S>, units: usize, rate: u32) ->
     .await
 }
 
-fn nanos(time: Duration) -> u64 {
+pub fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Runs all at once. The first failure ends the others.
-async fn together<S: 'static, F>(work: impl Iterator<Item = F>) -> Result<Done<S>>
+pub async fn together<S: 'static, F>(work: impl Iterator<Item = F>) -> Result<Done<S>>
 where
     F: Future<Output = Result<(S, Vec<u64>)>> + 'static,
 {
@@ -90,13 +91,13 @@ where
 }
 
 /// A timerfd: Tokio's own timers turn once a millisecond, which would send paced work in bursts.
-struct Ticks {
+pub struct Ticks {
     timer: AsyncFd<std::os::fd::OwnedFd>,
     due: u64,
 }
 
 impl Ticks {
-    fn start(first: Instant, every: Duration) -> Result<Ticks> {
+    pub fn start(first: Instant, every: Duration) -> Result<Ticks> {
         let timespec = |time: Duration| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() };
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags).context("no timer to be had")?;
@@ -109,7 +110,7 @@ impl Ticks {
         Ok(Ticks { timer: timer.context("cannot wait for a timer")?, due: 0 })
     }
 
-    async fn next(&mut self) -> Result<()> {
+    pub async fn next(&mut self) -> Result<()> {
         while self.due == 0 {
             let mut ready = self.timer.readable().await.context("cannot wait for a timer")?;
             let mut expired = [0; 8];

@@ -55,9 +55,7 @@ impl Echo {
             "client": {"id": "gateway-client", "version": "1", "platform": "linux", "mode": "backend"},
             "auth": {"token": TOKEN},
         }});
-        let mut wire = Vec::new();
-        frame::encode(From::Client, frame::TEXT, connect.to_string().as_bytes(), &mut wire);
-        tls::send(&mut self.stream, &wire).await.context("cannot send the connect")?;
+        self.say(&connect.to_string()).await?;
         let answer = self.json().await?;
         ensure!(answer["ok"] == true, "the connect was answered with {answer}");
         Ok(())
@@ -67,7 +65,13 @@ impl Echo {
         serde_json::from_slice(&self.message().await?).context("a message that is no JSON")
     }
 
-    async fn message(&mut self) -> Result<BytesMut> {
+    pub async fn say(&mut self, text: &str) -> Result<()> {
+        let mut wire = Vec::new();
+        frame::encode(From::Client, frame::TEXT, text.as_bytes(), &mut wire);
+        tls::send(&mut self.stream, &wire).await.context("cannot send a message")
+    }
+
+    pub async fn message(&mut self) -> Result<BytesMut> {
         loop {
             if let Some(frame) = frame::decode(&mut self.buffer) {
                 ensure!(frame.opcode == frame::TEXT, "a frame with opcode {:#x}", frame.opcode);
