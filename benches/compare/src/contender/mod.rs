@@ -240,9 +240,11 @@ impl Instance {
     /// Starts it. It may take a moment until it listens.
     pub fn start(prepared: &Prepared, access_log: AccessLog, setting: &Setting<'_>) -> Result<Instance> {
         let contender = prepared.contender;
-        let dir = setting.dir.join(format!("{}-{access_log:?}", contender.name).to_lowercase());
-        fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let address = unused_address()?;
+        // There may be several of one contender: the port tells them apart.
+        let dir = format!("{}-{access_log:?}-{}", contender.name, address.port()).to_lowercase();
+        let dir = setting.dir.join(dir);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let path = |path: &Path| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
         let config = path(&dir.join(contender.config))?;
         let values = [
