@@ -35,7 +35,7 @@ use crate::{
     serve::behind::Behind,
     tls,
     upstream::{
-        self, Source,
+        self, Health, Source,
         hold::{self, Seen},
         watch::{self, Look},
     },
@@ -277,6 +277,9 @@ impl Streak {
     }
 }
 
+const NO_GATEWAY: &str = "what answers there is no OpenClaw gateway; `clawgate check --only gateway` says who listens, \
+                          and for another server the upstream is kind = \"generic\"";
+
 /// What the upstream is right now.
 async fn look_at(
     endpoint: Endpoint,
@@ -308,9 +311,13 @@ async fn look_at(
         }
     };
     match readiness(address, PROBE).await {
-        Readiness::Ready => state.meet(),
-        Readiness::NotReady(status) if status.is_client_error() => {}
+        Readiness::Ready => {
+            state.meet();
+            state.looked(Some(Health::Ready));
+        }
+        Readiness::NotReady(status) if status.is_client_error() => state.looked(None),
         Readiness::NotReady(status) => {
+            state.looked(Some(Health::NotReady));
             let (_, long) = one_more(Undecided::NotReady);
             if long < STARTING {
                 return AWAY;
@@ -319,11 +326,13 @@ async fn look_at(
             return up(UNCLEAR);
         }
         Readiness::Silent(_) => {
+            state.looked(Some(Health::Silent));
             let (before, long) = one_more(Undecided::Silent);
             let enough = if state.is_met() { long >= BUSY } else { before >= SILENT };
             return if enough { up(UNCLEAR) } else { UNKNOWN };
         }
         Readiness::Unreachable(_) => {
+            state.looked(None);
             streak.set(Streak::default());
             return AWAY;
         }
@@ -340,9 +349,17 @@ async fn look_at(
             }
             Look { seen: Seen::UpWithoutAuth, again: WITHOUT_AUTH }
         }
-        NoAuth::AuthRequired | NoAuth::NoGateway(_) => {
+        NoAuth::AuthRequired => {
             streak.set(Streak::default());
             up(SETTLED)
+        }
+        NoAuth::NoGateway(why) => {
+            streak.set(Streak::default());
+            if state.last_look() != Some(Health::Foreign) {
+                tracing::warn!(upstream = %name, why, "{NO_GATEWAY}");
+            }
+            state.looked(Some(Health::Foreign));
+            up(UNCLEAR)
         }
         NoAuth::Unclear(why) if one_more(Undecided::Unclear).0 >= UNDECIDED => {
             tracing::warn!(upstream = %name, why, "cannot tell whether the gateway asks for a credential");

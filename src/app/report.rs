@@ -208,6 +208,8 @@ fn upstream(behind: &Behind) -> Upstream {
         }
         .into(),
         since: seconds(state.since()),
+        last_look: state.last_look().map(|health| health.name().into()),
+        health: None,
         version: gateway.and_then(|gateway| gateway.version()).map(Into::into),
         held: state.held() as u64,
         held_total: loose(&state.traffic.held),

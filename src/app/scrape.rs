@@ -23,7 +23,7 @@ use crate::{
         log_in,
         snapshot::Snapshot,
     },
-    upstream::{ConnectError, hold::Seen},
+    upstream::{ConnectError, Health, hold::Seen},
 };
 
 /// Writes what the proxy itself knows; the process around it adds the rest.
@@ -134,6 +134,12 @@ fn upstreams(page: &mut Page, numbers: &Numbers, snapshot: &Snapshot) {
     each(page, &table::UPSTREAM_WAITING, &|b| b.upstream.state.held() as f64);
     each(page, &table::UPSTREAM_HOLDS, &|b| loose(&b.upstream.state.traffic.held) as f64);
     each(page, &table::UPSTREAM_HOLD_SECONDS, &|b| loose(&b.upstream.state.traffic.held_micros) as f64 / 1e6);
+    for behind in snapshot.behind.iter().filter(|behind| behind.gateway.is_some()) {
+        for health in Health::ALL {
+            let holds = behind.upstream.state.last_look() == Some(health);
+            page.sample(&table::UPSTREAM_HEALTH, &[&behind.upstream.config.name, health.name()], u8::from(holds));
+        }
+    }
     for behind in &snapshot.behind {
         let (name, traffic) = (&behind.upstream.config.name, &behind.upstream.state.traffic);
         page.sample(&table::UPSTREAM_DIALS, &[name, "ok"], loose(&traffic.dialled));

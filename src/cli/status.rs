@@ -13,7 +13,7 @@ use clawgate::{
     exit,
     process::load,
     status::{
-        Report, outside,
+        Report, health, outside,
         text::{self, Colour},
     },
 };
@@ -43,7 +43,7 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         true => Colour::Yes,
         false => Colour::No,
     };
-    let (mut looks, mut asked) = (0u32, Vec::new());
+    let (mut looks, mut asked, mut healths) = (0u32, Vec::new(), Vec::new());
     loop {
         let text = match ask(path, &Verb::Status)? {
             Ok(text) => text,
@@ -54,10 +54,16 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         // Each question is a request of its own, with its line in the access log.
         if looks.is_multiple_of(ASK_EVERY) {
             outside::ask(&mut report);
+            health::ask(&mut report);
+            healths = report.upstreams.iter().map(|up| (up.name.clone(), up.health.clone())).collect();
             asked = report.hosts.iter().map(|host| (host.name.clone(), host.asked.clone())).collect();
         } else {
             for host in &mut report.hosts {
                 host.asked = asked.iter().find(|(name, _)| *name == host.name).and_then(|(_, asked)| asked.clone());
+            }
+            for upstream in &mut report.upstreams {
+                upstream.health =
+                    healths.iter().find(|(name, _)| *name == upstream.name).and_then(|(_, health)| health.clone());
             }
         }
         looks += 1;

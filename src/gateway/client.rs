@@ -80,7 +80,7 @@ pub enum ClientError {
     Dial(#[from] io::Error),
     #[error("the upgrade was answered with {status}")]
     Http { status: StatusCode, body: Vec<u8> },
-    #[error("no websocket: {0}")]
+    #[error("it agrees to no WebSocket: {}", plainly(.0))]
     WebSocket(Box<tungstenite::Error>),
     #[error("no HTTP: {0}")]
     Hyper(#[from] hyper::Error),
@@ -90,6 +90,16 @@ pub enum ClientError {
     Ended,
     #[error("the first message is no connect.challenge")]
     NoChallenge,
+}
+
+/// Without the name of the library's own kind of error.
+fn plainly(error: &tungstenite::Error) -> String {
+    match error {
+        tungstenite::Error::Protocol(error) => error.to_string(),
+        tungstenite::Error::HttpFormat(error) => error.to_string(),
+        tungstenite::Error::Io(error) => cause::plain(error),
+        other => other.to_string(),
+    }
 }
 
 impl ClientError {

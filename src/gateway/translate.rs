@@ -51,6 +51,10 @@ pub fn translate(seen: Seen<'_>, at: &Situation<'_>) -> Option<Cause> {
     Some(Cause { trouble, code: trouble.code(), what: trouble.what(), cure: trouble.cure(at, request_id) })
 }
 
+/// The way out where a gateway of this machine does not run.
+pub const START: &str = "start it as its user: systemctl --user start openclaw-gateway (where there is no such unit yet: \
+                         openclaw onboard --install-daemon)";
+
 /// What makes the gateway believe who attributed requests are from; to be copied as it is.
 pub fn attribution_command() -> String {
     format!("openclaw config set gateway.trustedProxies '[\"{ATTRIBUTED_SOURCE}\"]'")

@@ -78,6 +78,9 @@ metrics! {
     WEBSOCKET_BYTES: Counter "clawgate_websocket_bytes_total" ["from"] "Bytes of WebSockets, as they pass.";
 
     UPSTREAM_UP: Gauge "clawgate_upstream_up" ["upstream"] "1 while the upstream answers.";
+    UPSTREAM_HEALTH: Gauge "clawgate_upstream_health" ["upstream", "health"]
+        "1 for what the last look at a gateway found: ready, not-ready, silent, foreign (no OpenClaw gateway). All are 0 \
+         where there was nobody to look at.";
     UPSTREAM_OPEN_DOOR: Gauge "clawgate_upstream_without_auth" ["upstream"]
         "1 while the gateway lets anyone in; D1 is given to nobody then.";
     UPSTREAM_WAITING: Gauge "clawgate_upstream_held_requests" ["upstream"]

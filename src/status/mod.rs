@@ -3,6 +3,7 @@
 //! Built by the process that serves, sent over the admin socket as JSON, shown by the command: so each field is here once.
 //! [`text`](mod@text) is the page for a terminal, pure.
 
+pub mod health;
 pub mod outside;
 pub mod text;
 pub mod top;
@@ -89,6 +90,10 @@ pub struct Upstream {
     /// `up`, `away` or `without-auth`.
     pub state: String,
     pub since: u64,
+    /// What the process's last look found: `ready`, `not-ready`, `silent`, `foreign`; `null` where it could not look.
+    pub last_look: Option<String>,
+    /// Filled in by the command that shows it.
+    pub health: Option<health::Health>,
     /// The gateway's, since a client was approved.
     pub version: Option<String>,
     /// Requests that wait for it now, and have waited since the start.
@@ -229,7 +234,7 @@ mod tests {
     fn every_field_of_the_json_is_in_the_reference_and_no_other() {
         let report = Report {
             hosts: vec![Host { asked: Some(outside::Asked::default()), ..Host::default() }],
-            upstreams: vec![Upstream::default()],
+            upstreams: vec![Upstream { health: Some(health::Health::default()), ..Upstream::default() }],
             sessions: vec![Sessions::default()],
             refusals: vec![Times::default()],
             gateway_answers: vec![Times::default()],
@@ -245,6 +250,7 @@ mod tests {
             .into_iter()
             .map(|path| match path.as_str() {
                 "process.listeners[]" => "process.listeners".to_owned(),
+                "upstreams[].health.failing[]" => "upstreams[].health.failing".to_owned(),
                 _ => path,
             })
             .collect();

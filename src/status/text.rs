@@ -8,9 +8,13 @@ use anstyle::{AnsiColor, Style};
 
 use super::{
     Host, LockedOut, Problem, Report, Times, Upstream,
+    health::Health,
     outside::{Asked, PATH},
 };
-use crate::acme::show::{Row, day};
+use crate::{
+    acme::show::{Row, day},
+    gateway::translate::START,
+};
 
 const WIDTH: usize = 80;
 /// Where what is said about something begins.
@@ -97,6 +101,9 @@ impl Page {
     fn upstream(&mut self, upstream: &Upstream, now: u64) {
         let since = ago(now, upstream.since);
         let (mood, state) = match &*upstream.state {
+            "up" if upstream.last_look.as_deref() == Some("foreign") => {
+                (Mood::Bad, "ANSWERS, AND IS NO OPENCLAW GATEWAY".to_owned())
+            }
             "up" => (Mood::Good, format!("up for {since}")),
             "away" => (Mood::Bad, format!("AWAY for {since}")),
             "without-auth" => (Mood::Bad, format!("up for {since}, AND LETS ANYONE IN")),
@@ -104,6 +111,7 @@ impl Page {
             other => (Mood::Warn, other.to_owned()),
         };
         let version = match (&upstream.version, upstream.gateway) {
+            _ if upstream.last_look.as_deref() == Some("foreign") => String::new(),
             (Some(version), _) => format!(", OpenClaw {version}"),
             // Only an approved client is told.
             (None, true) => ", version not seen yet".into(),
@@ -111,6 +119,10 @@ impl Page {
         };
         let label = if upstream.gateway { "gateway" } else { "upstream" };
         self.line(label, mood, &format!("{}  {state}{version}", upstream.address));
+        if let Some(health) = &upstream.health {
+            let (mood, text) = health_line(health);
+            self.line("", mood, &text);
+        }
         if let Some(cure) = cure(upstream) {
             self.line("", Mood::Bad, &cure);
         }
@@ -209,7 +221,7 @@ impl Page {
 
     fn problems(&mut self, report: &Report) {
         if report.problems.is_empty() {
-            self.line("problems", Mood::Good, "none since the start");
+            self.line("problems", Mood::Good, "no client has met one since the start");
             return;
         }
         self.text.push_str("problems, the latest first\n");
@@ -250,15 +262,15 @@ impl Page {
 fn cure(upstream: &Upstream) -> Option<String> {
     let is_here = upstream.address.starts_with("127.") || upstream.address.starts_with("[::1]");
     match (&*upstream.state, upstream.gateway) {
-        ("away", true) if is_here => Some(
-            "start it as its user: systemctl --user start openclaw-gateway; `clawgate check --only gateway` says what \
-             stands in the way"
-                .into(),
-        ),
+        ("away", true) if is_here => Some(format!("{START}; `clawgate check --only gateway` says what stands in the way")),
         ("away", _) => Some(format!(
             "nobody answers there: see that it runs, and that {} can be reached from here",
             upstream.address
         )),
+        ("up", true) if upstream.last_look.as_deref() == Some("foreign") => Some(
+            "`clawgate check --only gateway` says who listens there; another server than OpenClaw is kind = \"generic\""
+                .into(),
+        ),
         ("without-auth", _) => Some("nobody gets D1 until: openclaw config set gateway.auth.mode token".into()),
         _ => None,
     }
@@ -300,6 +312,29 @@ fn answer(asked: &Asked, host: &str) -> (Mood, String) {
         (_, "") => (Mood::Bad, format!("GET {PATH} answers {status}{took}")),
         (_, error) => (Mood::Bad, format!("GET {PATH} answers {status}{took} ({error}; see clawgate explain {error})")),
     }
+}
+
+/// What the gateway says of itself.
+fn health_line(health: &Health) -> (Mood, String) {
+    let Health { healthz, readyz, failing, error } = health;
+    let said = |path: &str, status: &Option<u16>| status.map(|status| format!("{path} {status}"));
+    let mut text =
+        [said("/healthz", healthz), said("/readyz", readyz)].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let well = |status: &Option<u16>| status.is_some_and(|status| (200..300).contains(&status));
+    let mood = match (well(healthz), well(readyz)) {
+        (true, true) => Mood::Good,
+        // A chat channel that is out of order is enough for this, and all the rest works.
+        (true, false) if readyz.is_some() => Mood::Warn,
+        _ => Mood::Bad,
+    };
+    if !failing.is_empty() {
+        text += &format!(", failing: {}", failing.join(", "));
+    }
+    if let Some(error) = error {
+        let so_far = if text.is_empty() { String::new() } else { format!("{text}; ") };
+        text = format!("{so_far}its health could not be asked: {error}");
+    }
+    (mood, text)
 }
 
 /// The next step and the tries that are left.

@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ConnectError, Source, connect};
+use super::{ConnectError, Health, Source, connect};
 use crate::config::model;
 
 /// One upstream as all cores see it.
@@ -37,6 +37,8 @@ pub struct State {
     lost: Notify,
     /// It has said once that it is ready: it is what it should be, and silence means that it is busy.
     met: AtomicBool,
+    /// What the watcher's last look found.
+    look: AtomicU8,
     held: Mutex<Held>,
     changed: Mutex<SystemTime>,
     pub traffic: Traffic,
@@ -106,6 +108,7 @@ impl Upstream {
                 fast: AtomicU8::new(Seen::Unknown as u8),
                 lost: Notify::new(),
                 met: AtomicBool::new(false),
+                look: AtomicU8::new(0),
                 held: Mutex::default(),
                 changed: Mutex::new(SystemTime::now()),
                 traffic: Traffic::default(),
@@ -195,6 +198,16 @@ impl State {
 
     pub fn meet(&self) {
         self.met.store(true, Ordering::Relaxed);
+    }
+
+    /// What is known of a gateway's own health; `None` where nobody could look.
+    pub fn last_look(&self) -> Option<Health> {
+        let place = usize::from(self.look.load(Ordering::Relaxed));
+        place.checked_sub(1).and_then(|place| Health::ALL.get(place).copied())
+    }
+
+    pub fn looked(&self, found: Option<Health>) {
+        self.look.store(found.map_or(0, |health| health as u8 + 1), Ordering::Relaxed);
     }
 
     /// For the watcher: returns when a dial has failed, or one waits.

@@ -4,6 +4,7 @@
 //! cores and kept over reloads. [`pool`] belongs to one core and never crosses it.
 
 pub mod connect;
+pub mod health;
 pub mod hold;
 pub mod interim;
 pub mod pool;
@@ -12,6 +13,7 @@ pub mod watch;
 use std::net::Ipv4Addr;
 
 pub use connect::{ConnectError, connect};
+pub use health::Health;
 pub use hold::{Away, Upstream};
 
 use crate::config::model::{ATTRIBUTED_SOURCE, LOOPBACK_SOURCE};

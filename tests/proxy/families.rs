@@ -1,9 +1,12 @@
 //! Every family of metrics moves when what it counts happens.
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, net::SocketAddr, path::Path, time::Duration};
 
 use clawgate::metrics::{Page, table};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 use crate::{
     harness::{
@@ -167,6 +170,40 @@ async fn kept_connections_are_counted_and_what_is_sent_again() {
     conn.send(origin::OK).await;
     assert_eq!(wire.response().await.status, 200);
     counts(&proxy, "clawgate_upstream_resent_total 1").await;
+}
+
+/// A web server on the gateway's port: it answers everything, and begins no WebSocket.
+async fn web_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 1024];
+            if stream.read(&mut head).await.is_ok_and(|n| n > 0) {
+                // Whoever asked may be gone.
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi").await;
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn the_last_look_at_a_gateway_is_one_of_four_and_nobody_is_none() {
+    let gateway = origin::ok().run().await;
+    let other = web_server().await;
+    let starting = origin::ok().not_ready().run().await;
+    let nobody = place();
+    for (address, health) in
+        [(gateway.address, "ready"), (other, "foreign"), (starting.address, "not-ready"), (nobody.address, "none")]
+    {
+        let proxy = proxy().site("chat.test", &address).run().await;
+        for one in ["ready", "not-ready", "silent", "foreign"] {
+            let holds = u8::from(one == health);
+            counts(&proxy, &format!("clawgate_upstream_health{{upstream=\"{address}\",health=\"{one}\"}} {holds}"))
+                .await;
+        }
+    }
 }
 
 #[tokio::test]

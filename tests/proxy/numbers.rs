@@ -108,7 +108,7 @@ async fn a_gateway_that_is_away_is_seen_and_its_cure_is_named() {
     assert_eq!(report.refusals[0].name, "connection_refused");
     let problem = &report.problems[0];
     assert_eq!((&*problem.code, &*problem.about, problem.times), ("upstream/away", &*upstream, 1));
-    assert!(problem.cure.contains("systemctl --user status openclaw-gateway"), "{}", problem.cure);
+    assert!(problem.cure.contains("systemctl --user start openclaw-gateway"), "{}", problem.cure);
 }
 
 #[tokio::test]

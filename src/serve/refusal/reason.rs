@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::gateway::translate;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Client,
@@ -296,7 +298,7 @@ impl Row {
                                journalctl --user -u openclaw-gateway -n 50";
         Some(match self.name {
             "connection_refused" | "destination_unavailable" | "too_many_held" | "destination_ip_unroutable" => {
-                ("upstream/away", "it does not answer", GATEWAY)
+                ("upstream/away", "it does not answer", translate::START)
             }
             "connection_timeout" | "http_response_timeout" => ("upstream/slow", "it does not answer in time", GATEWAY),
             "dns_error" => (

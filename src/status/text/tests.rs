@@ -40,6 +40,8 @@ fn well() -> Report {
             since: NOW - 7200,
             version: Some("2026.9.6".into()),
             last_approved: Some("203.0.113.7".into()),
+            last_look: Some("ready".into()),
+            health: Some(Health { healthz: Some(200), readyz: Some(200), ..Health::default() }),
             ..Upstream::default()
         }],
         sessions: vec![
@@ -107,6 +109,7 @@ site          gateway.example.com  certificate 61 days left (Let's Encrypt E7)
               next: renew on 2026-12-19 11:06, at an instant inside the CA's
               window; tries at acme-v02.api.letsencrypt.org: none of 4 spent
 gateway       127.0.0.1:18789  up for 2 h 0 min, OpenClaw 2026.9.6
+              /healthz 200, /readyz 200
               last approved backend: 203.0.113.7
 sessions      WebSockets: 3 backend (loopback, D1), 2 attributed; 14 were opened
 traffic       1.2 requests/s (half within 3 ms, 99 % within 210 ms), 7
@@ -114,7 +117,7 @@ traffic       1.2 requests/s (half within 3 ms, 99 % within 210 ms), 7
 refused       in the last hour: nothing
 machine       disk 12.0 GiB of 40.0 GiB free, memory 1.0 GiB of 4.0 GiB free,
               clawgate itself 12 MiB
-problems      none since the start
+problems      no client has met one since the start
 not seen here openclaw health --json, openclaw devices list (as the gateway's
               user); the model's key: curl its API
 ";
@@ -153,7 +156,7 @@ fn what_is_wrong_stands_out_with_its_cure() {
         "gateway.example.com  NO CERTIFICATE YET",
         "the CA said rateLimited: too many [31m (see",
         "127.0.0.1:18789  AWAY for 2 h 0 min",
-        "start it as its user: systemctl --user start openclaw-gateway;",
+        "start it as its user: systemctl --user start openclaw-gateway",
         "gateway/pairing-required, 3 times: the gateway wants this device",
     ] {
         assert!(page.contains(&bad(text)), "{text}\n{page}");
@@ -162,6 +165,31 @@ fn what_is_wrong_stands_out_with_its_cure() {
     {
         assert!(page.contains(text), "{text}\n{page}");
     }
+}
+
+#[test]
+fn a_gateways_health_is_said_as_it_says_it_itself() {
+    let said = |healthz, readyz, failing: &[&str], error: Option<&str>| {
+        let failing = failing.iter().map(|part| (*part).to_owned()).collect();
+        health_line(&Health { healthz, readyz, failing, error: error.map(str::to_owned) })
+    };
+    let well = (Mood::Good, "/healthz 200, /readyz 200".to_owned());
+    assert_eq!(said(Some(200), Some(200), &[], None), well);
+    let ill = (Mood::Warn, "/healthz 200, /readyz 503, failing: telegram".to_owned());
+    assert_eq!(said(Some(200), Some(503), &["telegram"], None), ill);
+    let foreign = (Mood::Bad, "/healthz 404, /readyz 404".to_owned());
+    assert_eq!(said(Some(404), Some(404), &[], None), foreign);
+    let mute = (Mood::Bad, "its health could not be asked: no answer within 3 s".to_owned());
+    assert_eq!(said(None, None, &[], Some("no answer within 3 s")), mute);
+}
+
+#[test]
+fn another_server_in_the_gateways_place_is_no_gateway_that_is_up() {
+    let mut report = well();
+    report.upstreams[0].last_look = Some("foreign".into());
+    let page = page(&report, Colour::No);
+    assert!(page.contains("127.0.0.1:18789  ANSWERS, AND IS NO OPENCLAW GATEWAY"), "{page}");
+    assert!(page.contains("`clawgate check --only gateway` says who listens there"), "{page}");
 }
 
 #[test]

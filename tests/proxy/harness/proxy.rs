@@ -43,6 +43,12 @@ impl Upstream for Origin {
     }
 }
 
+impl Upstream for SocketAddr {
+    fn address(&self) -> SocketAddr {
+        *self
+    }
+}
+
 impl Upstream for Place {
     fn address(&self) -> SocketAddr {
         self.address

@@ -69,6 +69,7 @@ on_both_gateways! {
         let status = words(&proxy.command("status"));
         for (check, line) in [
             ("curl http://127.0.0.1:18789/", format!("gateway 127.0.0.1:{} up for", gateway.port)),
+            ("curl http://127.0.0.1:18789/healthz", " /healthz 200, /readyz 200".to_owned()),
             ("curl https://your-domain/api/status", "GET /api/status answers 200 in".to_owned()),
             ("Caddy + TLS working?", " days left (clawgate internal CA".to_owned()),
             ("openclaw health --json, openclaw devices list", "not seen here openclaw health --json, openclaw devices list".to_owned()),
@@ -80,6 +81,8 @@ on_both_gateways! {
         }
         let json = report(&proxy);
         assert_eq!((&json["upstreams"][0]["state"], &json["hosts"][0]["asked"]["status"]), (&"up".into(), &200.into()));
+        let health = &json["upstreams"][0];
+        assert_eq!((&health["last_look"], &health["health"]["readyz"]), (&"ready".into(), &200.into()));
         assert!(json["machine"]["disk_free_bytes"].as_u64() > Some(0), "{json}");
         assert!(json["machine"]["memory_available_bytes"].as_u64() > Some(0), "{json}");
         assert_eq!(json["sessions"][0]["open"], 1);
@@ -92,6 +95,7 @@ on_both_gateways! {
             format!("gateway 127.0.0.1:{} AWAY for", gateway.port),
             "systemctl --user start openclaw-gateway".to_owned(),
             "GET /api/status answers 503 in".to_owned(),
+            "its health could not be asked: cannot connect: connection refused".to_owned(),
         ] {
             assert!(status.contains(&line), "{line}\n{status}");
         }
