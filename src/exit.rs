@@ -12,7 +12,7 @@ pub const UNAVAILABLE: u8 = 69;
 pub const SOFTWARE: u8 = 70;
 /// The operating system refused something we need (a port, a descriptor).
 pub const OS_ERROR: u8 = 71;
-/// Nothing is wrong, but a CA may not be asked now.
+/// There is no certificate and a CA may not be asked for one now; nothing else is wrong.
 pub const TRY_LATER: u8 = 75;
 /// Missing permission.
 pub const NO_PERMISSION: u8 = 77;

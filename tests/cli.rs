@@ -437,7 +437,7 @@ fn init_writes_a_configuration_that_holds_and_names_what_the_gateway_lacks() {
     let ran = fresh.run(&["chat.example.com", "--clients", "198.51.100.7", "--email", "me@example.com"]);
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
     let config = fresh.config();
-    for line in ["host = \"chat.example.com\"\n", "clients = [\"198.51.100.7/32\"]\n", "email = \"me@example.com\"\n"] {
+    for line in ["host = \"chat.example.com\"\n", "clients = [\"198.51.100.7/32\"]\n", "email = \"me@example.com\""] {
         assert!(config.contains(line), "{line} in {config}");
     }
     let path = fresh.path("etc/clawgate/config.toml");
@@ -449,7 +449,7 @@ fn init_writes_a_configuration_that_holds_and_names_what_the_gateway_lacks() {
         r#"  openclaw config set gateway.trustedProxies '["127.0.0.2"]'"#,
         r#"  openclaw config set gateway.controlUi.allowedOrigins '["https://old.test","https://chat.example.com"]'"#,
         "nothing of this was run; --apply does it",
-        "systemctl enable --now clawgate",
+        "run      # starts it here, until Ctrl-C; the service reads /etc/clawgate/config.toml",
     ] {
         assert!(ran.stdout.contains(line), "{line} in {}", ran.stdout);
     }

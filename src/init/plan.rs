@@ -168,9 +168,11 @@ pub fn config(wanted: &Wanted, seen: &Seen) -> String {
         "# clawgate in front of the OpenClaw gateway. Every key is in config.example.toml, with its default.\n\
          # `clawgate --check` says what is wrong or missing; `clawgate reload` applies a change.\n\n",
     );
-    if let Some(email) = &wanted.email {
-        text.push_str(&format!("[acme]\n# The CA writes to it, rarely.\nemail = {}\n\n", quoted(email)));
-    }
+    let email = match &wanted.email {
+        Some(email) => format!("email = {}", quoted(email)),
+        None => "#email = \"you@example.com\"".into(),
+    };
+    text.push_str(&format!("[acme]\n{email} # The CA writes to it, rarely.\n\n"));
     text.push_str(&format!("[[site]]\nhost = {}\n", quoted(wanted.host.as_str())));
     if let Some(upstream) = upstream(seen) {
         text.push_str(&format!(
@@ -288,7 +290,14 @@ pub fn next(seen: &Seen, config: &Path) -> Vec<(String, &'static str)> {
         next.push(("systemctl disable --now caddy".to_owned(), "it holds ports 80 and 443"));
     }
     next.push((format!("clawgate{option} --check"), "says what is missing: DNS, ports, the gateway"));
-    next.push(("systemctl enable --now clawgate".to_owned(), "starts it"));
+    next.push(match config == Path::new(defaults::CONFIG) {
+        true => ("systemctl enable --now clawgate".to_owned(), "starts it"),
+        // The unit reads another file.
+        false => (
+            format!("clawgate{option} run"),
+            "starts it here, until Ctrl-C; the service reads /etc/clawgate/config.toml",
+        ),
+    });
     next
 }
 

@@ -83,7 +83,7 @@ pub struct FileSystem {
 pub fn look(config: &Config, running: Option<u32>) -> State {
     let path = config.state_dir.clone();
     let unit = secrets::service(UNIT);
-    let service = service(running, unit.as_ref());
+    let service = service(running, unit.as_ref(), &path);
     let made_by_systemd = unit.is_some_and(|unit| unit.state_directories.contains(&path));
     let records = FileStore::look(&path).load().map(drop);
     let records = records.map_err(|error| (error.code(), cause::chain(&error)));
@@ -91,7 +91,7 @@ pub fn look(config: &Config, running: Option<u32>) -> State {
     State { directory: directory(&path, &service, made_by_systemd), path, service, looker, records }
 }
 
-fn service(running: Option<u32>, unit: Option<&secrets::Service>) -> Service {
+fn service(running: Option<u32>, unit: Option<&secrets::Service>, state: &Path) -> Service {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let group = fs::read_to_string("/etc/group").unwrap_or_default();
     let by_uid = |uid: u32| account(&passwd, &group, |_, found| found == uid).unwrap_or_else(|| unnamed(uid));
@@ -102,7 +102,11 @@ fn service(running: Option<u32>, unit: Option<&secrets::Service>) -> Service {
             Some(account) => Service::Account(account),
             None => Service::NoAccount(user.to_owned()),
         },
-        (None, None) => Service::Account(by_uid(rustix::process::geteuid().as_raw())),
+        // Nothing says who it will be: whoever has the directory now, or else makes it.
+        (None, None) => {
+            let owner = entry(state).map(|entry| entry.uid);
+            Service::Account(by_uid(owner.unwrap_or_else(|| rustix::process::geteuid().as_raw())))
+        }
     }
 }
 
@@ -218,6 +222,18 @@ mod tests {
         assert!(account(7, 6).may_write(&entry(0o770)) && !account(7, 6).may_write(&entry(0o720)));
         assert!(!account(7, 8).may_write(&entry(0o770)) && account(7, 8).may_write(&entry(0o707)));
         assert!(account(0, 0).may_write(&entry(0)));
+    }
+
+    #[test]
+    fn without_a_unit_and_a_process_the_service_is_whose_the_directory_is() {
+        let uid = |path: &Path| match service(None, None, path) {
+            Service::Account(account) => account.uid,
+            Service::NoAccount(name) => panic!("{name}"),
+        };
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(uid(Path::new("/")), 0, "root's, whoever looks");
+        let me = rustix::process::geteuid().as_raw();
+        assert_eq!((uid(home.path()), uid(&home.path().join("not there"))), (me, me));
     }
 
     #[test]

@@ -68,6 +68,8 @@ struct Gateway {
 struct Here {
     listener: Listener,
     file: File,
+    /// Root looks, who may look everywhere.
+    root: bool,
 }
 
 /// Looks at the gateways of `config`; every look has a deadline.
@@ -120,14 +122,14 @@ async fn here(world: &World, address: SocketAddr, named: Option<PathBuf>) -> Opt
     }
     let world = world.clone();
     let look = tokio::task::spawn_blocking(move || here_now(&world, named.as_deref(), address));
-    let late = || Here { listener: Listener::Hidden, file: File::Hidden { path: "openclaw.json".into() } };
+    let late = || Here { listener: Listener::Hidden, file: File::Hidden { path: "openclaw.json".into() }, root: false };
     Some(tokio::time::timeout(FILES, look).await.ok().and_then(Result::ok).unwrap_or_else(late))
 }
 
 fn here_now(world: &World, named: Option<&Path>, address: SocketAddr) -> Here {
     let listener = process::find(world, address);
     let file = file::find(world, named, &listener, address.port());
-    Here { listener, file }
+    Here { listener, file, root: rustix::process::geteuid().is_root() }
 }
 
 /// The `openclaw.json` of the gateway that listens at `address`, as far as that can be told.

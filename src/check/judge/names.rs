@@ -42,6 +42,12 @@ pub fn judge(
             return vec![Finding::new(Code::DnsUnanswered, "/etc/resolv.conf", why, "no name can be looked up", cure)];
         }
     };
+    if names.is_empty() {
+        let hosts: Vec<&str> = config.sites.iter().flat_map(|site| &site.hosts).map(Hostname::as_str).collect();
+        let hosts = hosts.join(", ");
+        let seen = format!("{hosts}: nothing to look up in the public DNS");
+        return vec![Finding::good(Code::DnsNotNeeded, hosts, seen)];
+    }
     let mut findings = Vec::new();
     for name in names {
         findings.extend(addresses(config, here, strangers, name));

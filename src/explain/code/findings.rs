@@ -6,6 +6,9 @@ more! { Code:
     DnsHere
         "A CA and clients look the name up and come to this machine, as they have to."
         "Nothing is to be done. After a move to another machine: clawgate check --only dns"
+    DnsNotNeeded
+        "Clients find such a machine by its address, by a hosts file or by a resolver of their own network."
+        "Nothing is to be done. For a name on the internet: host = \"NAME\" in the [[site]], then: clawgate check --only dns"
     DnsNoSuchName
         "An order would fail and count as a failure, of which Let's Encrypt takes 5 an hour for a name."
         "At the domain's DNS provider, make an A record with this machine's address, wait for its TTL, then: clawgate check --only dns"
@@ -96,6 +99,9 @@ more! { Code:
     AcmeReachable
         "Orders and renewals can be made from this machine."
         "Nothing is to be done."
+    AcmeNotNeeded
+        "Certificates come from files, or from clawgate's own CA, which its clients have to know."
+        "Nothing is to be done. certificate = \"acme\" in the [[site]] asks a CA, for a name that the internet knows."
     AcmeUnreachable
         "A certificate lasts 45 to 90 days; renewals that fail for weeks end in one that is over."
         "curl -v the directory's URL shows where it ends: DNS, a firewall that lets nothing out, a proxy, the clock. root = PATH in [acme] is for a CA of your own."
@@ -192,6 +198,9 @@ more! { Code:
     ClockRight
         "Certificates are valid when they are shown, and renewed in time."
         "Nothing is to be done."
+    ClockNotNeeded
+        "Its own CA's certificates count from this clock; a client with another time may refuse them."
+        "`timedatectl` says whether the clock is synchronised."
     ClockWrong
         "A certificate may look as if it were over or not yet valid, and device signatures are refused after two minutes."
         "timedatectl set-ntp true; then timedatectl shows `System clock synchronized: yes`"

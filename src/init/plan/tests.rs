@@ -74,10 +74,10 @@ fn commands(seen: &Seen) -> Vec<String> {
 #[test]
 fn the_new_configuration_is_ten_lines_good_and_formatted() {
     for (wanted, seen, lines) in [
-        (wanted(&[], None), gateway(None, &[], &[]), 7),
-        (wanted(&["198.51.100.0/24", "2001:db8::/32"], None), gateway(Some(18789), &[], &[]), 7),
-        (wanted(&["198.51.100.7/32"], Some("me@example.com")), gateway(None, &[], &[]), 11),
-        (wanted(&[], Some("o\"k@example.com")), gateway(Some(19000), &[], &[]), 13),
+        (wanted(&[], None), gateway(None, &[], &[]), 10),
+        (wanted(&["198.51.100.0/24", "2001:db8::/32"], None), gateway(Some(18789), &[], &[]), 10),
+        (wanted(&["198.51.100.7/32"], Some("me@example.com")), gateway(None, &[], &[]), 10),
+        (wanted(&[], Some("o\"k@example.com")), gateway(Some(19000), &[], &[]), 12),
     ] {
         let text = config(&wanted, &seen);
         assert_eq!(text.lines().count(), lines, "{text}");

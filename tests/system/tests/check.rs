@@ -256,5 +256,5 @@ async fn a_gateway_that_is_gone_is_said_with_the_command_that_starts_it() {
     let (status, report) = proxy.check(&["--only", "gateway"]);
     assert_eq!(status, 69);
     let cure = finding(&report, "gateway/away")["cure"].as_str().expect("text");
-    assert!(cure.starts_with("systemctl --user start openclaw-gateway"), "{cure}");
+    assert!(cure.starts_with("start it as its user: systemctl --user start openclaw-gateway"), "{cure}");
 }

@@ -3,13 +3,18 @@
 use super::{Code, Judge, Listener};
 use crate::{
     check::gateway::live::{Knock, Live, Reply},
-    gateway::translate::{Trouble, attribution_command},
+    gateway::translate::{START, Trouble, attribution_command},
 };
 
 impl Judge<'_> {
     /// Somebody answers there.
     pub(super) fn is_up(&self) -> bool {
         self.gateway.live.as_ref().is_some_and(|live| !matches!(live.healthz, Reply::Away(_)))
+    }
+
+    /// Nobody, or somebody else: what a probe found there is no news.
+    pub(super) fn is_lost(&self) -> bool {
+        self.gateway.live.as_ref().is_some_and(|live| matches!(trouble(live), Some(Down::Away(_) | Down::Foreign(_))))
     }
 
     pub(super) fn answers(&mut self) {
@@ -28,10 +33,7 @@ impl Judge<'_> {
             Some(Down::Away(error)) => {
                 let why = "requests wait for it as long as `hold` says, then get 503";
                 let cure = match &self.gateway.here {
-                    Some(_) => {
-                        "systemctl --user start openclaw-gateway, or where there is no such unit yet: \
-                         openclaw onboard --install-daemon"
-                    }
+                    Some(_) => START,
                     // Neither its process nor its firewall is this machine's.
                     None => {
                         "on the gateway's own machine: openclaw gateway status, and whether it listens on more than \

@@ -40,7 +40,12 @@ impl Judge<'_> {
                 let looked: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
                 let seen = format!("there is no openclaw.json in {}", list(&looked));
                 let why = "allowed origins, trusted proxies and the token's place are not known";
-                let cure = "--openclaw-config PATH says where it is; root can look into every home";
+                let cure = match here.root {
+                    true => {
+                        "--openclaw-config PATH says where it is; where the gateway is yet to be set up: openclaw onboard"
+                    }
+                    false => "--openclaw-config PATH says where it is; root can look into every home",
+                };
                 self.add(Code::GatewayConfigUnknown, self.at.clone(), seen, why, cure);
             }
         }
@@ -63,7 +68,7 @@ impl Judge<'_> {
             self.variable(path, reference, sources);
         }
         self.origins(path, openclaw);
-        self.trusted(path, openclaw);
+        self.trusted(path);
         for model in &openclaw.dated {
             let seen = format!("{} names {}, a model with its day", model.path, model.id);
             let why = "OpenClaw replaces it by a short name, so what it says and what runs differ";
@@ -148,13 +153,14 @@ impl Judge<'_> {
         }
     }
 
-    /// The command that adds our address to what is there.
+    /// The command that adds our address to what is there, and takes out what should not be: one for all that is found
+    /// wrong with the list, because it is replaced whole.
     pub(super) fn trust_command(&self) -> String {
         let there = self.read().and_then(|(_, openclaw)| openclaw.trusted_proxies.as_deref()).unwrap_or_default();
-        words::set_list("gateway.trustedProxies", there, Some("127.0.0.2"), &[])
+        words::set_list("gateway.trustedProxies", there, Some("127.0.0.2"), &LOOPBACKS)
     }
 
-    fn trusted(&mut self, path: &Path, openclaw: &Openclaw) {
+    fn trusted(&mut self, path: &Path) {
         let file = path.display().to_string();
         let only_local = self.sites().all(|site| site.policy.identity == IdentityRule::Loopback);
         if self.trust.attributed == Known::No && self.trust.forbidden != Known::Yes && !only_local {
@@ -171,8 +177,7 @@ impl Judge<'_> {
             }
         }
         if self.trust.loopback {
-            let there = openclaw.trusted_proxies.as_deref().unwrap_or_default();
-            let cure = words::set_list("gateway.trustedProxies", there, Some("127.0.0.2"), &LOOPBACKS);
+            let cure = self.trust_command();
             if self.trust.approves_local() {
                 let seen = "gateway.trustedProxies has 127.0.0.1";
                 let why = "every program of this machine may say for whom it speaks, and before 2026.6 no backend is \

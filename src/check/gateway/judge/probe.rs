@@ -42,6 +42,7 @@ impl Judge<'_> {
                 self.good(Code::ProbeApproved, host, seen);
             }
             Outcome::Refused(refused) => self.refused(probe, refused, as_whom, key),
+            Outcome::NoGateway(_) | Outcome::Unreachable(_) if self.is_lost() => {}
             Outcome::NoGateway(error) | Outcome::Unreachable(error) => {
                 let why = "a backend gets no further either";
                 self.add(Code::ProbeRefused, host, error, why, "see what is said about the gateway itself");

@@ -81,7 +81,7 @@ fn here(machine: &Machine) -> Here {
     let world = machine.world();
     let listener = process::find(&world, "127.0.0.1:18789".parse().unwrap());
     let file = file::find(&world, None, &listener, 18789);
-    Here { listener, file }
+    Here { listener, file, root: false }
 }
 
 fn judged(
@@ -190,6 +190,12 @@ fn snag_4_a_trusted_127_0_0_1_breaks_the_approval_of_old_gateways() {
          itself\n{cure}"
     );
     assert_eq!(wrong(&machine, live()), [warned]);
+    // Both things that are wrong with the list have one cure: the second must not undo the first.
+    machine.file(FILE, &GUIDE.replace(r#"["127.0.0.2"]"#, r#"["127.0.0.1", "10.0.0.9"]"#));
+    let said = wrong(&machine, live());
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said.iter().all(|finding| finding.ends_with(cure)), "{said:?}");
+    machine.file(FILE, &both);
     machine.gateway(SERVICE, 0, &["HOME=/root", "OPENCLAW_GATEWAY_TOKEN=x", "OPENCLAW_SERVICE_VERSION=2026.3.13"]);
     let broken = format!(
         "error[gateway/approval-broken]: gateway.trustedProxies has 127.0.0.1, and the gateway is OpenClaw 2026.3.13\n  \
@@ -210,7 +216,7 @@ fn snag_6_a_token_that_the_service_does_not_have() {
     assert_eq!(wrong(&machine, live()), [fleeting]);
     machine.gateway(SERVICE, 0, &["HOME=/root"]);
     let unset = "error[gateway/variable-unset]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which neither the \
-                 gateway's service nor its .env sets\n  --> /root/.openclaw/openclaw.json\n   = why: the gateway does not \
+                 gateway's environment nor its .env has\n  --> /root/.openclaw/openclaw.json\n   = why: the gateway does not \
                  start without it, and OpenClaw's commands end with MissingEnvVarError\n   = cure: echo \
                  'OPENCLAW_GATEWAY_TOKEN=VALUE' >> /root/.openclaw/.env && systemctl --user restart openclaw-gateway\n";
     assert_eq!(wrong(&machine, live()), [unset]);

@@ -19,7 +19,7 @@ impl Judge<'_> {
         let lasting = [sources.unit, sources.files];
         match (sources.process, lasting) {
             (Known::No, [Known::No, Known::No]) => {
-                let seen = format!("{key} is ${{{name}}}, which neither the gateway's service nor its .env sets");
+                let seen = format!("{key} is ${{{name}}}, which neither the gateway's environment nor its .env has");
                 let why = "the gateway does not start without it, and OpenClaw's commands end with MissingEnvVarError";
                 self.add(Code::GatewayVariableUnset, subject, seen, why, format!("{write} && {restart}"));
             }
@@ -36,8 +36,7 @@ impl Judge<'_> {
             }
             (_, [Known::Yes, _]) => {}
             (Known::Yes | Known::No | Known::Unknown, _) => {
-                let seen =
-                    format!("{key} is ${{{name}}}; whether the gateway's service sets it cannot be seen from here");
+                let seen = format!("{key} is ${{{name}}}; whether the gateway has it cannot be seen from here");
                 let why = "the gateway does not start without it";
                 self.add(Code::GatewayVariableUnknown, subject, seen, why, "run the check as root");
             }

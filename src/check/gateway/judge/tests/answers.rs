@@ -10,8 +10,8 @@ fn nobody_there_and_a_file_that_says_another_port() {
     let said = wrong(&machine, away());
     let expected = [
         "error[gateway/away]: cannot connect: connection refused\n  --> 127.0.0.1:18789\n   = why: requests wait for it as \
-         long as `hold` says, then get 503\n   = cure: systemctl --user start openclaw-gateway, or where there is no such \
-         unit yet: openclaw onboard --install-daemon\n",
+         long as `hold` says, then get 503\n   = cure: start it as its user: systemctl --user start openclaw-gateway \
+         (where there is no such unit yet: openclaw onboard --install-daemon)\n",
         "warning[gateway/port-differs]: gateway.port is 18790, and we forward to 127.0.0.1:18789\n  --> \
          /root/.openclaw/openclaw.json\n   = why: a gateway that is started with this file is not found\n   = cure: \
          upstream = \"127.0.0.1:18790\" in the [[site]]\n",
