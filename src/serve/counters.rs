@@ -329,7 +329,9 @@ mod tests {
             }
         }
         for trouble in Trouble::ALL {
-            let row = format!("| `{}` | {} |", trouble.code(), trouble.what());
+            let cure = trouble
+                .cure(&crate::gateway::translate::Situation { host: "HOST", attributed: None }, Some("REQUEST-ID"));
+            let row = format!("| `{}` | {} | {cure} |", trouble.code(), trouble.what());
             assert!(page.contains(&row), "docs/STATUS.md lacks {row}");
         }
     }
