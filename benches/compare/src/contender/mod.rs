@@ -63,6 +63,7 @@ pub enum Source {
     Ours,
     /// This very program.
     Itself,
+    /// Of its newest suite; `NGINX_BIN` and so on name another one.
     Debian {
         package: &'static str,
         program: &'static str,
@@ -100,7 +101,7 @@ pub const ALL: &[Contender] = &[
     Contender {
         name: "nginx",
         title: "nginx",
-        source: Source::Debian { package: "nginx-light", program: "nginx" },
+        source: Source::Debian { package: "nginx", program: "nginx" },
         version: "-v",
         config: "nginx.conf",
         arguments: &["-p", "{{dir}}", "-c", "{{config}}", "-e", "stderr"],
