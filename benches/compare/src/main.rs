@@ -19,20 +19,15 @@ mod scenario;
 mod stats;
 mod verify;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 
 use contender::{Instance, Prepared, Role, Setting, template::AccessLog};
 use cpu::Cores;
-use report::{Column, Line, Report};
-use scenario::{Bench, Figure, Row, Sample};
+use report::{Column, Line, Report, Samples};
+use scenario::{Bench, Maker, Row};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -222,7 +217,7 @@ async fn measure(
         bail!("no contender does what it is to be measured for");
     }
 
-    let mut samples: BTreeMap<(&str, &str), Vec<Sample>> = BTreeMap::new();
+    let mut samples = Samples::new();
     let mut unable = BTreeSet::new();
     for round in 0..options.rounds() {
         for row in rows {
@@ -236,22 +231,14 @@ async fn measure(
                     continue;
                 }
                 let place = format!("round {} {:<9} {name:<9}", round + 1, row.name);
-                let attempt = async {
-                    // Memory that earlier rows left free would be taken again, and the connections seem to need none.
-                    let Some(one) =
-                        prepared.iter().find(|one| row.figure == Figure::Memory && one.contender.name == name)
-                    else {
-                        return row.run(instance, &bench).await;
-                    };
-                    let mut fresh = Instance::start(one, row.access_log, &setting)?;
-                    verify::until_ready(&mut fresh, &bench).await?;
-                    row.run(&fresh, &bench).await
-                };
-                match attempt.await {
+                // Whoever runs was prepared.
+                let Some(own) = prepared.iter().find(|one| one.contender.name == name) else { continue };
+                let maker = Maker { prepared: own, setting: &setting };
+                match row.run(instance, &maker, &bench).await {
                     Ok(sample) => {
                         eprintln!(
-                            "{place} {:8.1} {:<22} p50 {:6.0} p99 {:6.0}, proxy {:3.0} %, load {:3.0} %",
-                            row.figure.of(&sample),
+                            "{place} {:>8} {:<22} p50 {:6.0} p99 {:6.0}, proxy {:3.0} %, load {:3.0} %",
+                            row.figure.show(row.figure.of(&sample)),
                             row.figure.unit(),
                             sample.p50_us,
                             sample.p99_us,
@@ -271,12 +258,7 @@ async fn measure(
             }
         }
     }
-    Ok(rows.iter().map(|row| Line::new(row, &of_row(row, &samples))).collect())
-}
-
-fn of_row(row: &Row, samples: &BTreeMap<(&str, &str), Vec<Sample>>) -> BTreeMap<String, Vec<Sample>> {
-    let its = samples.iter().filter(|((name, _), _)| *name == row.name);
-    its.map(|((_, contender), all)| ((*contender).to_owned(), all.clone())).collect()
+    Ok(report::lines(rows, &samples))
 }
 
 /// Kernel and processor, from `/proc`.
