@@ -8,7 +8,7 @@ mod targets;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 16] = [
+const TARGETS: [(&str, Target); 17] = [
     ("path", targets::path),
     ("connection", targets::connection),
     ("header_policy", targets::header_policy),
@@ -25,6 +25,7 @@ const TARGETS: [(&str, Target); 16] = [
     ("allow_names", targets::allow_names),
     ("connect", targets::connect),
     ("frames", targets::frames),
+    ("exchange", targets::exchange),
 ];
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {

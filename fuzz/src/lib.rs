@@ -1,6 +1,7 @@
 //! What the fuzz targets do with their bytes, and what must hold afterwards. Shared with `tests/fuzz_corpus.rs`.
 
 mod connect;
+mod exchange;
 mod forwarded;
 mod ledger;
 mod names;
@@ -30,6 +31,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use ipnet::IpNet;
 
 pub use connect::{connect, frames};
+pub use exchange::exchange;
 pub use forwarded::forwarded;
 pub use ledger::ledger;
 pub use names::allow_names;
