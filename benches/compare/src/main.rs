@@ -109,7 +109,8 @@ fn chosen<T>(all: &'static [T], names: &[String], name_of: impl Fn(&T) -> &'stat
 /// Whether the report is complete.
 fn run(options: &Options) -> Result<bool> {
     let rows = chosen(scenario::ROWS, &options.only, |row| row.name)?;
-    let contenders = chosen(contender::ALL, &options.contenders, |one| one.name)?;
+    let mut contenders = chosen(contender::ALL, &options.contenders, |one| one.name)?;
+    contenders.retain(|one| rows.iter().any(|row| row.is_for(one, row.access_log)));
     allow_descriptors();
     let cores = Cores::try_new(options.proxy_core, options.load_core)?;
     let mut notes = Vec::new();
@@ -199,7 +200,7 @@ async fn measure(
         for one in prepared.iter().filter(|one| access_log == AccessLog::Off || one.contender.role == Role::Proxy) {
             let (title, version) = (one.contender.title, &one.version);
             let checked = async {
-                let mut instance = Instance::start(one, access_log, &setting)?;
+                let mut instance = Instance::start(one, access_log, None, &setting)?;
                 verify::until_ready(&mut instance, &bench).await?;
                 verify::behaves(&instance, &bench, &origin).await?;
                 Ok(instance)
@@ -221,7 +222,8 @@ async fn measure(
     let mut unable = BTreeSet::new();
     for round in 0..options.rounds() {
         for row in rows {
-            let mut turns: Vec<&mut Instance> = instances.iter_mut().filter(|instance| row.is_for(instance)).collect();
+            let mut turns: Vec<&mut Instance> =
+                instances.iter_mut().filter(|one| row.is_for(one.contender, one.access_log)).collect();
             // Nobody is always the first.
             let first = round % turns.len().max(1);
             turns.rotate_left(first);

@@ -57,7 +57,8 @@ pub struct Line {
 
 #[derive(Debug, Serialize)]
 pub struct Figures {
-    /// What is compared, in the line's unit.
+    /// What is compared, in the line's unit: the rounds of `figure` in one number.
+    pub value: f64,
     pub figure: Spread,
     pub cpu_us: Spread,
     // What the row is not about is 0.
@@ -68,6 +69,7 @@ pub struct Figures {
     pub proxy_busy: Spread,
     pub load_busy: Spread,
     pub start_ms: Spread,
+    pub lost: Spread,
 }
 
 /// Who is this close to the floor has reached the aim whatever the peers do.
@@ -96,10 +98,10 @@ impl Line {
         let its = samples.iter().filter(|((of, _), _)| *of == row.name);
         let results: BTreeMap<String, Figures> =
             its.filter_map(|((_, name), all)| Some(((*name).to_owned(), Figures::new(kind, all)?))).collect();
-        let median = |name: &str| results.get(name).map(|its: &Figures| its.figure.median);
+        let median = |name: &str| results.get(name).map(|its: &Figures| its.value);
         let ours = median(OURS);
         let peers = results.iter().filter(|(name, _)| ![OURS, FLOOR].contains(&name.as_str()));
-        let best_peer = peers.map(|(_, its)| its.figure.median).min_by(f64::total_cmp);
+        let best_peer = peers.map(|(_, its)| its.value).min_by(f64::total_cmp);
         // Nothing is no measure: who loses none where others lose none is as good as they are.
         let by = |other: Option<f64>| ours.zip(other.filter(|other| *other > 0.0)).map(|(ours, other)| ours / other);
         let ratio = by(best_peer);
@@ -109,7 +111,7 @@ impl Line {
             Aim::AtMost(bound) => (ours, bound),
             Aim::OfRow(other, bound) => {
                 let all = samples.get(&(other, OURS)).map(Vec::as_slice).unwrap_or_default();
-                (by(Figures::new(kind, all).map(|its| its.figure.median)), bound)
+                (by(Figures::new(kind, all).map(|its| its.value)), bound)
             }
         };
         let nobody_is_better = match aim {
@@ -143,8 +145,10 @@ impl Line {
 impl Figures {
     fn new(figure: Figure, samples: &[Sample]) -> Option<Figures> {
         let of = |get: &dyn Fn(&Sample) -> f64| spread(&samples.iter().map(get).collect::<Vec<_>>());
+        let rounds = of(&|sample| figure.of(sample))?;
         Some(Figures {
-            figure: of(&|sample| figure.of(sample))?,
+            value: figure.sum_up(&rounds),
+            figure: rounds,
             cpu_us: of(&|sample| sample.cpu_us)?,
             memory_kib: of(&|sample| sample.memory_kib)?,
             p50_us: of(&|sample| sample.p50_us)?,
@@ -153,6 +157,7 @@ impl Figures {
             proxy_busy: of(&|sample| sample.proxy_busy)?,
             load_busy: of(&|sample| sample.load_busy)?,
             start_ms: of(&|sample| sample.start_ms)?,
+            lost: of(&|sample| sample.lost)?,
         })
     }
 }
@@ -184,12 +189,15 @@ impl Report {
         let with_units =
             |line: &&Line| !line.is_further && line.results.values().any(|its| its.per_second.median > 0.0);
         let rows: Vec<&Line> = self.rows.iter().filter(with_units).collect();
-        self.table(out, &all, "unit", Some("ours / best peer (aim)"), |line, its| line.kind.show(its.figure.median))?;
+        self.table(out, &all, "unit", Some("ours / best peer (aim)"), |line, its| line.kind.show(its.value))?;
         writeln!(out, "\n### Latency as the clients saw it, p50 / p99 in µs\n")?;
         self.table(out, &rows, "", None, |_, its| format!("{:.0} / {:.0}", its.p50_us.median, its.p99_us.median))?;
         writeln!(out, "\n### Units a second, and the share of its core that the proxy used\n")?;
         self.table(out, &rows, "", None, |_, its| {
-            format!("{:.0} ({:.0} %)", its.per_second.median, its.proxy_busy.median * 100.0)
+            // Not measured where processes come and go.
+            let busy = its.proxy_busy.median * 100.0;
+            let busy = if busy > 0.0 { format!(" ({busy:.0} %)") } else { String::new() };
+            format!("{:.0}{busy}", its.per_second.median)
         })?;
         if !self.notes.is_empty() {
             writeln!(out, "\n### Notes\n")?;
@@ -226,10 +234,10 @@ impl Report {
                 write!(out, " {} |", line.unit)?;
             }
             let proxies = line.results.iter().filter(|(name, _)| *name != FLOOR);
-            let best = proxies.map(|(_, its)| its.figure.median).min_by(f64::total_cmp);
+            let best = proxies.map(|(_, its)| its.value).min_by(f64::total_cmp);
             for column in &self.contenders {
                 match line.results.get(&column.name) {
-                    Some(its) if last.is_some() && column.name != FLOOR && Some(its.figure.median) == best => {
+                    Some(its) if last.is_some() && column.name != FLOOR && Some(its.value) == best => {
                         write!(out, " **{}** |", cell(line, its))?;
                     }
                     Some(its) => write!(out, " {} |", cell(line, its))?,
@@ -312,6 +320,16 @@ pub mod tests {
         assert_eq!(verdicts(30.0, 20.0)[0], "1.50 (30.0 <= 60 missed)");
         assert_eq!(verdicts(70.0, 80.0)[0], "0.88 (70.0 <= 60 missed)");
         assert_eq!(verdicts(0.0, 0.0)[0], "(0.0 <= 60 ok)");
+    }
+
+    #[test]
+    fn one_round_with_a_loss_is_a_loss() {
+        let samples = |lost: &[f64]| {
+            let rounds = lost.iter().map(|lost| Sample { lost: *lost, ..sample(1.0) }).collect();
+            Samples::from([(("reload", "clawgate"), rounds)])
+        };
+        assert_eq!(lines(&[row("reload")], &samples(&[0.0, 2.0, 0.0]))[0].verdict(), "(2 <= 0 missed)");
+        assert_eq!(lines(&[row("reload")], &samples(&[0.0, 0.0, 0.0]))[0].verdict(), "(0 <= 0 ok)");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! HTTP/1.1 clients: GET over one connection, GET over a new one each time, downloads, uploads.
 
-use std::rc::Rc;
+use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustls::HandshakeKind;
@@ -64,6 +64,14 @@ impl Connection {
             (start, self.filled) = (0, 0);
             self.fill().await?;
         }
+    }
+
+    /// Whether its other end has closed it, or has sent what was not asked for: then it is no use for a request.
+    pub async fn is_over(&mut self) -> bool {
+        let mut byte = [0];
+        let mut read = pin!(self.stream.read(&mut byte));
+        // Asked once; while nothing has come it is neither.
+        poll_fn(|context| Poll::Ready(read.as_mut().poll(context).is_ready())).await
     }
 
     async fn fill(&mut self) -> Result<()> {

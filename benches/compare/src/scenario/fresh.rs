@@ -27,13 +27,13 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 impl Maker<'_> {
     /// A process that accepts connections.
     async fn start(&self, access_log: AccessLog, bench: &Bench<'_>) -> Result<Instance> {
-        let mut instance = Instance::start(self.prepared, access_log, self.setting)?;
+        let mut instance = Instance::start(self.prepared, access_log, None, self.setting)?;
         verify::until_ready(&mut instance, bench).await?;
         Ok(instance)
     }
 }
 
-fn dialer(instance: &Instance, bench: &Bench<'_>) -> Result<Dialer> {
+pub(super) fn dialer(instance: &Instance, bench: &Bench<'_>) -> Result<Dialer> {
     let terms = (Alpn::Http1, Group::X25519, Resume::Never, Trust::Same);
     Dialer::try_new(instance.address, bench.host, bench.served, terms)
 }
@@ -43,6 +43,7 @@ impl Row {
         match self.work {
             Work::IdleWebSockets => self.idle(maker, bench).await,
             Work::Start => self.start(maker, bench).await,
+            Work::Reload { per_second } => self.reload(per_second, maker, bench).await,
             other => bail!("{other:?} needs no process of its own"),
         }
     }
@@ -53,7 +54,7 @@ impl Row {
         let mut memory = 0;
         for _ in 0..(self.units / bench.shorten).max(1) {
             let begun = Instant::now();
-            let mut instance = Instance::start(maker.prepared, self.access_log, maker.setting)?;
+            let mut instance = Instance::start(maker.prepared, self.access_log, None, maker.setting)?;
             let dialer = dialer(&instance, bench)?;
             while let Err(error) = first_answer(&dialer, bench.host).await {
                 instance.check_alive()?;

@@ -3,6 +3,7 @@
 //! A new row is an entry in [`ROWS`]; a new kind of work is a variant of [`Work`], done in [`run`].
 
 mod fresh;
+mod reload;
 mod rows;
 mod run;
 
@@ -10,8 +11,9 @@ use serde::Serialize;
 
 use crate::{
     certificate::Served,
-    contender::{Instance, Prepared, Role, Setting, template::AccessLog},
+    contender::{Contender, Prepared, Role, Setting, template::AccessLog},
     load::tls::{Group, Resume},
+    stats::Spread,
 };
 
 pub use rows::ROWS;
@@ -67,6 +69,8 @@ pub enum Figure {
     Whole,
     /// Milliseconds from its start to its first answer.
     Start,
+    /// Requests without an answer, and WebSockets that ended.
+    Lost,
 }
 
 impl Figure {
@@ -78,6 +82,7 @@ impl Figure {
             Figure::Memory => "PSS KiB/connection",
             Figure::Whole => "PSS MiB",
             Figure::Start => "ms",
+            Figure::Lost => "lost",
         }
         .to_owned()
     }
@@ -90,12 +95,18 @@ impl Figure {
             Figure::Memory => sample.memory_kib,
             Figure::Whole => sample.memory_kib / 1024.0,
             Figure::Start => sample.start_ms,
+            Figure::Lost => sample.lost,
         }
     }
 
     /// Whether a relay that knows no HTTP says what can be reached at best: its memory is what its buffers are set to.
     pub fn has_floor(self) -> bool {
         matches!(self, Figure::Cpu { .. } | Figure::LatencyP50 | Figure::LatencyP99)
+    }
+
+    /// What all rounds come to: their median, but a loss is not undone by the rounds without one.
+    pub fn sum_up(self, rounds: &Spread) -> f64 {
+        if self == Figure::Lost { rounds.max } else { rounds.median }
     }
 
     /// As in the table.
@@ -138,12 +149,16 @@ pub enum Work {
     Upload,
     /// The process itself: from `exec` to the first answer, and what it has for itself then.
     Start,
+    /// This many requests a second, and WebSockets, while the config changes again and again.
+    Reload {
+        per_second: u32,
+    },
 }
 
 impl Work {
     /// Whether it is done with processes that are started for it.
     fn is_fresh(self) -> bool {
-        matches!(self, Work::IdleWebSockets | Work::Start)
+        matches!(self, Work::IdleWebSockets | Work::Start | Work::Reload { .. })
     }
 }
 
@@ -159,6 +174,7 @@ pub struct Sample {
     pub proxy_busy: f64,
     pub load_busy: f64,
     pub start_ms: f64,
+    pub lost: f64,
 }
 
 /// What a row needs to know about the machine it runs on.
@@ -176,9 +192,13 @@ pub struct Maker<'a> {
 }
 
 impl Row {
-    /// Whether this instance is measured here: its access log is as the row says, and the floor speaks no HTTP/2.
-    pub fn is_for(&self, instance: &Instance) -> bool {
+    /// Whether such an instance is measured here: its access log is as the row says, the floor speaks no HTTP/2, and not
+    /// everybody is reloaded by a changed file.
+    pub fn is_for(&self, contender: &Contender, access_log: AccessLog) -> bool {
         let with_http2 = matches!(self.work, Work::Http2 { .. } | Work::Http2Download);
-        instance.access_log == self.access_log && (instance.contender.role == Role::Proxy || !with_http2)
+        let reloads = matches!(self.work, Work::Reload { .. });
+        access_log == self.access_log
+            && (contender.role == Role::Proxy || !with_http2)
+            && (contender.reload.is_some() || !reloads)
     }
 }

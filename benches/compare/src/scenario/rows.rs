@@ -17,6 +17,8 @@ const fn row(name: &'static str, title: &'static str, per: &'static str, work: W
         Work::IdleWebSockets => (2_000, 2_000),
         Work::Download | Work::Http2Download | Work::Upload => (4, 48),
         Work::Start => (1, 5),
+        // A unit is a reload.
+        Work::Reload { .. } => (32, 3),
     };
     let (figure, aim, access_log) = (Figure::Cpu { per }, Aim::Ratio(1.0), AccessLog::Off);
     Row { name, title, figure, aim, also: &[], access_log, work, sessions, units }
@@ -106,4 +108,10 @@ pub const ROWS: &[Row] = &[
         ..row("start", "from start to the first HTTPS answer", "start", Work::Start)
     }
     .also(&[Also { name: "idle", title: "memory then", figure: Figure::Whole, aim: Aim::AtMost(10.0) }]),
+    Row {
+        figure: Figure::Lost,
+        aim: Aim::AtMost(0.0),
+        ..row("reload", "three reloads under load", "reload", Work::Reload { per_second: 2_000 })
+    }
+    .also(&[Also { name: "p99", title: "requests meanwhile", figure: Figure::LatencyP99, aim: Aim::Ratio(1.0) }]),
 ];

@@ -123,7 +123,7 @@ impl Row {
                 let frames = (self.units / bench.shorten).next_multiple_of(self.sessions);
                 self.sample(frames, instance, stream::run(sessions, frames, per_second)).await
             }
-            Work::IdleWebSockets | Work::Start => anyhow::bail!("done with processes of its own"),
+            Work::IdleWebSockets | Work::Start | Work::Reload { .. } => anyhow::bail!("done with processes of its own"),
             Work::Upload => {
                 let piece: Rc<[u8]> = origin::pattern_piece().into();
                 let mut sessions = Vec::new();
