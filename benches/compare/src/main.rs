@@ -92,9 +92,9 @@ fn main() -> ExitCode {
 
 fn list() {
     println!("rows:");
-    scenario::ROWS.iter().for_each(|row| println!("  {:<10} {}", row.name, row.title));
+    scenario::ROWS.iter().for_each(|row| println!("  {:<15} {}", row.name, row.title));
     println!("contenders:");
-    contender::ALL.iter().for_each(|one| println!("  {:<10} {}", one.name, one.title));
+    contender::ALL.iter().for_each(|one| println!("  {:<15} {}", one.name, one.title));
 }
 
 /// The entries called `names`, in their own order; all where none is called.
@@ -232,7 +232,7 @@ async fn measure(
                 if unable.contains(&(row.name, name)) {
                     continue;
                 }
-                let place = format!("round {} {:<9} {name:<9}", round + 1, row.name);
+                let place = format!("round {} {:<15} {name:<9}", round + 1, row.name);
                 // Whoever runs was prepared.
                 let Some(own) = prepared.iter().find(|one| one.contender.name == name) else { continue };
                 let maker = Maker { prepared: own, setting: &setting };

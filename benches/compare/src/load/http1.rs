@@ -42,13 +42,24 @@ impl Connection {
     }
 
     pub async fn answer(&mut self, keep_text: bool, take: &mut impl FnMut(&[u8])) -> Result<Head> {
-        let (head, head_bytes) = loop {
+        let (head, head_bytes) = self.head(keep_text).await?;
+        self.body(&head, head_bytes, take).await?;
+        Ok(head)
+    }
+
+    /// The head and how long it is. Of the body, no more is read than what came with it.
+    pub async fn head(&mut self, keep_text: bool) -> Result<(Head, usize)> {
+        loop {
             if let Some(found) = parse(&self.buffer[..self.filled], keep_text)? {
-                break found;
+                return Ok(found);
             }
             ensure!(self.filled < self.buffer.len(), "the answer's head is longer than {} bytes", self.buffer.len());
             self.fill().await?;
-        };
+        }
+    }
+
+    /// The body after that head.
+    pub async fn body(&mut self, head: &Head, head_bytes: usize, take: &mut impl FnMut(&[u8])) -> Result<()> {
         let mut left = head.length;
         let mut start = head_bytes;
         loop {
@@ -59,7 +70,7 @@ impl Connection {
                 // Anything more belongs to the next answer, or to a WebSocket.
                 self.buffer.copy_within(start + here..self.filled, 0);
                 self.filled -= start + here;
-                return Ok(head);
+                return Ok(());
             }
             (start, self.filled) = (0, 0);
             self.fill().await?;

@@ -2,6 +2,7 @@
 //!
 //! Everything runs on one thread, the origin too, so that the load core does as little besides as possible.
 
+pub mod events;
 pub mod http1;
 pub mod http2;
 pub mod stream;

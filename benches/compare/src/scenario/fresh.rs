@@ -21,12 +21,12 @@ use crate::{
 };
 
 /// Until nothing moves in a proxy that has nothing to do.
-const AT_REST: Duration = Duration::from_millis(500);
+pub(super) const AT_REST: Duration = Duration::from_millis(500);
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 impl Maker<'_> {
     /// A process that accepts connections.
-    async fn start(&self, access_log: AccessLog, bench: &Bench<'_>) -> Result<Instance> {
+    pub(super) async fn start(&self, access_log: AccessLog, bench: &Bench<'_>) -> Result<Instance> {
         let mut instance = Instance::start(self.prepared, access_log, None, self.setting)?;
         verify::until_ready(&mut instance, bench).await?;
         Ok(instance)
@@ -42,6 +42,7 @@ impl Row {
     pub(super) async fn with_fresh(&self, maker: &Maker<'_>, bench: &Bench<'_>) -> Result<Sample> {
         match self.work {
             Work::IdleWebSockets => self.idle(maker, bench).await,
+            Work::Stalled(half) => self.stalled(half, maker, bench).await,
             Work::Start => self.start(maker, bench).await,
             Work::Reload { per_second } => self.reload(per_second, maker, bench).await,
             other => bail!("{other:?} needs no process of its own"),

@@ -6,6 +6,7 @@ mod fresh;
 mod reload;
 mod rows;
 mod run;
+mod stalled;
 
 use serde::Serialize;
 
@@ -142,11 +143,17 @@ pub enum Work {
     WebSocketStream {
         per_second: u32,
     },
+    /// The same as Server-Sent Events.
+    Events {
+        per_second: u32,
+    },
     /// Opened, and nothing said after the `connect`.
     IdleWebSockets,
     Download,
     Http2Download,
     Upload,
+    /// Clients that stop in the middle, and one that does not.
+    Stalled(Half),
     /// The process itself: from `exec` to the first answer, and what it has for itself then.
     Start,
     /// This many requests a second, and WebSockets, while the config changes again and again.
@@ -155,10 +162,19 @@ pub enum Work {
     },
 }
 
+/// What a stalled client is in the middle of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// Sending the head of its request.
+    Request,
+    /// Taking a long answer.
+    Answer,
+}
+
 impl Work {
     /// Whether it is done with processes that are started for it.
     fn is_fresh(self) -> bool {
-        matches!(self, Work::IdleWebSockets | Work::Start | Work::Reload { .. })
+        matches!(self, Work::IdleWebSockets | Work::Stalled(_) | Work::Start | Work::Reload { .. })
     }
 }
 

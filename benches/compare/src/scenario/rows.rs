@@ -1,6 +1,6 @@
 //! The table's rows. The aims are those of the project, not of this machine.
 
-use super::{Aim, Also, Figure, Row, Work};
+use super::{Aim, Also, Figure, Half, Row, Work};
 use crate::{
     contender::template::AccessLog,
     load::tls::{Group, Resume},
@@ -14,8 +14,11 @@ const fn row(name: &'static str, title: &'static str, per: &'static str, work: W
         Work::Handshake { .. } => (16, 2_000),
         Work::WebSocketEcho { .. } => (64, 40_000),
         Work::WebSocketStream { per_second } => (500, 2 * per_second as usize),
+        Work::Events { per_second } => (2_000, 4 * per_second as usize),
         Work::IdleWebSockets => (2_000, 2_000),
         Work::Download | Work::Http2Download | Work::Upload => (4, 48),
+        // A unit is a request of the client that does not stall.
+        Work::Stalled(_) => (500, 2_000),
         Work::Start => (1, 5),
         // A unit is a reload.
         Work::Reload { .. } => (32, 3),
@@ -42,6 +45,15 @@ const fn idle(name: &'static str, title: &'static str, sessions: usize) -> Row {
 
 const fn handshake(resume: Resume, group: Group) -> Work {
     Work::Handshake { resume, group }
+}
+
+const fn stalled(name: &'static str, title: &'static str, half: Half) -> Row {
+    Row { figure: Figure::Memory, ..row(name, title, "connection", Work::Stalled(half)) }.also(&[Also {
+        name: "p99",
+        title: "somebody else's requests meanwhile",
+        figure: Figure::LatencyP99,
+        aim: Aim::Ratio(1.0),
+    }])
 }
 
 pub const ROWS: &[Row] = &[
@@ -79,6 +91,13 @@ pub const ROWS: &[Row] = &[
         figure: Figure::LatencyP99,
         aim: Aim::Ratio(1.5),
     }]),
+    row("events", "Server-Sent Events to 2,000 clients, 4,000 a second", "event", Work::Events { per_second: 4_000 })
+        .also(&[Also {
+            name: "p99",
+            title: "how late those arrive",
+            figure: Figure::LatencyP99,
+            aim: Aim::Ratio(1.5),
+        }]),
     idle("idle", "2,000 idle WebSockets", 2_000),
     idle("idle-9k", "9,000 idle WebSockets", 9_000).also(&[Also {
         name: "flat",
@@ -102,6 +121,21 @@ pub const ROWS: &[Row] = &[
         figure: Figure::LatencyP99,
         aim: Aim::Ratio(1.0),
     }]),
+    Row {
+        figure: Figure::LatencyP50,
+        sessions: 8,
+        units: 2_000,
+        ..row("light", "HTTP/1.1 GET, 500 a second", "request", Work::Http1Paced { per_second: 500 })
+    }
+    .aim(0.95)
+    .also(&[Also {
+        name: "p99",
+        title: "the slowest one in a hundred of them",
+        figure: Figure::LatencyP99,
+        aim: Aim::Ratio(1.0),
+    }]),
+    stalled("stalled-reading", "500 clients that stop reading", Half::Answer),
+    stalled("stalled-sending", "500 clients in the middle of a request's head", Half::Request),
     Row {
         figure: Figure::Start,
         aim: Aim::AtMost(60.0),

@@ -13,7 +13,7 @@ use crate::{
     contender::Instance,
     cpu::{self, Usage},
     load::{
-        Done, Session, closed_loop,
+        Done, Session, closed_loop, events,
         http1::{self, Connection},
         http2, open_loop, stream,
         tls::{Alpn, Dialer, Group, Resume, Trust},
@@ -123,7 +123,18 @@ impl Row {
                 let frames = (self.units / bench.shorten).next_multiple_of(self.sessions);
                 self.sample(frames, instance, stream::run(sessions, frames, per_second)).await
             }
-            Work::IdleWebSockets | Work::Start | Work::Reload { .. } => anyhow::bail!("done with processes of its own"),
+            Work::Events { per_second } => {
+                let mut streams = Vec::new();
+                for _ in 0..self.sessions {
+                    streams.push(plain.connect().await?);
+                }
+                let count = (self.units / bench.shorten).next_multiple_of(self.sessions);
+                let listeners = events::open(streams, bench.host, count, per_second).await?;
+                self.sample(count, instance, events::listen(listeners)).await
+            }
+            Work::IdleWebSockets | Work::Stalled(_) | Work::Start | Work::Reload { .. } => {
+                anyhow::bail!("done with processes of its own")
+            }
             Work::Upload => {
                 let piece: Rc<[u8]> = origin::pattern_piece().into();
                 let mut sessions = Vec::new();
