@@ -173,6 +173,9 @@ fn at_the_client(choice: Choice, bytes: &[u8], seen: &Seen, sent: &[Sent], passe
     assert!(!tunnel || passed > 0, "a tunnel to nobody: {}", text());
     for answer in &found {
         assert!((200..600).contains(&answer.status) || answer.status == 101, "{}", text());
+        let no_trailer = ["set-cookie", "content-length", "transfer-encoding", "connection", "www-authenticate"];
+        let wrong = answer.body.trailers.iter().find(|trailer| no_trailer.contains(&trailer.0.as_str()));
+        assert!(wrong.is_none(), "{wrong:?} as a trailer: {}", text());
         for location in all(&answer.fields, "location").into_iter().filter(|_| choice.redirect) {
             let location = String::from_utf8_lossy(location).to_ascii_lowercase();
             let ours = SITES.iter().any(|site| location.starts_with(&format!("https://{site}/")));
