@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::client_of;
+use crate::network::Network;
 
 /// How many refused connects demote.
 pub const REFUSALS: usize = 5;
@@ -24,7 +24,7 @@ const MOST_ADDRESSES: usize = 4096;
 /// The refusals of the last minutes, by client (an IPv6 client is its /64).
 #[derive(Debug, Default)]
 pub struct Demotions {
-    clients: HashMap<IpAddr, Record>,
+    clients: HashMap<Network, Record>,
 }
 
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ impl Demotions {
     /// The gateway refused a connect of `address`. True if this is the one that demotes it. Refusals that come while it
     /// is demoted change nothing: they went through the gateway's own lock-out.
     pub fn refused(&mut self, address: IpAddr, now: Instant) -> bool {
-        let client = client_of(address);
+        let client = Network::from(address);
         if !self.clients.contains_key(&client) {
             self.make_room(now);
         }
@@ -84,7 +84,7 @@ impl Demotions {
 
     /// Until when `address` is attributed; `None` if it is not demoted.
     pub fn until(&self, address: IpAddr, now: Instant) -> Option<Instant> {
-        match self.clients.get(&client_of(address)) {
+        match self.clients.get(&Network::from(address)) {
             Some(Record::Demoted { until }) if *until > now => Some(*until),
             _ => None,
         }

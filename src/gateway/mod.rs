@@ -10,8 +10,6 @@
 //! What the room promises: no byte of a tunnel is held back or changed by being observed, nothing the gateway or a client
 //! sends panics, and everything kept of it has a bound.
 
-use std::net::{IpAddr, Ipv6Addr};
-
 pub mod answer;
 pub mod approved;
 pub mod client;
@@ -31,12 +29,3 @@ pub mod standin;
 pub mod standing;
 mod strict;
 pub mod translate;
-
-/// Whom an address stands for when clients are counted: itself for IPv4 (also where it is written IPv4-mapped), its /64 for
-/// IPv6, because a single customer's site has at least that many addresses (RFC 6177 §2).
-pub fn client_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address => address,
-    }
-}

@@ -14,7 +14,7 @@ mod table;
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroUsize,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -31,7 +31,10 @@ use self::{
     pace::{Nanos, Shared, Slot},
     table::Table,
 };
-use crate::config::model::{Config, Pace, Paces};
+use crate::{
+    config::model::{Config, Pace, Paces},
+    network::Network,
+};
 
 /// Clients that are remembered at once.
 pub const ENTRIES: usize = 1 << 16;
@@ -41,27 +44,14 @@ const KNOWN: usize = 4096;
 /// Whom an entry is about: an IPv4 address or an IPv6 /64, on the sites that share their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Client {
-    network: u64,
+    network: Network,
     /// 0 for all sites that say nothing of their own.
     scope: u32,
 }
 
 impl Client {
     pub fn new(address: IpAddr, scope: u32) -> Client {
-        let network = match address.to_canonical() {
-            // No client has an address in 0::/32, where the two would meet, but ::1, which meets 0.0.0.0.
-            IpAddr::V4(v4) => v4.to_bits().into(),
-            IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
-        };
-        Client { network, scope }
-    }
-
-    /// As an operator would write it.
-    fn name(self) -> String {
-        match u32::try_from(self.network) {
-            Ok(v4) => Ipv4Addr::from_bits(v4).to_string(),
-            Err(_) => format!("{}/64", Ipv6Addr::from_bits(u128::from(self.network) << 64)),
-        }
+        Client { network: address.into(), scope }
     }
 }
 
@@ -175,7 +165,7 @@ impl OfSite {
 pub struct Limits {
     began: Instant,
     clients: Table<State>,
-    known: Mutex<LruCache<u64, ()>>,
+    known: Mutex<LruCache<Network, ()>>,
     sites: Mutex<HashMap<Arc<str>, Arc<OfSite>>>,
     handshakes: Handshakes,
     lockouts: [AtomicU64; 2],
@@ -345,7 +335,13 @@ impl Limits {
                 let failures = &state.failures[kind as usize];
                 if let Some(left) = failures.locked(now) {
                     let site = names.get(&client.scope).cloned();
-                    locked.push(LockedOut { client: client.name(), site, kind, left, times: failures.times() });
+                    locked.push(LockedOut {
+                        client: client.network.to_string(),
+                        site,
+                        kind,
+                        left,
+                        times: failures.times(),
+                    });
                 }
             }
         });

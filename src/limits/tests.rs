@@ -1,4 +1,4 @@
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
@@ -61,8 +61,6 @@ fn an_ipv6_client_is_its_64_and_a_mapped_address_is_ipv4() {
     ask("2001:db8:0:2::1").unwrap();
     ask("192.0.2.1").unwrap();
     ask("::ffff:192.0.2.1").unwrap_err();
-    assert_eq!(Client::new("2001:db8:0:1::1".parse().unwrap(), 0).name(), "2001:db8:0:1::/64");
-    assert_eq!(Client::new("192.0.2.1".parse().unwrap(), 0).name(), "192.0.2.1");
 }
 
 #[test]

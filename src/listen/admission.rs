@@ -10,6 +10,8 @@ use std::{
     },
 };
 
+use crate::network::Network;
+
 /// Connections over a limit that may be open for the moment it takes to answer 429 or 503.
 const ANSWERS: usize = 64;
 /// Locks over which clients are spread, so that cores rarely meet at one.
@@ -23,27 +25,10 @@ pub struct Admission {
     open: AtomicUsize,
     answering: AtomicUsize,
     /// Only clients with a connection have an entry, so memory is bounded by the limit on the total.
-    clients: [Mutex<HashMap<Client, usize>>; SHARDS],
+    clients: [Mutex<HashMap<Network, usize>>; SHARDS],
     hasher: RandomState,
     refused_total: AtomicU64,
     refused_client: AtomicU64,
-}
-
-/// The unit that the limit per client counts: an IPv4 address, or an IPv6 /64.
-///
-/// One IPv6 subscriber has a /64 at least, so counting single addresses would be no limit at all; an office behind
-/// one /64 is what an office behind one IPv4 address is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Client(u64);
-
-impl From<IpAddr> for Client {
-    fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            // 0::/32, where the two would meet, holds no client but ::1, which meets 0.0.0.0.
-            IpAddr::V4(v4) => Client(v4.to_bits().into()),
-            IpAddr::V6(v6) => Client((v6.to_bits() >> 64) as u64),
-        }
-    }
 }
 
 /// Which limit a connection is over.
@@ -130,14 +115,14 @@ impl Admission {
         }
     }
 
-    fn shard(&self, client: Client) -> MutexGuard<'_, HashMap<Client, usize>> {
+    fn shard(&self, client: Network) -> MutexGuard<'_, HashMap<Network, usize>> {
         // Clients choose their addresses: the shard must not be theirs to choose.
         let shard = self.hasher.hash_one(client) as usize % SHARDS;
         // Nothing can panic between two halves of a count.
         self.clients[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, client: Client) -> Result<(), OverLimit> {
+    fn enter(&self, client: Network) -> Result<(), OverLimit> {
         let limit = self.limit_per_client.load(Relaxed);
         let mut shard = self.shard(client);
         let open = shard.get(&client).copied().unwrap_or(0);
@@ -150,7 +135,7 @@ impl Admission {
         Ok(())
     }
 
-    fn leave(&self, client: Client) {
+    fn leave(&self, client: Network) {
         if let Entry::Occupied(mut open) = self.shard(client).entry(client) {
             *open.get_mut() -= 1;
             if *open.get() == 0 {
@@ -174,7 +159,7 @@ pub struct Permit {
 
 #[derive(Debug)]
 enum Place {
-    Counted(Option<Client>),
+    Counted(Option<Network>),
     Answer,
 }
 
@@ -184,7 +169,7 @@ impl Permit {
     /// Over that client's limit the connection is counted for nobody, and its owner has to end it.
     pub fn charge(&mut self, address: IpAddr) -> Result<(), OverLimit> {
         let Place::Counted(charged) = &mut self.place else { return Ok(()) };
-        let client = Client::from(address);
+        let client = Network::from(address);
         if *charged == Some(client) {
             return Ok(());
         }

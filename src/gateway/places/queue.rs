@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use crate::gateway::client_of;
+use crate::network::Network;
 
 /// How many places there are, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +56,13 @@ pub struct Ticket(u64);
 /// Who asks: a client by its address (an IPv6 client is its /64), inside the route's fence or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Client {
-    address: IpAddr,
+    network: Network,
     privileged: bool,
 }
 
 impl Client {
     pub fn new(address: IpAddr, privileged: bool) -> Client {
-        Client { address: client_of(address), privileged }
+        Client { network: address.into(), privileged }
     }
 }
 
@@ -155,7 +155,7 @@ impl Queue {
     /// The gateway approved the connect behind this ticket: its client is no stranger from now on. Gives the place up.
     pub fn approved(&mut self, ticket: Ticket) -> Vec<Ticket> {
         if let Some(inside) = self.inside.get(&ticket) {
-            self.known.add(inside.client.address);
+            self.known.add(inside.client.network);
         }
         self.leave(ticket)
     }
@@ -206,7 +206,7 @@ impl Queue {
     }
 
     fn has_standing(&self, client: Client) -> bool {
-        client.privileged || self.known.has(client.address)
+        client.privileged || self.known.has(client.network)
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -221,15 +221,15 @@ struct Known {
     most: usize,
     /// Counts approvals; no clock of the world.
     clock: u64,
-    seen: HashMap<IpAddr, u64>,
+    seen: HashMap<Network, u64>,
 }
 
 impl Known {
-    fn has(&self, client: IpAddr) -> bool {
+    fn has(&self, client: Network) -> bool {
         self.seen.contains_key(&client)
     }
 
-    fn add(&mut self, client: IpAddr) {
+    fn add(&mut self, client: Network) {
         self.clock += 1;
         if self.seen.len() >= self.most && !self.has(client) {
             let oldest = self.seen.iter().min_by_key(|(_, seen)| **seen).map(|(client, _)| *client);

@@ -160,12 +160,12 @@ struct Model {
     inside: BTreeMap<Ticket, (Client, bool)>,
     /// In order of arrival.
     waiting: Vec<(Ticket, Client)>,
-    known: Vec<IpAddr>,
+    known: Vec<Network>,
 }
 
 impl Model {
     fn stranger(&self, client: Client) -> bool {
-        !client.privileged && !self.known.contains(&client.address)
+        !client.privileged && !self.known.contains(&client.network)
     }
 
     fn may_enter(&self, client: Client, limits: Limits) -> bool {
@@ -219,7 +219,7 @@ proptest! {
                     let gone = model.inside.remove(&ticket);
                     model.waiting.retain(|(waiting, _)| *waiting != ticket);
                     if approved {
-                        model.known.extend(gone.map(|(client, _)| client.address));
+                        model.known.extend(gone.map(|(client, _)| client.network));
                         queue.approved(ticket)
                     } else {
                         queue.leave(ticket)
