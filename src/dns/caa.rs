@@ -90,7 +90,7 @@ pub fn judge(records: &[Record], asking: &Asking<'_>) -> Verdict {
     let mut why = None;
     for (record, issuer) in deciding.iter().zip(&issuers) {
         let Some(issuer) = issuer.as_ref().filter(|issuer| ours(issuer)) else { continue };
-        match issuer.obstacle(asking) {
+        match issuer.obstacle(asking, tag) {
             None => return Verdict::Allowed,
             Some(obstacle) => why = why.or(Some(format!("the record `{record}` {obstacle}"))),
         }
@@ -137,25 +137,41 @@ impl Issuer {
     }
 
     /// What in the record's parameters stands against this request; unknown ones are the CA's own and stand against nothing.
-    fn obstacle(&self, asking: &Asking<'_>) -> Option<String> {
+    /// Each with its way out: another record beside this one is enough (RFC 8659 §4.2), and takes nothing from others.
+    fn obstacle(&self, asking: &Asking<'_>, tag: &str) -> Option<String> {
         let of = |tag: &str| self.parameters.iter().filter(|(t, _)| t == tag).map(|(_, v)| v).collect::<Vec<_>>();
         // RFC 8657 §3, §4: given twice, they can be satisfied by nobody.
         match of("accounturi").as_slice() {
             [] => {}
             [account] if asking.account == Some(account.as_str()) => {}
             [account] => {
-                let ours =
-                    asking.account.map_or("this machine has none yet".to_owned(), |url| format!("ours is {url}"));
+                let ours = match asking.account {
+                    None => "this machine has none yet: take accounturi out of it until there is one".to_owned(),
+                    Some(url) => format!("ours is {url}: add `{}`", self.with(tag, "accounturi", url)),
+                };
                 return Some(format!("allows the account {account} only, and {ours}"));
             }
-            _ => return Some("has accounturi twice, which no account can satisfy".to_owned()),
+            _ => return Some("has accounturi twice, which no account can satisfy: take one of them out".to_owned()),
         }
         match of("validationmethods").as_slice() {
             [] => None,
             [methods] if methods.split(',').any(|method| method == asking.method) => None,
-            [methods] => Some(format!("allows validation by {methods} only, not by {}", asking.method)),
-            _ => Some("has validationmethods twice, which no method can satisfy".to_owned()),
+            [methods] => {
+                let wanted = self.with(tag, "validationmethods", asking.method);
+                Some(format!("allows validation by {methods} only, not by {}: add `{wanted}`", asking.method))
+            }
+            _ => Some("has validationmethods twice, which no method can satisfy: take one of them out".to_owned()),
         }
+    }
+
+    /// The record with another value of one parameter.
+    fn with(&self, tag: &str, parameter: &str, value: &str) -> String {
+        let parameters = self.parameters.iter().map(|(name, was)| {
+            let value = if name == parameter { value } else { was };
+            format!("; {name}={value}")
+        });
+        let parameters: String = parameters.collect();
+        format!("CAA 0 {tag} \"{}{parameters}\"", self.domain.as_deref().unwrap_or_default())
     }
 }
 

@@ -19,7 +19,10 @@ pub(super) fn issuers(config: &Config, cas: &[Ca], name: &Name) -> Option<Findin
     let force = match &name.caa {
         Ok(force) => force,
         Err(_) if name.addresses.unanswered().is_some() => return None,
-        Err(why) => return Some(caa_unanswered(host, format!("{host}: {why}"))),
+        Err(why) => {
+            let cure = format!("`dig {host} CAA`, and the same for the names above it, shows which server fails");
+            return Some(caa_unanswered(host, format!("{host}: {why}"), cure));
+        }
     };
     let at = force.at.as_ref()?;
     let settings = Settings::of(config);
@@ -49,15 +52,14 @@ pub(super) fn issuers(config: &Config, cas: &[Ca], name: &Name) -> Option<Findin
                     return Some(Finding::good(Code::DnsCaaAllows, host.as_str(), seen));
                 }
                 Verdict::Forbidden(_) if names_an_account(force) && name.accounts.is_none() => {
-                    let seen = format!(
-                        "{host}: the CAA records of {at} name an account, and ours is not for this user to see"
-                    );
-                    return Some(caa_unanswered(host, seen));
+                    let seen = format!("{host}: the CAA records of {at} name an account, and ours cannot be read");
+                    let cure = "run the check as root, and mend what it says of the state directory";
+                    return Some(caa_unanswered(host, seen, cure));
                 }
                 Verdict::Forbidden(why) => refusals.push(why),
                 Verdict::Unknown => {
                     let seen = format!("{host}: {url} does not say which CAA records mean it");
-                    return Some(caa_unanswered(host, seen));
+                    return Some(caa_unanswered(host, seen, "the CA's own pages name the record that means it"));
                 }
             }
         }
@@ -76,14 +78,9 @@ pub(super) fn issuers(config: &Config, cas: &[Ca], name: &Name) -> Option<Findin
     ))
 }
 
-fn caa_unanswered(host: &Hostname, seen: String) -> Finding {
-    Finding::new(
-        Code::DnsCaaUnanswered,
-        host.as_str(),
-        seen,
-        "a CA that is forbidden, or gets no answer, does not issue",
-        format!("run the check as root; `dig {host} CAA` shows what the resolver says"),
-    )
+fn caa_unanswered(host: &Hostname, seen: String, cure: impl Into<String>) -> Finding {
+    let why = "a CA that is forbidden, or gets no answer, does not issue";
+    Finding::new(Code::DnsCaaUnanswered, host.as_str(), seen, why, cure)
 }
 
 fn names_an_account(force: &InForce) -> bool {
