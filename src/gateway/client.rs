@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{self, ClientRequestBuilder, client::IntoClientRequest as _, protocol::WebSocketConfig},
+    tungstenite::{
+        self, ClientRequestBuilder, client::IntoClientRequest as _, error::ProtocolError, protocol::WebSocketConfig,
+    },
 };
 
 use super::{
@@ -95,6 +97,7 @@ pub enum ClientError {
 /// Without the name of the library's own kind of error.
 fn plainly(error: &tungstenite::Error) -> String {
     match error {
+        tungstenite::Error::Protocol(ProtocolError::HttparseError(error)) => format!("its answer is no HTTP ({error})"),
         tungstenite::Error::Protocol(error) => error.to_string(),
         tungstenite::Error::HttpFormat(error) => error.to_string(),
         tungstenite::Error::Io(error) => cause::plain(error),

@@ -182,8 +182,7 @@ impl Limits {
         Limits::with_room(now, ENTRIES, table::SHARDS)
     }
 
-    /// Remembers so many clients, spread over so many locks.
-    pub fn with_room(now: Instant, entries: usize, shards: usize) -> Limits {
+    fn with_room(now: Instant, entries: usize, shards: usize) -> Limits {
         Limits {
             // Zero is "nothing yet", so no state may come out as it.
             began: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),

@@ -2,7 +2,7 @@
 //! last answer arrive.
 
 mod first;
-pub mod frames;
+mod frames;
 mod interim;
 mod phase;
 mod transport;

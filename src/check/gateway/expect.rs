@@ -29,6 +29,8 @@ pub enum Fate {
     Forbidden,
     /// The version decides between the last two, and it is not known.
     PairedOrForbidden,
+    /// What `openclaw.json` says decides between the first two, and that is not known.
+    ApprovedOrPaired,
     /// The proxy answers for the gateway.
     Refused,
 }
@@ -46,7 +48,7 @@ pub struct Trust {
     /// 127.0.0.2 is in `gateway.trustedProxies`.
     pub attributed: Known,
     /// 127.0.0.1 is.
-    pub loopback: bool,
+    pub loopback: Known,
     pub version: Option<Version>,
     /// What an attributed WebSocket was answered just now: `Yes` is 403.
     pub forbidden: Known,
@@ -63,14 +65,14 @@ impl Trust {
         };
         let Some(openclaw) = openclaw else { return Trust { version, forbidden, ..Trust::default() } };
         let listed = openclaw.trusted_proxies.as_deref().unwrap_or_default();
-        let attributed = match (names(listed, ATTRIBUTED_SOURCE), openclaw.includes) {
+        let has = |address| match (names(listed, address), openclaw.includes) {
             (true, _) => Known::Yes,
             (false, true) => Known::Unknown,
             (false, false) => Known::No,
         };
         Trust {
-            attributed,
-            loopback: names(listed, LOOPBACK_SOURCE),
+            attributed: has(ATTRIBUTED_SOURCE),
+            loopback: has(LOOPBACK_SOURCE),
             version,
             forbidden,
             without_auth: openclaw.mode.as_deref() == Some("none"),
@@ -78,8 +80,13 @@ impl Trust {
     }
 
     /// Whether a local client without forwarding fields is local for this gateway.
-    pub fn approves_local(&self) -> bool {
-        !(self.loopback && self.version.is_some_and(|version| version < Version::HEADERLESS_LOCAL))
+    pub fn approves_local(&self) -> Known {
+        match (self.loopback, self.version) {
+            (Known::No, _) => Known::Yes,
+            (_, Some(version)) if version >= Version::HEADERLESS_LOCAL => Known::Yes,
+            (Known::Yes, Some(_)) => Known::No,
+            (Known::Yes, None) | (Known::Unknown, _) => Known::Unknown,
+        }
     }
 
     fn of_attributed(&self) -> Fate {
@@ -106,8 +113,11 @@ fn names(listed: &[String], address: Ipv4Addr) -> bool {
 pub fn fates(site: &Site, upstream: &Upstream, trust: &Trust, attributed_source: bool) -> Fates {
     let known = backend::Known { address: None, gateway_without_auth: trust.without_auth, attributed_source };
     let fate = |identity| match identity {
-        Identity::Loopback | Identity::AttributedHeaderless if trust.approves_local() => Fate::Approved,
-        Identity::Loopback | Identity::AttributedHeaderless => Fate::Paired,
+        Identity::Loopback | Identity::AttributedHeaderless => match trust.approves_local() {
+            Known::Yes => Fate::Approved,
+            Known::No => Fate::Paired,
+            Known::Unknown => Fate::ApprovedOrPaired,
+        },
         Identity::Attributed => trust.of_attributed(),
     };
     let of_backend = match backend(&site.policy, upstream, &site.hosts[0], known).0 {
@@ -171,6 +181,14 @@ mod tests {
         ] {
             assert_eq!(found(lines, &trust(proxies, version, None)), expected, "{lines} {proxies:?} {version}");
         }
+    }
+
+    #[test]
+    fn who_is_approved_is_not_known_without_the_gateways_file() {
+        let trust = Trust::of(None, None, Some(&Knock::Challenged));
+        assert_eq!(found("", &trust), (Fate::ApprovedOrPaired, Fate::Paired));
+        let trust = Trust::of(None, Version::parse("2026.9.6"), Some(&Knock::Challenged));
+        assert_eq!(found("", &trust), (Fate::Approved, Fate::Paired));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum File {
         variables: Vec<Sources>,
         /// Where `TOKEN` is.
         token: Sources,
+        /// What every command of OpenClaw's reads variables from: beside its state, which need not be beside the file.
+        dotenv: PathBuf,
     },
     Wrong {
         path: PathBuf,
@@ -100,6 +102,7 @@ pub fn find(world: &World, named: Option<&Path>, listener: &Listener, port: u16)
                     certain: is_certain,
                     variables: Vec::new(),
                     token: Sources::default(),
+                    dotenv: PathBuf::new(),
                 },
                 Err(error) => File::Wrong { path: path.clone(), error },
             }),
@@ -117,10 +120,11 @@ pub fn find(world: &World, named: Option<&Path>, listener: &Listener, port: u16)
         File::Read { .. } | File::Wrong { .. } | File::Missing { .. } => 2,
     };
     let Some(mut file) = found.into_iter().min_by_key(fits) else { return File::Missing { looked } };
-    if let File::Read { path, openclaw, variables, token, .. } = &mut file {
+    if let File::Read { path, openclaw, variables, token, dotenv, .. } = &mut file {
         let around = Around::look(world, path, process, matches!(listener, Listener::Hidden));
         *variables = openclaw.references.iter().map(|reference| around.of(openclaw, &reference.name)).collect();
         *token = around.of(openclaw, TOKEN);
+        *dotenv = around.dotenv;
     }
     file
 }
@@ -140,7 +144,8 @@ struct Around {
     hidden: bool,
     unit: UnitSecrets,
     has_unit: bool,
-    dotenv: Option<BTreeSet<String>>,
+    dotenv: PathBuf,
+    in_dotenv: Option<BTreeSet<String>>,
     shells: Option<BTreeSet<String>>,
 }
 
@@ -167,12 +172,14 @@ impl Around {
         let unit = UnitSecrets::in_directories(&directories, &unit);
         let home = user.map(|user| user.home);
         let of_shells = home.iter().flat_map(|home| OF_SHELLS.map(|name| home.join(name)));
+        let dotenv = state.join(".env");
         Around {
             process: environment.map(|environment| environment.names.clone()),
             hidden: hidden || process.is_some_and(|process| process.environment.is_none()),
             has_unit: unit.is_installed(),
             unit,
-            dotenv: assigned(world, [state.join(".env")]),
+            in_dotenv: assigned(world, [dotenv.clone()]),
+            dotenv,
             // Whose shells they would be is not known without a user.
             shells: home.is_some().then(|| assigned(world, of_shells.chain(OF_LOGINS.map(PathBuf::from)))).flatten(),
         }
@@ -192,7 +199,7 @@ impl Around {
                 Lookup::Unset(_) => Known::No,
                 Lookup::Unknown(_) => Known::Unknown,
             },
-            files: if openclaw.env.contains(name) { Known::Yes } else { has(&self.dotenv) },
+            files: if openclaw.env.contains(name) { Known::Yes } else { has(&self.in_dotenv) },
             shells: has(&self.shells),
         }
     }

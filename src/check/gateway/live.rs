@@ -161,7 +161,7 @@ async fn reply(door: &Door, path: &str) -> Reply {
         Ok(Ok((status, _))) => Reply::Status(status.as_u16()),
         Ok(Err(error @ ClientError::Dial(_))) => Reply::Away(error.to_string()),
         Ok(Err(error)) => Reply::Silent(error.to_string()),
-        Err(_) => Reply::Silent(format!("no answer within {} s", DEADLINE.as_secs())),
+        Err(_) => Reply::Silent(format!("nothing came within {} s", DEADLINE.as_secs())),
     }
 }
 

@@ -63,7 +63,7 @@ async fn a_gateway_that_keeps_silent_does_not_keep_the_check() {
     let said = found(at, "", &Options::default()).await;
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert!(
-        said[0].starts_with("error[gateway/not-ready]: GET /healthz has no answer: no answer within 2 s\n"),
+        said[0].starts_with("error[gateway/not-ready]: GET /healthz has no answer: nothing came within 2 s\n"),
         "{said:?}"
     );
 }

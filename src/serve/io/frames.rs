@@ -2,8 +2,7 @@
 //! (RFC 9113 §4.2), SETTINGS before all else (§3.4), windows above 2^31-1 (§6.9.1), header blocks that do not decompress
 //! (§4.3).
 //!
-//! Only the nine bytes of a head are looked at, and payloads that have to be understood here: SETTINGS, WINDOW_UPDATE, and how
-//! much padding a header block has.
+//! Only the nine bytes of a head are looked at, and payloads that have to be understood here: SETTINGS and WINDOW_UPDATE.
 //! A frame at fault never reaches h2. In its place h2 is given one that it ends the connection for with the right code, so
 //! that there is one who closes connections, and its GOAWAY says which streams were served.
 
@@ -99,12 +98,6 @@ struct Large {
     sum: u64,
     /// What had been written on the connection before.
     since: u64,
-}
-
-impl Default for Guard {
-    fn default() -> Guard {
-        Guard::new()
-    }
 }
 
 impl Guard {
@@ -237,7 +230,6 @@ impl Guard {
                 let padded = match (padding, payload.first()) {
                     (0, _) => true,
                     (_, Some(pad)) => length > u32::from(*pad) + priority,
-                    (_, None) if length > 0 => return Ok(None),
                     (_, None) => false,
                 };
                 self.in_block = stream % 2 == 1 && stream > self.highest && padded;

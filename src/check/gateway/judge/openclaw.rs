@@ -16,8 +16,8 @@ use crate::{
 impl Judge<'_> {
     pub(super) fn file(&mut self, here: &Here) {
         match &here.file {
-            File::Read { path, openclaw, variables, token, .. } if self.is_its_file() => {
-                self.openclaw(path, openclaw, variables, *token);
+            File::Read { path, openclaw, variables, token, dotenv, .. } if self.is_its_file() => {
+                self.openclaw(path, openclaw, variables, *token, dotenv);
             }
             File::Read { path, openclaw, .. } => {
                 let seen = format!("its port is {}, and a gateway answers at {}", openclaw.port(), self.at);
@@ -51,7 +51,7 @@ impl Judge<'_> {
         }
     }
 
-    fn openclaw(&mut self, path: &Path, openclaw: &Openclaw, variables: &[Sources], token: Sources) {
+    fn openclaw(&mut self, path: &Path, openclaw: &Openclaw, variables: &[Sources], token: Sources, dotenv: &Path) {
         let file = || path.display().to_string();
         self.good(Code::GatewayConfig, file(), format!("{} is read", path.display()));
         if openclaw.includes {
@@ -60,12 +60,12 @@ impl Judge<'_> {
             self.add(Code::GatewayConfigIncludes, file(), seen, why, "openclaw config get gateway");
         }
         self.port_differs(path, openclaw);
-        self.auth(path, openclaw, token);
+        self.auth(path, openclaw, token, dotenv);
         if let Some(bind) = openclaw.bind.as_deref().filter(|bind| !is_local(bind)) {
             self.bind(format!("gateway.bind is {bind:?} in {}", path.display()));
         }
         for (reference, sources) in openclaw.references.iter().zip(variables) {
-            self.variable(path, reference, sources);
+            self.variable(path, reference, sources, dotenv);
         }
         self.origins(path, openclaw);
         self.trusted(path);
@@ -91,7 +91,7 @@ impl Judge<'_> {
         }
     }
 
-    fn auth(&mut self, path: &Path, openclaw: &Openclaw, token: Sources) {
+    fn auth(&mut self, path: &Path, openclaw: &Openclaw, token: Sources, dotenv: &Path) {
         let file = path.display().to_string();
         let to_token = format!(
             "openclaw config set gateway.auth.mode token && openclaw config set gateway.auth.token '${{{TOKEN}}}'"
@@ -118,7 +118,6 @@ impl Judge<'_> {
             _ if set == [Known::No; 3] => {
                 let seen = format!("there is no gateway.auth.token, and {TOKEN} is not set for the gateway");
                 let why = "without a token the gateway does not start, or makes one up that nobody knows";
-                let dotenv = path.parent().unwrap_or(Path::new("/")).join(".env");
                 let cure = format!("echo {TOKEN}=$(openssl rand -hex 32) >> {}", dotenv.display());
                 self.add(Code::GatewayTokenMissing, file, seen, why, cure);
             }
@@ -176,9 +175,9 @@ impl Judge<'_> {
                 }
             }
         }
-        if self.trust.loopback {
+        if self.trust.loopback == Known::Yes {
             let cure = self.trust_command();
-            if self.trust.approves_local() {
+            if self.trust.approves_local() != Known::No {
                 let seen = "gateway.trustedProxies has 127.0.0.1";
                 let why = "every program of this machine may say for whom it speaks, and before 2026.6 no backend is \
                            approved by itself";
@@ -200,7 +199,7 @@ impl Judge<'_> {
             let word = |fate| match fate {
                 Fate::Approved => Some("approved by themselves"),
                 Fate::Paired => Some("paired once by hand (openclaw devices approve)"),
-                Fate::Forbidden | Fate::PairedOrForbidden | Fate::Refused => None,
+                Fate::Forbidden | Fate::PairedOrForbidden | Fate::ApprovedOrPaired | Fate::Refused => None,
             };
             if let (Some(backends), Some(browsers)) = (word(backend), word(browser)) {
                 let host = &site.hosts[0];

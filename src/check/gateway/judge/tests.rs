@@ -217,7 +217,7 @@ fn snag_6_a_token_that_the_service_does_not_have() {
     machine.gateway(SERVICE, 0, &["HOME=/root"]);
     let unset = "error[gateway/variable-unset]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which neither the \
                  gateway's environment nor its .env has\n  --> /root/.openclaw/openclaw.json\n   = why: the gateway does not \
-                 start without it, and OpenClaw's commands end with MissingEnvVarError\n   = cure: echo \
+                 start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)\n   = cure: echo \
                  'OPENCLAW_GATEWAY_TOKEN=VALUE' >> /root/.openclaw/.env && systemctl --user restart openclaw-gateway\n";
     assert_eq!(wrong(&machine, live()), [unset]);
     machine.file("/root/.openclaw/.env", "OPENCLAW_GATEWAY_TOKEN=secret\n");
@@ -230,7 +230,7 @@ fn snag_6_a_token_that_new_ssh_sessions_do_not_have() {
     machine.file("/root/.bashrc", "");
     let said = "warning[gateway/variable-not-in-shells]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which the \
                 gateway's unit sets and no shell does\n  --> /root/.openclaw/openclaw.json\n   = why: openclaw commands in \
-                a new SSH session end with MissingEnvVarError\n   = cure: echo 'OPENCLAW_GATEWAY_TOKEN=VALUE' >> \
+                a new SSH session fail (older ones with MissingEnvVarError)\n   = cure: echo 'OPENCLAW_GATEWAY_TOKEN=VALUE' >> \
                 /root/.openclaw/.env\n";
     assert_eq!(wrong(&machine, live()), [said]);
 }
@@ -334,6 +334,8 @@ fn what_cannot_be_known_is_unknown_and_never_green() {
          origins, trusted proxies and the token's place are not known\n   = cure: run the check as root\n",
     ];
     assert_eq!(said, expected);
+    let codes: Vec<Code> = findings.iter().map(|finding| finding.code).collect();
+    assert!(!codes.contains(&Code::GatewayIdentities), "who is approved stands in the file: {codes:?}");
 }
 
 #[test]

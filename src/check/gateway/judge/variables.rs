@@ -10,9 +10,8 @@ use crate::check::gateway::{
 };
 
 impl Judge<'_> {
-    pub(super) fn variable(&mut self, path: &Path, reference: &Reference, sources: &Sources) {
+    pub(super) fn variable(&mut self, path: &Path, reference: &Reference, sources: &Sources, dotenv: &Path) {
         let Reference { path: key, name } = reference;
-        let dotenv = path.parent().unwrap_or(Path::new("/")).join(".env");
         let write = format!("echo '{name}=VALUE' >> {}", dotenv.display());
         let subject = path.display().to_string();
         let restart = words::restart(self.listener());
@@ -20,7 +19,7 @@ impl Judge<'_> {
         match (sources.process, lasting) {
             (Known::No, [Known::No, Known::No]) => {
                 let seen = format!("{key} is ${{{name}}}, which neither the gateway's environment nor its .env has");
-                let why = "the gateway does not start without it, and OpenClaw's commands end with MissingEnvVarError";
+                let why = "the gateway does not start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)";
                 self.add(Code::GatewayVariableUnset, subject, seen, why, format!("{write} && {restart}"));
             }
             (Known::Yes, [Known::No, Known::No]) => {
@@ -31,7 +30,7 @@ impl Judge<'_> {
             (_, [_, Known::Yes]) => {}
             (_, [Known::Yes, Known::No]) if sources.shells == Known::No => {
                 let seen = format!("{key} is ${{{name}}}, which the gateway's unit sets and no shell does");
-                let why = "openclaw commands in a new SSH session end with MissingEnvVarError";
+                let why = "openclaw commands in a new SSH session fail (older ones with MissingEnvVarError)";
                 self.add(Code::GatewayVariableShells, subject, seen, why, write);
             }
             (_, [Known::Yes, _]) => {}
