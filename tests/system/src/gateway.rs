@@ -35,7 +35,7 @@ pub enum Version {
 }
 
 impl Version {
-    fn number(self) -> &'static str {
+    pub fn number(self) -> &'static str {
         match self {
             Version::Newest => pinned("OPENCLAW_NEWEST"),
             Version::Oldest => pinned("OPENCLAW_OLDEST"),
@@ -50,8 +50,13 @@ pub struct Options {
     origins: Vec<String>,
     trusted_proxies: Option<Vec<String>>,
     no_auth: bool,
+    no_token: bool,
     model: Option<SocketAddr>,
+    at_home: bool,
+    also: Option<Change>,
 }
+
+type Change = Box<dyn FnOnce(&mut Value)>;
 
 impl Options {
     /// The Control UI may be opened from `origin`, port included.
@@ -78,6 +83,24 @@ impl Options {
         self
     }
 
+    /// `auth.mode` token, without one: neither in the file nor in the environment.
+    pub fn without_token(mut self) -> Self {
+        self.no_token = true;
+        self
+    }
+
+    /// Everything where OpenClaw puts it by itself: below `~/.openclaw`.
+    pub fn at_home(mut self) -> Self {
+        self.at_home = true;
+        self
+    }
+
+    /// What else the file says.
+    pub fn also(mut self, change: impl FnOnce(&mut Value) + 'static) -> Self {
+        self.also = Some(Box::new(change));
+        self
+    }
+
     /// Chats are answered by `model`.
     pub fn model(mut self, model: SocketAddr) -> Self {
         self.model = Some(model);
@@ -85,12 +108,23 @@ impl Options {
     }
 
     pub async fn run(self) -> Gateway {
+        let mut gateway = self.stopped();
+        gateway.start().await;
+        gateway
+    }
+
+    /// Everything is in place, and it was never started.
+    pub fn stopped(mut self) -> Gateway {
         let version = self.version.expect("only Gateway::of makes options");
         let home = tempfile::Builder::new().prefix("clawgate-openclaw-").tempdir().expect("a temporary folder");
-        let mut gateway = Gateway { version, port: ports::row(), no_auth: self.no_auth, home, process: None };
-        let config = self.config(&gateway);
+        let tokenless = self.no_auth || self.no_token;
+        let gateway = Gateway { version, port: ports::row(), tokenless, at_home: self.at_home, home, process: None };
+        let mut config = self.config(&gateway);
+        if let Some(change) = self.also.take() {
+            change(&mut config);
+        }
+        fs::create_dir_all(gateway.state()).expect("a folder in a temporary folder");
         fs::write(gateway.config_file(), config.to_string()).expect("the config can be written");
-        gateway.start().await;
         gateway
     }
 
@@ -118,6 +152,9 @@ impl Options {
         if self.no_auth {
             room["auth"] = json!({ "mode": "none" });
         }
+        if self.no_token {
+            room["auth"] = json!({ "mode": "token" });
+        }
         if let Some(model) = self.model {
             room["http"] = json!({ "endpoints": { "chatCompletions": { "enabled": true } } });
             config["agents"] = json!({ "defaults": {
@@ -141,7 +178,8 @@ impl Options {
 pub struct Gateway {
     version: Version,
     pub port: u16,
-    no_auth: bool,
+    tokenless: bool,
+    at_home: bool,
     // Before its home, where its log is: fields are dropped in this order.
     process: Option<Process>,
     home: TempDir,
@@ -187,13 +225,15 @@ impl Gateway {
         fs::create_dir_all(&shared).expect("the cache can be written");
         let mut command = Command::new(cache.join(format!("node-{}/bin/node", pinned("NODE"))));
         command.arg(program).current_dir(home).env_clear();
-        command.envs([("HOME", home.to_owned()), ("OPENCLAW_CONFIG_PATH", self.config_file())]);
-        command.env("OPENCLAW_STATE_DIR", home.join("state")).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        if !self.at_home {
+            command.env("OPENCLAW_CONFIG_PATH", self.config_file()).env("OPENCLAW_STATE_DIR", self.state());
+        }
         command.envs(
             ["OPENCLAW_NO_RESPAWN", "OPENCLAW_SKIP_CHANNELS", "OPENCLAW_DISABLE_BONJOUR"].map(|name| (name, "1")),
         );
         command.env("TMPDIR", shared);
-        if !self.no_auth {
+        if !self.tokenless {
             command.env("OPENCLAW_GATEWAY_TOKEN", TOKEN);
         }
         command
@@ -299,8 +339,7 @@ impl Gateway {
 
     /// Writes the token where OpenClaw's own commands find it too.
     pub fn keep_token(&self) {
-        let state = self.home.path().join("state");
-        fs::write(state.join(".env"), format!("OPENCLAW_GATEWAY_TOKEN={TOKEN}\n")).expect("a file can be written");
+        fs::write(self.dotenv(), format!("OPENCLAW_GATEWAY_TOKEN={TOKEN}\n")).expect("a file can be written");
     }
 
     /// `openclaw devices approve`.
@@ -315,6 +354,37 @@ impl Gateway {
     }
 
     pub fn config_file(&self) -> PathBuf {
-        self.home.path().join("openclaw.json")
+        let folder = if self.at_home { self.state() } else { self.home.path().to_owned() };
+        folder.join("openclaw.json")
+    }
+
+    /// Where OpenClaw's own commands look for variables too.
+    pub fn dotenv(&self) -> PathBuf {
+        self.state().join(".env")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.home.path().join(if self.at_home { ".openclaw" } else { "state" })
+    }
+
+    /// Of the user that it runs as.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Whether it ended by itself.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.process.as_mut().expect("the gateway was started").ended()
+    }
+
+    /// A line that an operator pastes into a shell on the gateway's host.
+    pub async fn shell(&self, line: &str) -> Said {
+        let folder = self.home.path().join("commands");
+        fs::create_dir_all(&folder).expect("a folder in a temporary folder");
+        self.put_command_into(&folder);
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).env("PATH", format!("{}:{path}", folder.display()));
+        tokio::task::spawn_blocking(move || process::say(&mut command)).await.expect("it does not panic")
     }
 }

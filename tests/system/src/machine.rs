@@ -1,7 +1,11 @@
 //! A machine that is set up as the guide wants it, for tests of `clawgate check` that are `alone`: a right name, open
 //! ports, a CA that answers; and the report on it.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -53,11 +57,48 @@ impl Machine {
         fs::write(self.folder.path().join("config.toml"), text).expect("the config can be written");
     }
 
-    /// Runs `clawgate check` there.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("config.toml")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// Rewrites the configuration.
+    pub fn edit(&self, edit: impl FnOnce(&str) -> String) {
+        let text = fs::read_to_string(self.config()).expect("the config is there");
+        let edited = edit(&text);
+        assert_ne!(edited, text, "nothing was edited");
+        fs::write(self.config(), edited).expect("the config can be written");
+    }
+
+    /// The site is forwarded to this port from now on.
+    pub fn forward(&self, port: u16) {
+        self.edit(|text| text.replace("127.0.0.1:9\"", &format!("127.0.0.1:{port}\"")));
+    }
+
+    /// Another CA from now on.
+    pub fn certified_by(&self, ca: &Authority) {
+        let root = |ca: &Authority| ca.identity.root.display().to_string();
+        self.edit(|text| text.replace(&self.ca.directory(), &ca.directory()).replace(&root(&self.ca), &root(ca)));
+    }
+
+    /// The zone's records from now on.
+    pub fn zone(&self, records: &[&str]) {
+        let address = format!("ns.example.com A {}", self.names.address.ip());
+        let usual = ["example.com SOA ns.example.com", "example.com NS ns.example.com", &address];
+        self.names.set(&[&usual[..], records].concat());
+    }
+
+    /// Runs `clawgate check` there, by somebody whose own surroundings say nothing of a gateway.
     pub async fn check(&self, arguments: &[&str]) -> Said {
         let mut command = Command::new(proxy::binary());
-        command.arg("check").args(arguments);
-        check(command, &self.folder.path().join("config.toml")).await
+        command.arg("check").args(arguments).env_remove("HOME");
+        for name in ["OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_CONFIG_PATH", "OPENCLAW_GATEWAY_PORT"] {
+            command.env_remove(name);
+        }
+        check(command, &self.config()).await
     }
 
     /// Everything but the gateway, which other tests have.

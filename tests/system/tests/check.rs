@@ -58,9 +58,26 @@ on_both_gateways! {
         let (status, report) = proxy.check(&["--only", "gateway"]);
         let expected = ["warning gateway/variable-fleeting", "warning gateway/origin-missing"].map(str::to_owned);
         assert_eq!((status, codes(&report)), (0, expected.to_vec()), "{report:#}");
-        let origin = finding(&report, "gateway/origin-missing");
-        let command = format!("openclaw config set gateway.controlUi.allowedOrigins '[\"{}\"]'", proxy.origin());
-        assert_eq!(origin["cure"], command);
+        let file = gateway.config_file().display().to_string();
+        assert_eq!(
+            said(&report, "gateway/origin-missing"),
+            [
+                HOST,
+                &format!("gateway.controlUi.allowedOrigins in {file} lacks {}", proxy.origin()),
+                "the gateway's web page says \"origin not allowed\" there",
+                &format!("openclaw config set gateway.controlUi.allowedOrigins '[\"{}\"]'", proxy.origin()),
+            ]
+        );
+        // OpenClaw reads variables beside its state, which is not beside this file.
+        assert_eq!(
+            said(&report, "gateway/variable-fleeting"),
+            [
+                &file,
+                "gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which only the running process has: a shell has exported it",
+                "it is gone when the gateway is started from elsewhere",
+                &format!("echo 'OPENCLAW_GATEWAY_TOKEN=VALUE' >> {}", gateway.dotenv().display()),
+            ]
+        );
         assert_eq!(proxy.check(&["--only", "gateway", "--deny-warnings"]).0, 1);
     }
 
@@ -85,7 +102,16 @@ on_both_gateways! {
         let wrong = proxy.file("token", "not the token");
         let (status, report) = proxy.check(&["--only", "gateway", "--probe", "--token-file", &wrong]);
         assert_eq!(status, 69);
-        assert_eq!(finding(&report, "probe/wrong-token")["cure"], "compare it with the gateway's: OPENCLAW_GATEWAY_TOKEN, or gateway.auth.token in openclaw.json");
+        assert_eq!(
+            said(&report, "probe/wrong-token"),
+            [
+                HOST,
+                "a backend with a fresh device key comes as a local client, and the gateway says INVALID_REQUEST: \
+                 unauthorized: gateway token mismatch (provide gateway auth token)",
+                "the client's gateway token or password is wrong",
+                "compare it with the gateway's: OPENCLAW_GATEWAY_TOKEN, or gateway.auth.token in openclaw.json",
+            ]
+        );
     }
 
     /// Snag 10 as the guide has it: every backend has to be paired, and a gateway has forgotten.
@@ -95,7 +121,19 @@ on_both_gateways! {
         let token = gateway.token_file();
         let fresh = ["--only", "gateway", "--probe", "--token-file", &token];
         let (_, report) = proxy.check(&fresh);
-        finding(&report, "probe/needs-pairing");
+        let says = match version {
+            Version::Newest => "the gateway says NOT_PAIRED: pairing required: device is not approved yet",
+            Version::Oldest => "the gateway says NOT_PAIRED: pairing required",
+        };
+        assert_eq!(
+            said(&report, "probe/needs-pairing"),
+            [
+                HOST,
+                &format!("a backend with a fresh device key comes under its address, and {says}"),
+                "whether your backend's key is paired already is seen with that key only",
+                "clawgate check --probe --device-key PATH --token-file PATH",
+            ]
+        );
         assert_eq!(gateway.pending_pairings().await, Vec::<serde_json::Value>::new(), "the fresh key's request is taken back");
 
         let backend = Backend::fresh();
@@ -105,9 +143,20 @@ on_both_gateways! {
         assert_eq!(status, 69);
         let pending = gateway.pending_pairings().await;
         let ours = pending.iter().find(|request| request["deviceId"] == backend.device_id().as_str()).expect("its request");
-        let cure = finding(&report, "probe/not-paired")["cure"].as_str().expect("text");
-        let approve = format!("openclaw devices approve {}", ours["requestId"].as_str().expect("an id"));
-        assert!(cure.contains(&approve), "{cure}");
+        assert_eq!(
+            said(&report, "probe/not-paired"),
+            [
+                HOST,
+                &format!("a backend with this device key comes under its address, and {says}"),
+                "the gateway wants this device approved by hand",
+                &format!(
+                    "approve it: openclaw devices list, then openclaw devices approve {}. A backend that should be \
+                     approved by itself did not get the loopback identity: identity = \"attributed\" in its [[site]] \
+                     says so",
+                    ours["requestId"].as_str().expect("an id")
+                ),
+            ]
+        );
 
         gateway.approve(ours).await;
         let (_, report) = proxy.check(&own);
@@ -199,7 +248,16 @@ on_both_gateways! {
         let proxy = Proxy::before(&gateway).await;
         let (status, report) = proxy.check(&["--only", "gateway"]);
         assert_eq!(status, 69);
-        finding(&report, "gateway/auth-off");
+        assert_eq!(
+            said(&report, "gateway/auth-off"),
+            [
+                &*gateway.config_file().display().to_string(),
+                "gateway.auth.mode is none: the gateway asks nobody for a credential",
+                "whoever reaches it is its operator, so the proxy passes nobody on as a local client",
+                "openclaw config set gateway.auth.mode token && openclaw config set gateway.auth.token \
+                 '${OPENCLAW_GATEWAY_TOKEN}'",
+            ]
+        );
     }
 }
 
@@ -210,9 +268,16 @@ async fn the_newest_gateway_refuses_browsers_and_the_command_is_said() {
     let proxy = Proxy::before(&gateway).await;
     let (status, report) = proxy.check(&["--only", "gateway"]);
     assert_eq!(status, 69);
-    let found = finding(&report, "gateway/attribution");
-    assert_eq!(found["cure"], "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'");
-    assert_eq!(found["seen"], "the gateway answers 403 proxy_attribution_required to what comes from 127.0.0.2");
+    assert_eq!(
+        said(&report, "gateway/attribution"),
+        [
+            &format!("127.0.0.1:{}", gateway.port),
+            "the gateway answers 403 proxy_attribution_required to what comes from 127.0.0.2",
+            "browsers and everybody outside of `clients` come from there with their address in X-Forwarded-For, and the \
+             gateway does not trust it to say so",
+            "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'",
+        ]
+    );
 }
 
 #[tokio::test]
@@ -222,8 +287,13 @@ async fn the_oldest_gateway_takes_all_browsers_for_one() {
     let (status, report) = proxy.check(&["--only", "gateway"]);
     assert_eq!(status, 0);
     assert_eq!(
-        finding(&report, "gateway/attribution-missing")["cure"],
-        "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"
+        said(&report, "gateway/attribution-missing"),
+        [
+            &*gateway.config_file().display().to_string(),
+            "gateway.trustedProxies lacks 127.0.0.2",
+            "the gateway takes all browsers for one client, and from 2026.8.1 on it answers them 403",
+            "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'",
+        ]
     );
 }
 
@@ -235,15 +305,31 @@ async fn a_trusted_127_0_0_1_breaks_the_oldest_gateways_approval_and_the_probe_a
     let (status, report) = proxy.check(&["--only", "gateway", "--probe", "--token-file", &gateway.token_file()]);
     assert_eq!(status, 69);
     assert_eq!(
-        finding(&report, "gateway/approval-broken")["cure"],
-        "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"
+        said(&report, "gateway/approval-broken"),
+        [
+            &*gateway.config_file().display().to_string(),
+            &format!(
+                "gateway.trustedProxies has 127.0.0.1, and the gateway is OpenClaw {}",
+                gateway.version().number()
+            ),
+            "a trusted proxy that names no client is no local client there: every backend has to be paired",
+            "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'",
+        ]
     );
     finding(&report, "probe/not-paired");
 
     let gateway = Gateway::of(Version::Newest).trusting(&["127.0.0.1", "127.0.0.2"]).run().await;
     let proxy = Proxy::before(&gateway).await;
     let (_, report) = proxy.check(&["--only", "gateway", "--probe", "--token-file", &gateway.token_file()]);
-    finding(&report, "gateway/loopback-trusted");
+    assert_eq!(
+        said(&report, "gateway/loopback-trusted"),
+        [
+            &*gateway.config_file().display().to_string(),
+            "gateway.trustedProxies has 127.0.0.1",
+            "every program of this machine may say for whom it speaks, and before 2026.6 no backend is approved by itself",
+            "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'",
+        ]
+    );
     finding(&report, "probe/approved");
 }
 
@@ -255,6 +341,14 @@ async fn a_gateway_that_is_gone_is_said_with_the_command_that_starts_it() {
     gateway.kill();
     let (status, report) = proxy.check(&["--only", "gateway"]);
     assert_eq!(status, 69);
-    let cure = finding(&report, "gateway/away")["cure"].as_str().expect("text");
-    assert!(cure.starts_with("start it as its user: systemctl --user start openclaw-gateway"), "{cure}");
+    assert_eq!(
+        said(&report, "gateway/away"),
+        [
+            &format!("127.0.0.1:{}", gateway.port),
+            "cannot connect: connection refused",
+            "requests wait for it as long as `hold` says, then get 503",
+            "start it as its user: systemctl --user start openclaw-gateway (where there is no such unit yet: openclaw \
+             onboard --install-daemon)",
+        ]
+    );
 }

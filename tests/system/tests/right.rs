@@ -5,7 +5,8 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use clawgate_system::{
     Authority, Gateway, Machine, Version,
-    alone::{alone, instead, run},
+    alone::{alone, run},
+    installed::{SCOPE, SERVICE, by_hand, enable, linger},
     machine::{DNS, HOST, OURS, check},
     process::{Process, say},
     proxy,
@@ -14,33 +15,11 @@ use clawgate_system::{
 };
 
 const RIGHT: &str = "chat.example.com A 203.0.114.7";
-const SCOPE: &str = "user.slice/user-0.slice/session-1.scope";
-const SERVICE: &str = "user.slice/user-0.slice/user@0.service/app.slice/openclaw-gateway.service";
-
 /// A gateway of root's, started from a login.
 async fn gateway(machine: &Machine, seats: &Seats) -> Gateway {
-    let home = machine.folder.path().join("home");
-    fs::create_dir(&home).unwrap();
-    instead("/etc/passwd", &format!("root:x:0:0::{}:/bin/sh\n", home.display()));
-    run("mount", &["-t", "tmpfs", "none", "/var/lib/systemd"]);
-    seats.sit(std::process::id(), SCOPE);
-    let gateway = Gateway::of(Version::Newest).origin(format!("https://{HOST}")).run().await;
+    let gateway = by_hand(machine, seats, Gateway::of(Version::Newest).origin(format!("https://{HOST}"))).await;
     gateway.keep_token();
-    let config = machine.folder.path().join("config.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace("127.0.0.1:9\"", &format!("127.0.0.1:{}\"", gateway.port))).unwrap();
     gateway
-}
-
-fn enable(machine: &Machine) {
-    let wants = machine.folder.path().join("home/.config/systemd/user/default.target.wants");
-    fs::create_dir_all(&wants).unwrap();
-    std::os::unix::fs::symlink("../openclaw-gateway.service", wants.join("openclaw-gateway.service")).unwrap();
-}
-
-fn linger() {
-    fs::create_dir_all("/var/lib/systemd/linger").unwrap();
-    fs::write("/var/lib/systemd/linger/root", "").unwrap();
 }
 
 /// Snag 11.
@@ -86,7 +65,7 @@ fn a_gateway_that_dies_at_logout_is_found_until_it_is_a_service_that_lasts() {
         );
 
         linger();
-        enable(&machine);
+        enable(&gateway);
         let found = machine.look("gateway").await;
         assert_eq!((found.code, found.snags()), (Some(0), vec![]), "{found:#?}");
         let lasts = format!("{who} runs as openclaw-gateway, and root lingers");
@@ -104,7 +83,7 @@ fn a_server_that_is_right_in_everything_hears_nothing_but_ok() {
         let gateway = gateway(&machine, &seats).await;
         seats.sit(gateway.id(), SERVICE);
         linger();
-        enable(&machine);
+        enable(&gateway);
         let rules = machine.folder.path().join("rules");
         let text = "table inet filter { chain input { type filter hook input priority 0; policy drop;\n\
                     iifname \"lo\" accept\n ct state established,related accept\n tcp dport { 22, 80, 443 } accept\n }\n}\n";
