@@ -8,7 +8,7 @@ mod targets;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 16] = [
+const TARGETS: [(&str, Target); 19] = [
     ("path", targets::path),
     ("connection", targets::connection),
     ("header_policy", targets::header_policy),
@@ -25,6 +25,9 @@ const TARGETS: [(&str, Target); 16] = [
     ("allow_names", targets::allow_names),
     ("connect", targets::connect),
     ("frames", targets::frames),
+    ("exchange", targets::exchange),
+    ("guard", targets::guard),
+    ("limits", targets::limits),
 ];
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {

@@ -1,8 +1,11 @@
 //! What the fuzz targets do with their bytes, and what must hold afterwards. Shared with `tests/fuzz_corpus.rs`.
 
 mod connect;
+mod exchange;
 mod forwarded;
+mod guard;
 mod ledger;
+mod limits;
 mod names;
 mod routes;
 mod state;
@@ -30,8 +33,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use ipnet::IpNet;
 
 pub use connect::{connect, frames};
+pub use exchange::exchange;
 pub use forwarded::forwarded;
+pub use guard::guard;
 pub use ledger::ledger;
+pub use limits::limits;
 pub use names::allow_names;
 pub use routes::routes;
 pub use state::{allow_file, state};

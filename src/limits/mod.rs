@@ -182,7 +182,8 @@ impl Limits {
         Limits::with_room(now, ENTRIES, table::SHARDS)
     }
 
-    fn with_room(now: Instant, entries: usize, shards: usize) -> Limits {
+    /// Remembers so many clients, spread over so many locks.
+    pub fn with_room(now: Instant, entries: usize, shards: usize) -> Limits {
         Limits {
             // Zero is "nothing yet", so no state may come out as it.
             began: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),

@@ -2,7 +2,7 @@
 //! last answer arrive.
 
 mod first;
-mod frames;
+pub mod frames;
 mod interim;
 mod phase;
 mod transport;

@@ -25,7 +25,12 @@ pub struct Upstream {
     pub id: u64,
     pub config: model::Upstream,
     pub state: Arc<State>,
+    /// Asked for every stream in place of [`connect`].
+    pub within: Option<Within>,
 }
+
+/// Makes streams to an upstream that is a part of this process, which only tests have: no network, and no chance in it.
+pub type Within = Box<dyn Fn(Source) -> Result<TcpStream, ConnectError> + Send + Sync>;
 
 /// What survives a reload that leaves the endpoint alone.
 pub struct State {
@@ -114,7 +119,7 @@ impl Upstream {
                 traffic: Traffic::default(),
             })
         });
-        Upstream { id: state.id, config, state }
+        Upstream { id: state.id, config, state, within: None }
     }
 
     /// Dials; while the upstream is away the dial waits `until` then. One that is known to be away is not dialled before
@@ -133,7 +138,10 @@ impl Upstream {
             self.state.wait_up(until).await?;
         }
         loop {
-            let dialled = connect(&self.config.endpoint, source, self.config.connect_timeout).await;
+            let dialled = match &self.within {
+                None => connect(&self.config.endpoint, source, self.config.connect_timeout).await,
+                Some(within) => within(source),
+            };
             let traffic = &self.state.traffic;
             match &dialled {
                 Ok(_) => traffic.dialled.fetch_add(1, Ordering::Relaxed),

@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 
 pub use connect::{ConnectError, connect};
 pub use health::Health;
-pub use hold::{Away, Upstream};
+pub use hold::{Away, Upstream, Within};
 
 use crate::config::model::{ATTRIBUTED_SOURCE, LOOPBACK_SOURCE};
 

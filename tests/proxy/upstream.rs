@@ -215,6 +215,18 @@ async fn a_head_without_end_becomes_a_502() {
 }
 
 #[tokio::test]
+async fn a_head_of_60_kib_arrives_and_one_of_200_becomes_a_502() {
+    for (fields, status) in [(60, 200), (200, 502)] {
+        let head = format!("x: {}\r\n", "y".repeat(1024 - 5)).repeat(fields);
+        let gateway = origin::answering(format!("HTTP/1.1 200 OK\r\n{head}content-length: 2\r\n\r\nok")).run().await;
+        let proxy = proxy().site("chat.test", &gateway).run().await;
+        let mut wire = proxy.client().h1("chat.test").await;
+        wire.send(client::get("chat.test", "/", &[])).await;
+        assert_eq!(wire.response().await.status, status, "{fields} KiB");
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_an_upstream_connection_is_not_the_end_of_the_clients() {
     let gateway = origin::answering("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok").run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;

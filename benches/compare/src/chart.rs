@@ -27,7 +27,7 @@ pub fn svg(report: &Report) -> String {
         let begun = y;
         for (column, colour) in report.contenders.iter().zip(COLOURS.iter().cycle()) {
             let Some(figures) = line.results.get(&column.name) else { continue };
-            bar(&mut bars, y, colour, figures.figure.median / ours, figures.figure.median);
+            bar(&mut bars, y, colour, figures.value / ours, figures.value);
             y += BAR + 2.0;
         }
         let middle = (begun + y) / 2.0;
@@ -57,7 +57,7 @@ pub fn svg(report: &Report) -> String {
 }
 
 fn ours(line: &Line) -> Option<f64> {
-    line.results.get(OURS).map(|its| its.figure.median).filter(|median| *median > 0.0)
+    line.results.get(OURS).map(|its| its.value).filter(|median| *median > 0.0)
 }
 
 fn bar(out: &mut String, y: f64, colour: &str, times: f64, figure: f64) {

@@ -19,20 +19,15 @@ mod scenario;
 mod stats;
 mod verify;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 
 use contender::{Instance, Prepared, Role, Setting, template::AccessLog};
 use cpu::Cores;
-use report::{Column, Line, Report};
-use scenario::{Bench, Figure, Row, Sample};
+use report::{Column, Line, Report, Samples};
+use scenario::{Bench, Maker, Row};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -97,9 +92,9 @@ fn main() -> ExitCode {
 
 fn list() {
     println!("rows:");
-    scenario::ROWS.iter().for_each(|row| println!("  {:<10} {}", row.name, row.title));
+    scenario::ROWS.iter().for_each(|row| println!("  {:<15} {}", row.name, row.title));
     println!("contenders:");
-    contender::ALL.iter().for_each(|one| println!("  {:<10} {}", one.name, one.title));
+    contender::ALL.iter().for_each(|one| println!("  {:<15} {}", one.name, one.title));
 }
 
 /// The entries called `names`, in their own order; all where none is called.
@@ -114,7 +109,8 @@ fn chosen<T>(all: &'static [T], names: &[String], name_of: impl Fn(&T) -> &'stat
 /// Whether the report is complete.
 fn run(options: &Options) -> Result<bool> {
     let rows = chosen(scenario::ROWS, &options.only, |row| row.name)?;
-    let contenders = chosen(contender::ALL, &options.contenders, |one| one.name)?;
+    let mut contenders = chosen(contender::ALL, &options.contenders, |one| one.name)?;
+    contenders.retain(|one| rows.iter().any(|row| row.is_for(one, row.access_log)));
     allow_descriptors();
     let cores = Cores::try_new(options.proxy_core, options.load_core)?;
     let mut notes = Vec::new();
@@ -204,7 +200,7 @@ async fn measure(
         for one in prepared.iter().filter(|one| access_log == AccessLog::Off || one.contender.role == Role::Proxy) {
             let (title, version) = (one.contender.title, &one.version);
             let checked = async {
-                let mut instance = Instance::start(one, access_log, &setting)?;
+                let mut instance = Instance::start(one, access_log, None, &setting)?;
                 verify::until_ready(&mut instance, &bench).await?;
                 verify::behaves(&instance, &bench, &origin).await?;
                 Ok(instance)
@@ -222,11 +218,12 @@ async fn measure(
         bail!("no contender does what it is to be measured for");
     }
 
-    let mut samples: BTreeMap<(&str, &str), Vec<Sample>> = BTreeMap::new();
+    let mut samples = Samples::new();
     let mut unable = BTreeSet::new();
     for round in 0..options.rounds() {
         for row in rows {
-            let mut turns: Vec<&mut Instance> = instances.iter_mut().filter(|instance| row.is_for(instance)).collect();
+            let mut turns: Vec<&mut Instance> =
+                instances.iter_mut().filter(|one| row.is_for(one.contender, one.access_log)).collect();
             // Nobody is always the first.
             let first = round % turns.len().max(1);
             turns.rotate_left(first);
@@ -235,23 +232,15 @@ async fn measure(
                 if unable.contains(&(row.name, name)) {
                     continue;
                 }
-                let place = format!("round {} {:<9} {name:<9}", round + 1, row.name);
-                let attempt = async {
-                    // Memory that earlier rows left free would be taken again, and the connections seem to need none.
-                    let Some(one) =
-                        prepared.iter().find(|one| row.figure == Figure::Memory && one.contender.name == name)
-                    else {
-                        return row.run(instance, &bench).await;
-                    };
-                    let mut fresh = Instance::start(one, row.access_log, &setting)?;
-                    verify::until_ready(&mut fresh, &bench).await?;
-                    row.run(&fresh, &bench).await
-                };
-                match attempt.await {
+                let place = format!("round {} {:<15} {name:<9}", round + 1, row.name);
+                // Whoever runs was prepared.
+                let Some(own) = prepared.iter().find(|one| one.contender.name == name) else { continue };
+                let maker = Maker { prepared: own, setting: &setting };
+                match row.run(instance, &maker, &bench).await {
                     Ok(sample) => {
                         eprintln!(
-                            "{place} {:8.1} {:<22} p50 {:6.0} p99 {:6.0}, proxy {:3.0} %, load {:3.0} %",
-                            row.figure.of(&sample),
+                            "{place} {:>8} {:<22} p50 {:6.0} p99 {:6.0}, proxy {:3.0} %, load {:3.0} %",
+                            row.figure.show(row.figure.of(&sample)),
                             row.figure.unit(),
                             sample.p50_us,
                             sample.p99_us,
@@ -271,12 +260,7 @@ async fn measure(
             }
         }
     }
-    Ok(rows.iter().map(|row| Line::new(row, &of_row(row, &samples))).collect())
-}
-
-fn of_row(row: &Row, samples: &BTreeMap<(&str, &str), Vec<Sample>>) -> BTreeMap<String, Vec<Sample>> {
-    let its = samples.iter().filter(|((name, _), _)| *name == row.name);
-    its.map(|((_, contender), all)| ((*contender).to_owned(), all.clone())).collect()
+    Ok(report::lines(rows, &samples))
 }
 
 /// Kernel and processor, from `/proc`.

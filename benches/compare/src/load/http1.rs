@@ -1,6 +1,6 @@
 //! HTTP/1.1 clients: GET over one connection, GET over a new one each time, downloads, uploads.
 
-use std::rc::Rc;
+use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustls::HandshakeKind;
@@ -42,13 +42,24 @@ impl Connection {
     }
 
     pub async fn answer(&mut self, keep_text: bool, take: &mut impl FnMut(&[u8])) -> Result<Head> {
-        let (head, head_bytes) = loop {
+        let (head, head_bytes) = self.head(keep_text).await?;
+        self.body(&head, head_bytes, take).await?;
+        Ok(head)
+    }
+
+    /// The head and how long it is. Of the body, no more is read than what came with it.
+    pub async fn head(&mut self, keep_text: bool) -> Result<(Head, usize)> {
+        loop {
             if let Some(found) = parse(&self.buffer[..self.filled], keep_text)? {
-                break found;
+                return Ok(found);
             }
             ensure!(self.filled < self.buffer.len(), "the answer's head is longer than {} bytes", self.buffer.len());
             self.fill().await?;
-        };
+        }
+    }
+
+    /// The body after that head.
+    pub async fn body(&mut self, head: &Head, head_bytes: usize, take: &mut impl FnMut(&[u8])) -> Result<()> {
         let mut left = head.length;
         let mut start = head_bytes;
         loop {
@@ -59,11 +70,19 @@ impl Connection {
                 // Anything more belongs to the next answer, or to a WebSocket.
                 self.buffer.copy_within(start + here..self.filled, 0);
                 self.filled -= start + here;
-                return Ok(head);
+                return Ok(());
             }
             (start, self.filled) = (0, 0);
             self.fill().await?;
         }
+    }
+
+    /// Whether its other end has closed it, or has sent what was not asked for: then it is no use for a request.
+    pub async fn is_over(&mut self) -> bool {
+        let mut byte = [0];
+        let mut read = pin!(self.stream.read(&mut byte));
+        // Asked once; while nothing has come it is neither.
+        poll_fn(|context| Poll::Ready(read.as_mut().poll(context).is_ready())).await
     }
 
     async fn fill(&mut self) -> Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! Everything runs on one thread, the origin too, so that the load core does as little besides as possible.
 
+pub mod events;
 pub mod http1;
 pub mod http2;
 pub mod stream;
@@ -48,15 +49,42 @@ pub async fn closed_loop<S: Session>(sessions: Vec<S>, units: usize) -> Result<D
 /// Units begin `rate` times a second in all, evenly and in turn, whether or not the last ones are done. Times count
 /// from when a unit was due, so a proxy that stalls cannot hide the units that had to wait for it.
 pub async fn open_loop<S: Session>(sessions: Vec<S>, units: usize, rate: u32) -> Result<Done<S>> {
+    let count = sessions.len();
+    paced(sessions, rate, |turn| {
+        let mut left = units / count + usize::from(turn < units % count);
+        move || {
+            let some = left > 0;
+            left = left.saturating_sub(1);
+            some
+        }
+    })
+    .await
+}
+
+/// The same until `stop` says so.
+pub async fn open_loop_until<S: Session>(sessions: Vec<S>, rate: u32, stop: &Rc<Cell<bool>>) -> Result<Done<S>> {
+    paced(sessions, rate, |_| {
+        let stop = Rc::clone(stop);
+        move || !stop.get()
+    })
+    .await
+}
+
+/// `more` makes for each session what says whether it has another unit to do.
+async fn paced<S: Session, M: FnMut() -> bool + 'static>(
+    sessions: Vec<S>,
+    rate: u32,
+    more: impl Fn(usize) -> M,
+) -> Result<Done<S>> {
     let (count, gap) = (sessions.len() as u32, Duration::from_secs(1) / rate);
     let start = Instant::now() + Duration::from_millis(5);
     together(sessions.into_iter().zip(0_u32..).map(|(mut session, turn)| {
         let mut due = start + gap * turn;
-        let mine = units as u32 / count + u32::from(turn < units as u32 % count);
+        let mut more = more(turn as usize);
         async move {
             let mut ticks = Ticks::start(due, gap * count)?;
-            let mut took = Vec::with_capacity(mine as usize);
-            for _ in 0..mine {
+            let mut took = Vec::new();
+            while more() {
                 ticks.next().await?;
                 session.unit().await?;
                 took.push(nanos(due.elapsed()));

@@ -11,7 +11,8 @@ use super::{Done, nanos, together, websocket::Echo};
 
 /// As long as a chat token's event.
 const FRAME_BYTES: usize = 160;
-const WORD: &str = "stream ";
+/// Before an order that is a WebSocket message.
+pub const WORD: &str = "stream ";
 
 /// What one client asks the origin for: `count` frames, the first one at `first`, then one each `gap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +25,12 @@ pub struct Order {
 
 impl Order {
     pub fn text(self) -> String {
-        format!("{WORD}{} {} {}", self.first.as_nanos(), self.gap.as_nanos(), self.count)
+        format!("{}.{}.{}", self.first.as_nanos(), self.gap.as_nanos(), self.count)
     }
 
-    /// `None` for any other message.
+    /// `None` for anything else.
     pub fn parse(text: &[u8]) -> Option<Order> {
-        let mut numbers = std::str::from_utf8(text).ok()?.strip_prefix(WORD)?.split(' ').map(str::parse::<u64>);
+        let mut numbers = std::str::from_utf8(text).ok()?.split('.').map(str::parse::<u64>);
         let mut number = || numbers.next()?.ok();
         let (first, gap) = (Duration::from_nanos(number()?), Duration::from_nanos(number()?));
         Some(Order { first, gap, count: u32::try_from(number()?).ok()? })
@@ -56,25 +57,31 @@ pub fn frame(due: Duration) -> String {
 }
 
 /// How late a frame is that arrives now.
-fn late(frame: &[u8]) -> Result<u64> {
+pub fn late(frame: &[u8]) -> Result<u64> {
     ensure!(frame.len() == FRAME_BYTES, "a frame of {} bytes", frame.len());
     let due = std::str::from_utf8(frame).ok().and_then(|text| text.trim_end().parse().ok());
     let due = Duration::from_nanos(due.context("a frame without its time")?);
     Ok(nanos(clock().saturating_sub(due)))
 }
 
+/// Each session's part of `frames` at `rate` a second over all of them, from `start` on.
+pub fn share<S>(sessions: Vec<S>, frames: usize, rate: u32, start: Duration) -> impl Iterator<Item = (S, Order)> {
+    let (clients, step) = (sessions.len() as u32, Duration::from_secs(1) / rate);
+    let count = (frames as u32).div_ceil(clients);
+    sessions
+        .into_iter()
+        .zip(0_u32..)
+        .map(move |(session, turn)| (session, Order { first: start + step * turn, gap: step * clients, count }))
+}
+
 /// `rate` frames a second over all `sessions`, evenly and in turn, `frames` in all (rounded up to the same number for each).
 pub async fn run(sessions: Vec<Echo>, frames: usize, rate: u32) -> Result<Done<Echo>> {
     // The orders go out first, all of them.
     const ORDERING: Duration = Duration::from_millis(200);
-    let clients = sessions.len() as u32;
-    let (start, step) = (clock() + ORDERING, Duration::from_secs(1) / rate);
-    let count = (frames as u32).div_ceil(clients);
-    together(sessions.into_iter().zip(0_u32..).map(|(mut session, turn)| async move {
-        let order = Order { first: start + step * turn, gap: step * clients, count };
-        session.say(&order.text()).await?;
-        let mut took = Vec::with_capacity(count as usize);
-        for _ in 0..count {
+    together(share(sessions, frames, rate, clock() + ORDERING).map(|(mut session, order)| async move {
+        session.say(&format!("{WORD}{}", order.text())).await?;
+        let mut took = Vec::with_capacity(order.count as usize);
+        for _ in 0..order.count {
             took.push(late(&session.message().await?)?);
         }
         Ok((session, took))
@@ -91,7 +98,7 @@ mod tests {
         let order = Order { first: Duration::from_secs(5), gap: Duration::from_millis(50), count: 40 };
         assert_eq!(Order::parse(order.text().as_bytes()), Some(order));
         assert_eq!(order.due(2), Duration::from_millis(5_100));
-        for other in ["stream", "stream 1 2", "stream 1 2 -3", "abcdef"] {
+        for other in ["", "1", "1.2", "1.2.-3", "abcdef"] {
             assert_eq!(Order::parse(other.as_bytes()), None);
         }
     }

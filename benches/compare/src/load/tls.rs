@@ -12,7 +12,10 @@ use rustls::{
     crypto::aws_lc_rs as provider,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::certificate::Served;
@@ -91,7 +94,18 @@ impl Dialer {
     }
 
     pub async fn connect(&self) -> Result<Stream> {
-        let tcp = TcpStream::connect(self.address).await.context("cannot connect")?;
+        self.secure(TcpStream::connect(self.address).await.context("cannot connect")?).await
+    }
+
+    /// Like a client far away that takes little at a time: the kernel on this side holds no more than `bytes` or so.
+    pub async fn connect_with_small_buffer(&self, bytes: u32) -> Result<Stream> {
+        let socket = TcpSocket::new_v4().context("no socket to be had")?;
+        // Before the handshake: the window that is offered depends on it.
+        socket.set_recv_buffer_size(bytes).context("cannot set a receive buffer")?;
+        self.secure(socket.connect(self.address).await.context("cannot connect")?).await
+    }
+
+    async fn secure(&self, tcp: TcpStream) -> Result<Stream> {
         tcp.set_nodelay(true).context("cannot set TCP_NODELAY")?;
         self.connector.connect(self.name.clone(), tcp).await.context("the TLS handshake failed")
     }

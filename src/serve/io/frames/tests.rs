@@ -163,6 +163,17 @@ fn a_block_that_does_not_decompress_is_told_by_the_right_name() {
     }
 }
 
+#[test]
+fn the_name_of_a_fault_does_not_hang_on_where_a_padded_block_was_cut() {
+    let goaway = |code| frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, code]);
+    let sent = [PRI, &settings(), &frame(HEADERS, 5 | PADDED, 1, &[1, 0x80, 0])].concat();
+    for size in 1..=sent.len() {
+        let mut guard = Guard::new();
+        assert_eq!(seen(&mut guard, &sent, &[size], &[200]).0, sent);
+        assert_eq!(written(&mut guard, &goaway(1), usize::MAX), goaway(9), "in pieces of {size}");
+    }
+}
+
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let update = (0..4u32, 1..u32::MAX).prop_map(|(stream, n)| frame(WINDOW_UPDATE, 0, stream, &n.to_be_bytes()));
     let payload = prop::collection::vec(any::<u8>(), 0..120);

@@ -4,9 +4,13 @@
 //! | --- | --- |
 //! | `GET /head` | the request head as it arrived here |
 //! | `GET /download/N` | N bytes of [`pattern`] |
+//! | `GET /events/...` | the Server-Sent Events that an [`Order`] asks for |
 //! | `POST /upload` | the number of bytes that came |
 //! | an upgrade to WebSocket | the gateway's opening (challenge, `connect`, answer), then an echo, or the frames that an [`Order`] asks for |
 //! | any other `GET` | [`PAGE_BYTES`] of text |
+
+mod events;
+mod websocket;
 
 use std::{
     cell::Cell,
@@ -17,19 +21,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use bytes::{Buf as _, BytesMut};
-use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
-use crate::{
-    frame::{self, From},
-    load::{
-        Ticks,
-        stream::{self, Order},
-    },
-};
+use crate::load::stream::Order;
 
 pub const PAGE_BYTES: usize = 1024;
 /// Opens a WebSocket at the origin; whoever comes without it is refused, as by a gateway.
@@ -67,7 +64,7 @@ struct State {
 impl Origin {
     /// Serves on the current `LocalSet` until that ends.
     pub async fn start() -> Result<Origin> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the origin cannot listen")?;
+        let listener = listen().context("the origin cannot listen")?;
         let address = listener.local_addr().context("the origin has no address")?;
         let page = page();
         let state = Rc::new(State {
@@ -98,6 +95,13 @@ impl Origin {
     }
 }
 
+fn listen() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    // With the 1024 of `TcpListener::bind` connections would wait for a second when a row opens thousands at once.
+    socket.listen(16 * 1024)
+}
+
 /// The gateway is a Node server: its hop-by-hop fields are what a proxy has to take off here.
 fn answer(content_type: &str, length: usize, body: &[u8]) -> Vec<u8> {
     let head = format!(
@@ -120,6 +124,7 @@ enum Target {
     Head,
     Download(usize),
     Upload,
+    Events(Order),
     WebSocket { key: String },
 }
 
@@ -163,7 +168,8 @@ async fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
                     left -= piece.len();
                 }
             }
-            Target::WebSocket { key } => return websocket(stream, buffer, &key).await,
+            Target::Events(order) => events::send(&mut stream, order).await?,
+            Target::WebSocket { key } => return websocket::serve(stream, buffer, &key).await,
         }
     }
 }
@@ -200,8 +206,11 @@ fn parse(buffer: &[u8]) -> io::Result<Option<Request>> {
         Some(key) if upgrade => Target::WebSocket { key },
         _ if request.method == Some("POST") => Target::Upload,
         _ if path == "/head" => Target::Head,
-        _ => match path.strip_prefix("/download/").map(str::parse) {
-            Some(Ok(bytes)) => Target::Download(bytes),
+        _ => match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
+            Some(("download", bytes)) => Target::Download(bytes.parse().map_err(|_| invalid("no length"))?),
+            Some(("events", order)) => {
+                Target::Events(Order::parse(order.as_bytes()).ok_or_else(|| invalid("no order of events"))?)
+            }
             _ => Target::Page,
         },
     };
@@ -251,92 +260,6 @@ async fn discard_chunks(stream: &mut TcpStream, buffer: &mut BytesMut) -> io::Re
     }
 }
 
-/// The gateway's side of the opening, then every text frame back to where it came from.
-async fn websocket(mut stream: TcpStream, mut buffer: BytesMut, key: &str) -> io::Result<()> {
-    let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
-    let mut out = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    )
-    .into_bytes();
-    let challenge = json!({"type": "event", "event": "connect.challenge", "payload": {"nonce": key, "ts": 0}});
-    frame::encode(From::Server, frame::TEXT, challenge.to_string().as_bytes(), &mut out);
-    stream.write_all(&out).await?;
-    let mut connected = false;
-    loop {
-        out.clear();
-        let mut refused = false;
-        let mut ordered = None;
-        while let Some(incoming) = frame::decode(&mut buffer) {
-            match incoming.opcode {
-                frame::TEXT if connected => match Order::parse(&incoming.payload) {
-                    Some(order) => ordered = Some(order),
-                    None => frame::encode(From::Server, frame::TEXT, &incoming.payload, &mut out),
-                },
-                frame::TEXT => {
-                    let (allowed, reply) = connect_answer(&incoming.payload);
-                    frame::encode(From::Server, frame::TEXT, reply.to_string().as_bytes(), &mut out);
-                    connected = allowed;
-                    refused = !allowed;
-                }
-                frame::PING => frame::encode(From::Server, frame::PONG, &incoming.payload, &mut out),
-                frame::CLOSE => {
-                    frame::encode(From::Server, frame::CLOSE, &incoming.payload, &mut out);
-                    return stream.write_all(&out).await;
-                }
-                _ => {}
-            }
-        }
-        if refused {
-            frame::encode(
-                From::Server,
-                frame::CLOSE,
-                &[&1008_u16.to_be_bytes()[..], b"unauthorized"].concat(),
-                &mut out,
-            );
-        }
-        if !out.is_empty() {
-            stream.write_all(&out).await?;
-        }
-        if let Some(order) = ordered {
-            send_frames(&mut stream, order).await?;
-        }
-        if refused || stream.read_buf(&mut buffer).await? == 0 {
-            return Ok(());
-        }
-    }
-}
-
-/// Nothing that comes in meanwhile is read: an order's client only listens.
-async fn send_frames(stream: &mut TcpStream, order: Order) -> io::Result<()> {
-    let mut ticks = Ticks::start(order.begins(), order.gap).map_err(io::Error::other)?;
-    let mut out = Vec::new();
-    for nth in 0..order.count {
-        ticks.next().await.map_err(io::Error::other)?;
-        out.clear();
-        frame::encode(From::Server, frame::TEXT, stream::frame(order.due(nth)).as_bytes(), &mut out);
-        stream.write_all(&out).await?;
-    }
-    Ok(())
-}
-
-/// Whether this first frame is a `connect` with our token, and what the gateway would say to it.
-fn connect_answer(frame: &[u8]) -> (bool, Value) {
-    let request: Value = serde_json::from_slice(frame).unwrap_or_default();
-    let token = request.pointer("/params/auth/token").and_then(Value::as_str);
-    let id = &request["id"];
-    if request["method"] == "connect" && token == Some(TOKEN) {
-        let scopes = &request["params"]["scopes"];
-        (
-            true,
-            json!({"type": "res", "id": id, "ok": true, "payload": {"type": "hello-ok", "auth": {"scopes": scopes}}}),
-        )
-    } else {
-        let error = json!({"code": "INVALID_REQUEST", "message": "unauthorized: gateway token missing"});
-        (false, json!({"type": "res", "id": id, "ok": false, "error": error}))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,18 +299,5 @@ mod tests {
         let piece = pattern_piece();
         assert!(piece.iter().enumerate().all(|(i, byte)| *byte == pattern(i)));
         assert_eq!(pattern(piece.len()), pattern(0));
-    }
-
-    #[test]
-    fn only_a_connect_with_the_token_opens_a_websocket() {
-        let connect = |token: &str| {
-            json!({"type": "req", "id": "7", "method": "connect", "params": {"auth": {"token": token}}}).to_string()
-        };
-        let (allowed, reply) = connect_answer(connect(TOKEN).as_bytes());
-        assert!(allowed && reply["ok"] == true && reply["id"] == "7");
-        for refused in [connect("guess"), "{}".to_owned(), "no json".to_owned()] {
-            let (allowed, reply) = connect_answer(refused.as_bytes());
-            assert!(!allowed && reply["ok"] == false);
-        }
     }
 }
