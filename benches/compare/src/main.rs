@@ -16,6 +16,7 @@ mod origin;
 mod relay;
 mod report;
 mod scenario;
+mod soak;
 mod stats;
 mod verify;
 
@@ -62,6 +63,9 @@ struct Options {
     /// The core of the clients and of the origin.
     #[arg(long, value_name = "N", default_value_t = 1)]
     load_core: usize,
+    /// Instead of comparing: this many minutes of mixed load on clawgate alone, and whether it grows.
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with_all = ["only", "contenders", "quick"])]
+    soak: Option<u32>,
     /// Says which rows and contenders there are.
     #[arg(long)]
     list: bool,
@@ -76,9 +80,10 @@ fn main() -> ExitCode {
         list();
         return ExitCode::SUCCESS;
     }
-    let done = match &options.relay {
-        Some(config) => relay::run(config).map(|()| true),
-        None => run(&options),
+    let done = match (&options.relay, options.soak) {
+        (Some(config), _) => relay::run(config).map(|()| true),
+        (None, Some(minutes)) => run_soak(&options, minutes).map(|()| true),
+        (None, None) => run(&options),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -147,6 +152,24 @@ fn run(options: &Options) -> Result<bool> {
     }
     eprintln!("all figures: {}", options.json.display());
     Ok(report.is_complete() && prepared.len() == contenders.len())
+}
+
+fn run_soak(options: &Options, minutes: u32) -> Result<()> {
+    allow_descriptors();
+    let cores = Cores::try_new(options.proxy_core, options.load_core)?;
+    let ours = contender::ALL.iter().find(|one| one.name == contender::OURS).context("clawgate is no contender")?;
+    let ours = Prepared::try_new(ours)?;
+    cores.stay_on_load().context("cannot stay on the load's core")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let dir = tempfile::Builder::new().prefix("clawgate-soak-").tempdir().context("no temporary directory")?;
+        let served = certificate::Served::generate(HOST)?;
+        served.write(dir.path())?;
+        let origin = origin::Origin::start().await?;
+        let bench = Bench { host: HOST, served: &served, shorten: 1 };
+        let setting = Setting { dir: dir.path(), host: HOST, origin: origin.address, cores };
+        soak::run(&ours, &setting, &bench, minutes).await
+    })
 }
 
 impl Options {

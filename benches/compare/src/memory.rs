@@ -19,6 +19,17 @@ pub fn pss_kib(root: u32) -> Result<u64> {
     Ok(sum)
 }
 
+/// How many files and sockets `root` and everything it started have open.
+pub fn descriptors(root: u32) -> Result<usize> {
+    let mut sum = 0;
+    for pid in cpu::tree(root)? {
+        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        sum += open.count();
+    }
+    ensure!(sum > 0, "the descriptors of process {root} cannot be read");
+    Ok(sum)
+}
+
 fn pss_in(smaps_rollup: &str) -> Option<u64> {
     let value = smaps_rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     value.trim().strip_suffix(" kB")?.parse().ok()
@@ -27,6 +38,13 @@ fn pss_in(smaps_rollup: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_open_file_is_a_descriptor_more() {
+        let before = descriptors(std::process::id()).unwrap();
+        let files: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        assert!(descriptors(std::process::id()).unwrap() >= before + files.len() / 2);
+    }
 
     #[test]
     fn the_sum_is_read_and_not_one_of_its_parts() {

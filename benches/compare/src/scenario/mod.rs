@@ -6,7 +6,7 @@ mod fresh;
 mod reload;
 mod rows;
 mod run;
-mod stalled;
+pub mod stalled;
 
 use serde::Serialize;
 

@@ -62,7 +62,7 @@ impl Row {
     }
 }
 
-enum Stalled {
+pub enum Stalled {
     /// The rest of the head is not sent.
     Sending { connection: Connection, rest: Vec<u8> },
     /// The rest of the answer is not read.
@@ -70,7 +70,7 @@ enum Stalled {
 }
 
 impl Stalled {
-    async fn open(half: Half, dialer: &Dialer, host: &str) -> Result<Stalled> {
+    pub async fn open(half: Half, dialer: &Dialer, host: &str) -> Result<Stalled> {
         match half {
             Half::Request => {
                 let mut connection = Connection::new(dialer.connect().await?, 4096);
