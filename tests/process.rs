@@ -213,6 +213,13 @@ fn it_is_ready_when_it_accepts_also_with_a_dead_gateway() {
 }
 
 #[test]
+fn it_takes_no_huge_pages() {
+    let service = setup(dead()).start();
+    let status = fs::read_to_string(format!("/proc/{}/status", service.child.id())).unwrap();
+    assert!(status.contains("THP_enabled:\t0\n"), "{status}");
+}
+
+#[test]
 fn sigterm_ends_it_with_0_and_its_socket_is_gone() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
         let mut service = setup(dead()).start();
