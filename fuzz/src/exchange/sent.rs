@@ -41,7 +41,9 @@ fn one(bytes: &[u8], at: &mut usize, goes_on: &mut bool) -> Option<Sent> {
     let start = std::str::from_utf8(line(bytes, at)?).ok()?;
     let (method, rest) = start.split_once(' ')?;
     let (target, version) = rest.split_once(' ')?;
-    if !is_token(method.as_bytes()) || target.is_empty() || !version.starts_with("HTTP/1.") {
+    let version =
+        version.strip_prefix("HTTP/1.").filter(|minor| minor.len() == 1 && minor.as_bytes()[0].is_ascii_digit())?;
+    if !is_token(method.as_bytes()) || target.is_empty() {
         return None;
     }
     let mut lengths: Vec<&[u8]> = Vec::new();
@@ -65,7 +67,7 @@ fn one(bytes: &[u8], at: &mut usize, goes_on: &mut bool) -> Option<Sent> {
     let mut sent = Sent { method: method.into(), target: origin_form(target), ..Sent::default() };
     match (&lengths[..], &codings[..]) {
         ([], []) => sent.whole = true,
-        (_, [coding]) if coding.eq_ignore_ascii_case(b"chunked") && version != "HTTP/1.0" => {
+        (_, [coding]) if coding.eq_ignore_ascii_case(b"chunked") && version != "0" => {
             // RFC 9112 §6.3: with both, the connection is closed behind it.
             *goes_on = lengths.is_empty();
             chunks(bytes, at, &mut sent, goes_on);

@@ -234,15 +234,17 @@ impl Guard {
             DATA => length >= padding,
             HEADERS => {
                 let priority = if flags & WITH_PRIORITY != 0 { 5 } else { 0 };
+                if length < padding + priority {
+                    return Err(Fault::FrameSize);
+                }
                 let padded = match (padding, payload.first()) {
                     (0, _) => true,
                     (_, Some(pad)) => length > u32::from(*pad) + priority,
-                    (_, None) if length > 0 => return Ok(None),
-                    (_, None) => false,
+                    (_, None) => return Ok(None),
                 };
                 self.in_block = stream % 2 == 1 && stream > self.highest && padded;
                 self.highest = self.highest.max(stream);
-                length >= padding + priority
+                true
             }
             CONTINUATION => {
                 self.in_block = in_block && stream == self.highest;

@@ -174,6 +174,12 @@ fn the_name_of_a_fault_does_not_hang_on_where_a_padded_block_was_cut() {
     }
 }
 
+#[test]
+fn a_block_that_is_too_short_for_its_padding_is_at_fault_before_the_padding_has_come() {
+    let head = &frame(HEADERS, WITH_PRIORITY | PADDED, 1, &[0])[..HEAD];
+    assert_eq!(fault(&[settings(), head.to_vec()]), Some(Fault::FrameSize));
+}
+
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let update = (0..4u32, 1..u32::MAX).prop_map(|(stream, n)| frame(WINDOW_UPDATE, 0, stream, &n.to_be_bytes()));
     let payload = prop::collection::vec(any::<u8>(), 0..120);
