@@ -246,6 +246,13 @@ fn bind_error(address: SocketAddr, source: io::Error) -> BindError {
 /// SO_REUSEPORT alone would let a second clawgate, or any process of our user, listen beside us without a word and get
 /// a share of the connections. So the first socket is bound without it, which fails if anybody listens there, and gets
 /// the option only then: from its bind on the port is ours, with no moment in between.
+/// Whether somebody else listens where we would, by a bind that is given up before anybody could connect. Who it is stands in
+/// a table that the kernel makes of all connections of the machine: to read that at every start was a third of it.
+pub fn is_taken(address: SocketAddr) -> bool {
+    let bound = new_socket(address).and_then(|socket| socket.bind(&address.into()));
+    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
 fn bind_group(wanted: SocketAddr, cores: usize, port: Port) -> io::Result<Vec<TcpListener>> {
     let first = new_socket(wanted)?;
     if port == Port::OursAlready {

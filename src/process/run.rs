@@ -38,6 +38,7 @@ use crate::{
     exit,
     listen::{
         BindError,
+        bind::is_taken,
         holder::{Holder, holder},
     },
 };
@@ -78,7 +79,8 @@ pub fn run(path: &Path) -> Result<(), RunError> {
 
 /// Who has our ports now: from inside of the sandbox other processes cannot be looked at.
 fn holders(config: &Config) -> Vec<(SocketAddr, Holder)> {
-    config.listeners.iter().filter_map(|listener| Some((listener.address, holder(listener.address)?))).collect()
+    let taken = config.listeners.iter().map(|listener| listener.address).filter(|address| is_taken(*address));
+    taken.filter_map(|address| Some((address, holder(address)?))).collect()
 }
 
 fn with_holder(error: RunError, holders: &[(SocketAddr, Holder)]) -> RunError {

@@ -30,6 +30,18 @@ fn accept_waiting(bound: &Bound, cores: usize) -> Vec<usize> {
 }
 
 #[test]
+fn a_port_is_taken_while_somebody_listens_where_it_would_clash() {
+    let somebody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = somebody.local_addr().unwrap();
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
+    assert!(is_taken(address) && is_taken(everywhere));
+    drop(somebody);
+    assert!(!is_taken(address) && !is_taken(everywhere));
+    // It was given up.
+    TcpListener::bind(address).unwrap();
+}
+
+#[test]
 fn port_0_gives_every_core_a_socket_on_the_same_port() {
     let bound = bind_all(&["127.0.0.1:0"], 4).unwrap();
     assert_ne!(bound[0].address.port(), 0);
