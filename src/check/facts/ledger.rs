@@ -40,7 +40,11 @@ pub fn look(config: &Config) -> Result<Ledger, String> {
         Ok(Answer { text, .. }) => Err(text),
         Err(error @ (CallError::NotRunning { .. } | CallError::Permission { .. })) => {
             of_files(config).map_err(|files| match error {
-                CallError::Permission { .. } => format!("{error}; and {files}"),
+                // What keeps us out of the files is no more than that: their owner has no need of our advice.
+                CallError::Permission { .. } => {
+                    let files = files.split_once("; ").map_or(files.as_str(), |(what, _)| what);
+                    format!("this user may not open {}, and {files}", config.admin_socket.display())
+                }
                 _ => files,
             })
         }

@@ -150,6 +150,9 @@ fn hidden(path: &str, account: &Account) -> Finding {
         path,
         format!("{path} is not for this user to see"),
         "keys, certificates and the ledger are kept there",
-        format!("run the check as root or as {}", account.name),
+        match account.uid {
+            0 => "run the check as root".to_owned(),
+            _ => format!("run the check as root or as {}", account.name),
+        },
     )
 }
