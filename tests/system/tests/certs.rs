@@ -5,8 +5,9 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
 };
 
-use clawgate_system::{Authority, Certified, Front, Leaf};
+use clawgate_system::{Authority, Certified, Front, Leaf, certified, wait};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const HOST: &str = "claw.example.com";
 
@@ -195,4 +196,61 @@ async fn what_cannot_be_done_is_said_with_the_exit_code_of_its_kind() {
         let words = format!("clawgate: nobody answers on {}: clawgate is not running, or ", socket.display());
         assert_eq!((said.code, said.err.starts_with(&words)), (Some(69), true), "{said:?}");
     }
+}
+
+/// What the page of `status` says of the problem with this code, its wrapped lines in one.
+async fn problem(proxy: &Certified, code: &str) -> String {
+    let begin = format!("{code}: ");
+    let page = wait::until(code, certified::SOON, async || {
+        let page = proxy.command(&["status"]).await.out;
+        page.contains(&begin).then_some(page)
+    })
+    .await;
+    let lines = page.lines().skip_while(|line| !line.contains(&begin));
+    let pieces: Vec<&str> = lines.map(|line| line.get(14..).unwrap_or_default().trim()).collect();
+    // Up to the next problem, which has a time in front of it.
+    let next = page.lines().skip_while(|line| !line.contains(&begin)).skip(1).take_while(|line| line.starts_with(' '));
+    pieces[..=next.count()].join(" ")
+}
+
+/// Whether the page says so: all of it, but for what is between `begins` and `ends`.
+fn says(problem: &str, begins: &str, ends: &str) {
+    assert!(problem.starts_with(begins) && problem.ends_with(ends), "{problem}");
+}
+
+#[tokio::test]
+async fn somebody_elses_answer_to_the_ca_stands_on_the_page_of_status() {
+    let ca = Authority::run().await;
+    let other = tokio::net::TcpListener::bind(("127.0.0.1", ca.http)).await.expect("the CA's port is free");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = other.accept().await {
+            let _ = stream.read(&mut [0; 2048]).await;
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\nnone").await;
+        }
+    });
+    let proxy = Certified::options(&ca, HOST).acme("challenges = [\"http-01\"]").closed().run();
+    says(
+        &problem(&proxy, "certificate/wrong-answer").await,
+        &format!(
+            "certificate/wrong-answer: the CA reached something that does not answer as clawgate does (claw.example.com: {} \
+             says unauthorized: Non-200 status code from HTTP: http://claw.example.com:{}/",
+            ca.directory(),
+            ca.http
+        ),
+        " returned 404) -> see that all A and AAAA records lead to this machine: clawgate check --only dns,ports",
+    );
+}
+
+#[tokio::test]
+async fn a_limit_of_the_ca_stands_on_the_page_of_status() {
+    let ca = Authority::run().await;
+    let front = Front::before(&ca).await;
+    let detail = "too many certificates (5) already issued for this exact set of identifiers in the last 168h0m0s";
+    front.limit("new-order", detail, Some(7200));
+    let proxy = Certified::options(&ca, HOST).directory(front.directory()).closed().run();
+    says(
+        &problem(&proxy, "certificate/rate-limited").await,
+        "certificate/rate-limited: a limit of the CA is reached (claw.example.com: ",
+        &format!("{detail}) -> wait: `clawgate certs` says until when, and nothing is asked before"),
+    );
 }
