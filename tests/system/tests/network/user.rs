@@ -1,0 +1,127 @@
+//! The check by an ordinary user, who may not see most of it; and a service whose user cannot do what it has to.
+
+use std::{fs, net::Ipv4Addr};
+
+use clawgate_system::{
+    Authority, Certified, Gateway, Machine, Version,
+    alone::{alone, instead, run},
+    machine::{DNS, HOST, OURS, report},
+};
+
+/// A user that owns nothing here.
+const SOMEBODY: u32 = 65_534;
+const KEPT: &str = "keys, certificates and the ledger are kept there";
+
+#[tokio::test]
+async fn what_an_ordinary_user_cannot_see_is_unknown_and_never_green() {
+    let ca = Authority::run().await;
+    let gateway = Gateway::of(Version::Newest).run().await;
+    let mut proxy = Certified::options(&ca, HOST).at(Ipv4Addr::UNSPECIFIED).stopped();
+    proxy.edit_config(|text| text.replace("127.0.0.1:9\"", &format!("127.0.0.1:{}\"", gateway.port)));
+    proxy.start_again();
+    proxy.certificate(&ca).await;
+    proxy.kill();
+    let look = ["check", "--json", "--only", "acme,state,firewall,gateway,clock,ports"];
+    let report = report(&proxy.command_as(SOMEBODY, SOMEBODY, &look).await);
+    let state = proxy.state().display().to_string();
+    assert_eq!(
+        report.finding("state/hidden"),
+        [&*state, &format!("{state} is not for this user to see"), KEPT, "run the check as root"]
+    );
+    assert_eq!(
+        report.finding("acme/ledger-hidden"),
+        [
+            &*state,
+            &format!("this user may not open {}, and cannot read {state}/acme/ledger.json", proxy.socket().display()),
+            "what was spent of the CA's limit is kept there",
+            "run the check as root"
+        ]
+    );
+    let ports = report.finding("firewall/hidden")[0].to_owned();
+    assert_eq!(
+        report.finding("firewall/hidden"),
+        [
+            &*ports,
+            "the packet filter's rules are root's to see",
+            "a port that is dropped here is reached by nobody",
+            "run the check as root",
+        ]
+    );
+    assert_eq!(
+        report.finding("gateway/process-unknown"),
+        [
+            &*format!("127.0.0.1:{}", gateway.port),
+            "which process listens there is not this user's to see",
+            "whether it outlives a logout and comes back after a reboot is not known",
+            "run the check as root",
+        ]
+    );
+    assert_eq!(
+        report.finding("gateway/config-unknown"),
+        [
+            "/root/.openclaw/openclaw.json",
+            "this user may not read it",
+            "allowed origins, trusted proxies and the token's place are not known",
+            "run the check as root",
+        ]
+    );
+    let good = ["ports/free", "acme/reachable", "clock/right", "gateway/answers"];
+    let codes = report.codes();
+    let green: Vec<&&str> = codes.iter().filter(|code| !report.snags().contains(code)).collect();
+    assert_eq!((report.code, green), (Some(0), good.iter().collect()), "what anybody can see: {report:#?}");
+}
+
+/// The unit as the package has it, but for what these stories need.
+fn unit(user: &str) {
+    run("mount", &["-t", "tmpfs", "none", "/etc/systemd/system"]);
+    let text = format!("[Service]\nUser={user}\nExecStart=/usr/bin/clawgate run\n");
+    fs::write("/etc/systemd/system/clawgate.service", text).unwrap();
+}
+
+#[test]
+fn a_service_whose_user_is_missing_or_may_not_write_is_found() {
+    alone("user::a_service_whose_user_is_missing_or_may_not_write_is_found", &[OURS, DNS], async || {
+        let machine = Machine::with(&["chat.example.com A 203.0.114.7"]).await;
+        let state = machine.state().display().to_string();
+        unit("clawgate");
+        instead("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
+        let found = machine.look("state").await;
+        assert_eq!((found.code, found.snags()), (Some(69), vec!["state/no-user"]), "{found:#?}");
+        assert_eq!(
+            found.finding("state/no-user"),
+            [
+                &*state,
+                "the unit runs as clawgate, and there is no such user",
+                "systemd does not start a service whose user is missing",
+                "systemd-sysusers",
+            ]
+        );
+
+        instead("/etc/passwd", "root:x:0:0::/root:/bin/sh\nclawgate:x:990:990::/:/usr/sbin/nologin\n");
+        let found = machine.look("state").await;
+        assert_eq!((found.code, found.snags()), (Some(69), vec!["state/not-creatable"]), "{found:#?}");
+        let above = machine.folder.path().display();
+        assert_eq!(
+            found.finding("state/not-creatable"),
+            [
+                &*state,
+                &format!("{state} is not there, and clawgate may not write in {above}"),
+                KEPT,
+                &format!("install -d -m 700 -o clawgate {state}"),
+            ]
+        );
+        fs::create_dir(machine.state()).unwrap();
+        run("chmod", &["700", &state]);
+        let found = machine.look("state").await;
+        assert_eq!((found.code, found.snags()), (Some(69), vec!["state/not-writable"]), "{found:#?}");
+        assert_eq!(
+            found.finding("state/not-writable"),
+            [
+                &*state,
+                &format!("{state} is uid 0's (mode 700), and clawgate may not write there"),
+                "a try that cannot be written down is not made, so no certificate is asked for",
+                &format!("chown -R clawgate: {state} && chmod 700 {state}"),
+            ]
+        );
+    });
+}
