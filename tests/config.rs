@@ -189,11 +189,12 @@ fn every_key_is_in_the_example_and_in_the_reference() {
     for key in config::schema_keys() {
         assert!(REFERENCE.contains(&format!("| `{key}` |")), "docs/CONFIG.md lacks {key}");
         // A route's header operations, device keys and login are the site's.
-        let in_example = if ["_headers.", ".device_keys.", ".basic_auth."].iter().any(|of| key.contains(of)) {
-            key.replace("site.route.", "site.")
-        } else {
-            key
-        };
+        let in_example =
+            if ["_headers.", ".device_keys.", ".basic_auth.", ".forward_auth."].iter().any(|of| key.contains(of)) {
+                key.replace("site.route.", "site.")
+            } else {
+                key
+            };
         assert!(shown.contains(&in_example), "config.example.toml lacks {in_example}");
     }
 }

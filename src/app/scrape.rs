@@ -20,7 +20,7 @@ use crate::{
     serve::{
         behind::Behind,
         counters::{CLOSE_CODES, CLOSERS, CONNECT_ANSWERS, Counters, IDENTITIES, PROTOCOLS, STATUSES},
-        log_in,
+        forward_auth, log_in,
         snapshot::Snapshot,
     },
     upstream::{ConnectError, Health, hold::Seen},
@@ -88,6 +88,9 @@ fn connections(page: &mut Page, numbers: &Numbers) {
     }
     for (result, n) in log_in::RESULTS.iter().enumerate() {
         page.sample(&table::LOGINS, &[n], numbers.sum(|c| c.logins[result].get()));
+    }
+    for (result, n) in forward_auth::RESULTS.iter().enumerate() {
+        page.sample(&table::FORWARD_AUTH, &[n], numbers.sum(|c| c.forward_auth[result].get()));
     }
     page.sample(&table::SILENT, &[], numbers.sum(|c| c.silent.get()));
     page.sample(&table::HANDSHAKES_LIMITED, &[], numbers.sum(|c| c.handshakes_limited.get()));

@@ -248,7 +248,7 @@ codes! {
     ProbeNeedsPairing Unknown "probe/needs-pairing"
         "Backends of the site are paired by hand, and the probe's key was a fresh one. With --device-key it is seen whether yours is paired."
     ProbeNotPaired Error "probe/not-paired"
-        "The gateway wants the backend's device approved by hand. Approve the request that the finding names; a backend inside `clients` of a site is approved by itself."
+        "The gateway wants the backend's device approved by hand. Approve the request that the finding names; a backend inside `clients` of a site is approved by itself, unless the gateway takes nobody for local."
     ProbeNoScope Error "probe/no-scope"
         "The gateway let the backend in without the scope it asked for, as it does with a client that shows no device key."
     ProbeWrongToken Error "probe/wrong-token"

@@ -8,6 +8,7 @@ use std::{
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clawgate::{
     check::{self, Options, Report, Topic},
+    exit,
     process::load,
 };
 
@@ -55,6 +56,14 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         device_key: args.device_key,
         openclaw_config: args.openclaw_config,
     };
+    for (asked, name, topic) in
+        [(options.staging, "--staging", Topic::Acme), (options.probe, "--probe", Topic::Gateway)]
+    {
+        if asked && !options.wants(topic) {
+            eprintln!("clawgate check: {name} is part of `{0}`, which --only leaves out: --only {0}", topic.as_str());
+            return Ok(exit::USAGE);
+        }
+    }
     let loaded = match load::check(path) {
         Ok(loaded) => loaded,
         Err(load::Refused(findings)) if json => {

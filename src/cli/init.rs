@@ -170,7 +170,14 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
     };
     print(&format!("{head}:\n"))?;
     let openclaw = match (apply, file) {
-        (false, _) => None,
+        (false, None) => {
+            list(changes)?;
+            print(
+                "nothing of this was run; --apply does it where --openclaw-config PATH names a file that can be read\n",
+            )?;
+            return Ok(false);
+        }
+        (false, Some(_)) => None,
         (true, None) => {
             list(changes)?;
             eprintln!("clawgate: nothing was run, because it is not known what is there already");

@@ -201,6 +201,8 @@ codes! {
         "A login has users, each with a name and the hash of a password. Without one nobody could log in."
     LoginTwice Error "login/twice"
         "A user is there once."
+    ForwardAuthIncomplete Error "forward-auth/incomplete"
+        "forward_auth names the url of the service that is asked."
     LoginPlain Warning "login/plain-http"
         "Passwords come over plain HTTP on this listener. That is right only if nobody but the proxy that ends TLS can reach it: give it a loopback address, or let it serve https."
     DeviceKeysTwice Error "device-keys/twice"

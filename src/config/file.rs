@@ -13,6 +13,7 @@ use super::{
     client_certificate::{CaBundle, Fingerprint},
     device_key::{DeviceId, Scope},
     finding::At,
+    forward_auth::AuthUrl,
     model::{
         AcmeProfile, AllowEntry, ChallengeKind, Directory, Endpoint, Hostname, IdentityRule, KeyType, ListenerKind,
         LogFormat, Pace, Sandboxing, TsigAlgorithm, UpstreamKind,
@@ -173,6 +174,7 @@ table! {
         clients: Vec<At<IpNet>>,
         device_keys: OneOrMany<DeviceKey>,
         basic_auth: OrOff<BasicAuth>,
+        forward_auth: OrOff<ForwardAuth>,
         body_limit: Limit<Size>,
         response_timeout: Limit<Duration>,
         request_headers: HeaderOps,
@@ -197,6 +199,7 @@ table! {
         clients: Vec<At<IpNet>>,
         device_keys: OneOrMany<DeviceKey>,
         basic_auth: OrOff<BasicAuth>,
+        forward_auth: OrOff<ForwardAuth>,
         body_limit: Limit<Size>,
         response_timeout: Limit<Duration>,
         request_headers: HeaderOps,
@@ -226,6 +229,14 @@ table! {
     BasicAuth "in basic_auth", as "basic_auth = { users = [{ name = \"ann\", password_hash = \"...\" }] }" {
         realm: Realm,
         users: OneOrMany<User>,
+    }
+}
+
+table! {
+    ForwardAuth "in forward_auth", as "forward_auth = { url = \"http://127.0.0.1:9091/api/authz/forward-auth\" }" {
+        url: AuthUrl,
+        copy_headers: Vec<At<HeaderName>>,
+        timeout: Duration,
     }
 }
 

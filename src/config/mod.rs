@@ -17,6 +17,7 @@ pub mod diff;
 mod file;
 pub mod finding;
 pub mod format;
+pub mod forward_auth;
 pub mod interpolate;
 mod load;
 pub mod model;

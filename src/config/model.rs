@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use ipnet::IpNet;
 
 pub use super::acme_model::{
@@ -234,6 +234,8 @@ pub struct Policy {
     pub allow: Vec<AllowEntry>,
     /// Who has to log in first; `None` is nobody.
     pub basic_auth: Option<Arc<BasicAuth>>,
+    /// Which service is asked first; `None` is none.
+    pub forward_auth: Option<Arc<ForwardAuth>>,
     /// The second fence of D1: whose device key has to sign the `connect`. Empty is no fence. Shared with the tunnels
     /// that wait for theirs.
     pub device_keys: Arc<[PinnedKey]>,
@@ -254,6 +256,19 @@ pub struct BasicAuth {
     pub challenge: HeaderValue,
     /// Never empty.
     pub users: Arc<[User]>,
+}
+
+/// An outside service that is asked before anything is passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardAuth {
+    /// Of [`Config::upstreams`], where it stands beside the gateways.
+    pub service: UpstreamId,
+    /// The question's `Host`, path and query.
+    pub host: HeaderValue,
+    pub target: PathAndQuery,
+    /// What the service says of the client, and nobody else.
+    pub copy: Box<[HeaderName]>,
+    pub timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

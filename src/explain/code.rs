@@ -128,7 +128,13 @@ fn sentence(text: &str) -> String {
 /// With the code that was probably meant.
 pub fn page(word: &str) -> Result<String, Unknown> {
     let all = all();
-    let word = word.trim();
+    // The gateway's own words are in capitals, with underscores.
+    let words = [word.trim().to_owned(), word.trim().replace('_', "-")];
+    let found = words.iter().find_map(|word| of(&all, word));
+    found.ok_or_else(|| unknown(&all, word.trim()))
+}
+
+fn of(all: &[Page], word: &str) -> Option<String> {
     let whole = |page: &&Page| page.code.eq_ignore_ascii_case(word);
     let part = |page: &&Page| page.code.split_once('/').is_some_and(|(_, last)| last.eq_ignore_ascii_case(word));
     let mut found: Vec<&Page> = all.iter().filter(whole).collect();
@@ -140,13 +146,13 @@ pub fn page(word: &str) -> Result<String, Unknown> {
         let refusal = format!("refusal with {word},");
         found = all.iter().filter(|page| page.kind.starts_with(&refusal)).collect();
     }
-    if found.is_empty() {
-        let ends = all.iter().filter_map(|page| page.code.split_once('/')).map(|(_, last)| last);
-        let nearest = did_you_mean(word, all.iter().map(|page| page.code.as_str()).chain(ends));
-        let nearest = nearest.map(str::to_owned);
-        return Err(Unknown { word: word.escape_debug().take(80).collect(), nearest });
-    }
-    Ok(found.into_iter().map(shown).collect::<Vec<_>>().join("\n"))
+    (!found.is_empty()).then(|| found.into_iter().map(shown).collect::<Vec<_>>().join("\n"))
+}
+
+fn unknown(all: &[Page], word: &str) -> Unknown {
+    let ends = all.iter().filter_map(|page| page.code.split_once('/')).map(|(_, last)| last);
+    let nearest = did_you_mean(word, all.iter().map(|page| page.code.as_str()).chain(ends)).map(str::to_owned);
+    Unknown { word: word.escape_debug().take(80).collect(), nearest }
 }
 
 fn shown(page: &Page) -> String {
@@ -290,6 +296,8 @@ mod tests {
 
     #[test]
     fn a_code_is_found_in_any_case_and_without_its_room() {
+        // As the gateway writes it.
+        assert_eq!(page("NOT_PAIRED").unwrap(), page("probe/not-paired").unwrap());
         let whole = page("gateway/pairing-required").unwrap();
         assert_eq!(page("Gateway/Pairing-Required").unwrap(), whole);
         assert_eq!(page("pairing-required").unwrap(), whole);

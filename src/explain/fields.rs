@@ -92,6 +92,7 @@ impl Fields {
             Step::Hop => "belongs to the client's connection only (RFC 9110 §7.6.1)",
             Step::MaxForwards => "counted down (RFC 9110 §7.6.2)",
             Step::Login => "the login before the gateway (basic_auth); the gateway would take it for its own",
+            Step::ForwardAuth => "only the service of forward_auth may say it",
             Step::Claims => "a claim about the client: only the proxy says who asks",
             Step::Policy => "request_headers says so",
             Step::Framing => "the body is framed anew",
@@ -112,6 +113,7 @@ fn why_added(step: Step, name: &HeaderName, identity: Identity) -> &'static str 
         Step::Hop | Step::Framing => "how the body is framed",
         Step::MaxForwards => "counted down",
         Step::Login => "left by the login",
+        Step::ForwardAuth => "left by forward_auth",
         Step::Claims => "left by the removal of claims",
         Step::Policy => "request_headers says so",
         Step::Identity if *name == header::HOST && identity == Identity::Loopback => {

@@ -370,6 +370,13 @@ fn limits(snapshot: &Snapshot, explained: &Explanation, https: bool) -> Vec<Limi
         let value = format!("realm {:?}; users: {}; passwords are not looked at here", auth.realm, users.join(", "));
         rows.push(Limit { key: "basic_auth", value });
     }
+    if let Some(auth) = &policy.forward_auth {
+        let copied: Vec<&str> = auth.copy.iter().map(|name| name.as_str()).collect();
+        let copied = if copied.is_empty() { "nothing".to_owned() } else { copied.join(", ") };
+        let url = format!("http://{}{}", auth.host.to_str().unwrap_or_default(), auth.target.path());
+        let value = format!("{url}; copies {copied}; it is not asked here, and taken to agree");
+        rows.push(Limit { key: "forward_auth", value });
+    }
     let security = security::listed(&policy.security_headers, https);
     let added = security.iter().map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())));
     let added = if security.is_empty() { "none".to_owned() } else { added.collect::<Vec<_>>().join(", ") };

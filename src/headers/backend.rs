@@ -102,6 +102,7 @@ mod tests {
             response_headers: HeaderOps::default(),
             security_headers: Default::default(),
             basic_auth: None,
+            forward_auth: None,
         }
     }
 

@@ -15,6 +15,7 @@
 //!
 //! A response takes [`hop::strip_response`], [`policy::apply`] and [`security::apply`]; trailers in either direction
 //! [`hop::strip_trailers`].
+pub mod ask;
 pub mod authority;
 pub mod backend;
 pub mod claims;

@@ -57,6 +57,8 @@ metrics! {
         "TLS handshakes: ok, or the reason that the access log names.";
     LOGINS: Counter "clawgate_logins_total" ["result"]
         "Logins before the gateway, by what became of them.";
+    FORWARD_AUTH: Counter "clawgate_forward_auth_total" ["result"]
+        "Questions to an outside service (forward_auth), by what became of them.";
     SILENT: Counter "clawgate_websockets_silent_total" []
         "WebSockets of strangers closed because nothing was said in 5 s after the gateway's challenge.";
     HANDSHAKES_LIMITED: Counter "clawgate_tls_handshakes_limited_total" []

@@ -17,6 +17,7 @@ fn policy() -> Policy {
         response_headers: HeaderOps::default(),
         security_headers: Default::default(),
         basic_auth: None,
+        forward_auth: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The rule that let a tunnel in, to be asked again after a reload.
 
+use std::sync::Arc;
+
 use rustls_pki_types::UnixTime;
 
 use super::{
@@ -10,7 +12,7 @@ use super::{
     tunnel::{Key, Watching},
 };
 use crate::{
-    config::model::User,
+    config::model::{ForwardAuth, User},
     gateway::pin::{self, Origin},
     headers::{
         client_address::Seen,
@@ -37,6 +39,8 @@ pub struct Admitted {
     upstream: u64,
     /// Who has logged in for it.
     user: Option<User>,
+    /// Which service has agreed to it.
+    service: Option<Arc<ForwardAuth>>,
     /// What its client has shown.
     chain: Option<Chain>,
 }
@@ -52,6 +56,7 @@ impl Admitted {
             identity: plan.identity(),
             upstream: plan.behind().upstream.id,
             user: plan.user.clone(),
+            service: plan.policy().forward_auth.clone(),
             chain,
         }
     }
@@ -79,9 +84,15 @@ impl Admitted {
             (Some(auth), Some(user)) => auth.users.contains(user),
             (Some(_), None) => false,
         };
+        let agreed = match (&policy.forward_auth, &self.service) {
+            (None, _) => true,
+            (Some(now), Some(then)) => (&now.host, &now.target) == (&then.host, &then.target),
+            (Some(_), None) => false,
+        };
         snapshot.may_ask(route, &self.seen)
             && self.is_taken(snapshot, site)
             && logged_in
+            && agreed
             && key
             && identity == self.identity
             && behind.upstream.id == self.upstream

@@ -98,6 +98,8 @@ pub struct Core {
     pub shared: Arc<Shared>,
     pub counters: Arc<Counters>,
     pub pool: Pool<RequestBody>,
+    /// Questions to services of `forward_auth` under way.
+    pub asking: Cell<usize>,
     access: Option<RefCell<access::Writer>>,
     /// Where tunnels read into; nothing stays in it between two polls.
     pub scratch: RefCell<Box<[u8]>>,
@@ -133,6 +135,7 @@ impl Core {
             shared,
             counters,
             pool: Pool::default(),
+            asking: Cell::default(),
             access: access.map(RefCell::new),
             scratch: RefCell::new(vec![0; 64 * 1024].into_boxed_slice()),
             slow: Slow::new(Instant::now()),

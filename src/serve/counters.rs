@@ -9,7 +9,7 @@ use std::{
 
 use http::StatusCode;
 
-use super::{access::ClosedBy, log_in};
+use super::{access::ClosedBy, forward_auth, log_in};
 use crate::{
     config::Config,
     gateway::{pin::Unverified, translate::Trouble},
@@ -40,6 +40,8 @@ pub struct Counters {
     pub silent: Count,
     /// Logins before the gateway, by what became of them.
     pub logins: [Count; log_in::RESULTS.len()],
+    /// Questions to an outside service, by what became of them.
+    pub forward_auth: [Count; forward_auth::RESULTS.len()],
     pub tunnels: [Gauge; Identity::ALL.len()],
     pub tunnels_opened: [Count; Identity::ALL.len()],
     pub tunnels_closed: [[Count; CLOSE_CODES.len()]; CLOSERS.len()],
@@ -105,6 +107,10 @@ pub const NO_SITE: &str = "-";
 /// Every name that a refusal can have in the access log.
 pub const REFUSALS: &[&str] = &[
     "attributed_source",
+    "auth_busy",
+    "auth_denied",
+    "auth_invalid",
+    "auth_unavailable",
     "body_invalid",
     "body_too_large",
     "body_too_slow",
@@ -185,6 +191,7 @@ impl Default for Counters {
             handshakes_limited: Count::default(),
             silent: Count::default(),
             logins: Default::default(),
+            forward_auth: Default::default(),
             handshakes_resumed: Count::default(),
             handshakes_post_quantum: Count::default(),
             tunnels: Default::default(),

@@ -21,7 +21,7 @@ use super::{
     connection::Client,
     core::{Core, Stage},
     finish::Finish,
-    gateway_answer,
+    forward_auth, gateway_answer,
     judge::{self, Judged, Plan},
     kept::Kept,
     limit, log_in,
@@ -115,6 +115,11 @@ async fn forward(
 ) -> Result<Answer, Refusal> {
     if plan.question.is_some() {
         Box::pin(log_in::answer(core, plan, finish)).await?;
+    }
+    if plan.ask.is_some()
+        && let Some(answer) = Box::pin(forward_auth::ask(core, plan, finish)).await?
+    {
+        return Ok(Answer::Whole(answer));
     }
     if plan.as_whom.is_none() {
         // D1 hangs on what the gateway turns out to be. Boxed, like all that is rare here.

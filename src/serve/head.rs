@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::model::{BasicAuth, Policy, User},
     headers::{
-        authority, claims,
+        ask, authority, claims,
         client_address::{self, Seen},
         forwarded,
         hop::{self, FramingError, Hop},
@@ -81,6 +81,8 @@ pub enum Step {
     Login,
     /// What the client said about itself.
     Claims,
+    /// What only an outside service may say.
+    ForwardAuth,
     /// The operator's `request_headers`.
     Policy,
     /// What follows from the framing.
@@ -110,6 +112,8 @@ pub enum Verdict {
 pub struct Forward {
     pub route: RouteRef,
     pub login: Login,
+    /// What an outside service is asked, where one is.
+    pub ask: Option<Box<HeaderMap>>,
     pub hop: Hop,
     /// Set for a WebSocket.
     pub asked: Option<Box<Asked>>,
@@ -207,6 +211,18 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
     if policy.body_limit.is_some_and(|limit| scene.body_at_least > limit) {
         return Err(Reason::BodyTooLarge.into());
     }
+    let client_value =
+        if seen.address == scene.peer { scene.peer_value.clone() } else { forwarded::client_value(seen.address) };
+    // Before the operator's own fields, which may be a secret of the gateway's.
+    let ask = policy.forward_auth.as_ref().map(|auth| {
+        let client = &client_value;
+        let target = head.uri.path_and_query().map_or("*", |target| target.as_str());
+        let about = ask::About { method: &head.method, target, host: &host_value, https: scene.https, client };
+        Box::new(ask::question(auth, &about, &mut head.headers))
+    });
+    if ask.is_some() {
+        around.stepped(Step::ForwardAuth, &head.headers);
+    }
     policy::apply(&mut head.headers, &policy.request_headers);
     around.stepped(Step::Policy, &head.headers);
     let target = match snapshot.rewrite(route) {
@@ -215,12 +231,11 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
     };
     head.uri = Uri::from(target);
     head.version = Version::HTTP_11;
-    let client_value =
-        if seen.address == scene.peer { scene.peer_value.clone() } else { forwarded::client_value(seen.address) };
     let facts = facts(scene.attributed_source, snapshot.behind(route), policy, &seen, browser, asked.is_some());
     Ok(Verdict::Forward(Forward {
         route,
         login,
+        ask,
         hop,
         asked,
         host: host_value,

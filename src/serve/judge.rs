@@ -64,6 +64,8 @@ pub struct Plan {
     pub as_whom: Option<(Identity, Rule)>,
     /// Nothing is decided, and nobody asked, before this is answered.
     pub question: Option<Box<login::Question>>,
+    /// Nothing is passed on before a service has agreed to this.
+    pub ask: Option<Box<HeaderMap>>,
     /// Who has logged in, where somebody had to.
     pub user: Option<User>,
     /// Until when it may wait for an upstream that is away.
@@ -181,7 +183,7 @@ pub fn judge(
         Verdict::Forward(forward) => forward,
         Verdict::Answer(answer) => return Ok(Judged::Answer(answer)),
     };
-    let Forward { route, login, hop, asked, host, client: address, client_value, facts, hold } = forward;
+    let Forward { route, login, ask, hop, asked, host, client: address, client_value, facts, hold } = forward;
     let credential = credential && matches!(login, Login::None);
     let (user, question) = match login {
         Login::None => (None, None),
@@ -216,6 +218,7 @@ pub fn judge(
         facts,
         as_whom: None,
         question,
+        ask,
         user,
         until,
         h2: client.h2,

@@ -10,6 +10,7 @@ pub mod counters;
 pub mod entry;
 pub mod exchange;
 pub mod finish;
+pub mod forward_auth;
 pub mod gateway_answer;
 pub mod head;
 pub mod io;

@@ -12,6 +12,7 @@ mod client_certificates;
 mod door;
 mod explain;
 mod families;
+mod forward_auth;
 mod headers;
 mod hold;
 mod hostile;

@@ -90,15 +90,19 @@ fn finding(port: u16, over: &str, verdict: &Verdict, by: Keeper) -> Finding {
             Code::FirewallClosed,
             subject,
             format!("packets to port {port}{over} are dropped by {}", place(chain, by)),
-            "neither a CA nor a client gets through; a client waits until it gives up",
+            format!("neither a CA nor a client gets through; a client waits until it gives up{}", lasts(port, by)),
             allow(port, chain, by),
         ),
         Verdict::SomeOnly(chain) => Finding::new(
             Code::FirewallSomeOnly,
             subject,
             format!("packets to port {port}{over} are dropped by {}, but for some addresses", place(chain, by)),
-            "a CA asks from addresses that nobody knows before, and a browser elsewhere waits until it gives up",
-            format!("if that is not on purpose: {}", allow(port, chain, by)),
+            format!(
+                "a CA asks from addresses that nobody knows before, and a browser elsewhere waits until it gives up{}; on \
+                 purpose, it may stay",
+                lasts(port, by)
+            ),
+            allow(port, chain, by),
         ),
         Verdict::Unclear(chain) => Finding::new(
             Code::FirewallUnclear,
@@ -127,12 +131,25 @@ fn family(families: Families) -> &'static str {
     }
 }
 
+/// What the command does not do by itself: be there after a reboot.
+fn lasts(port: u16, by: Keeper) -> String {
+    match by {
+        Keeper::Ufw | Keeper::Firewalld => String::new(),
+        Keeper::Nftables => {
+            format!(" (to be kept over a reboot, `tcp dport {port} accept` goes into that chain in /etc/nftables.conf)")
+        }
+        Keeper::Iptables => {
+            " (what iptables is told is gone after a reboot, unless it is saved: netfilter-persistent save)".into()
+        }
+    }
+}
+
 fn allow(port: u16, chain: &super::super::filter::ChainName, by: Keeper) -> String {
     match by {
         Keeper::Ufw => format!("ufw allow {port}/tcp"),
         Keeper::Firewalld => format!("firewall-cmd --permanent --add-port={port}/tcp && firewall-cmd --reload"),
         Keeper::Nftables => format!(
-            "nft insert rule {} {} {} tcp dport {port} accept; the same line in /etc/nftables.conf keeps it",
+            "nft insert rule {} {} {} tcp dport {port} accept",
             family(chain.families),
             chain.table,
             chain.chain

@@ -81,8 +81,8 @@ fn silence(name: &str, why: &str) -> Finding {
         Code::AcmeStagingSilent,
         name,
         format!("{name}: no order at the CA's staging: {why}"),
-        "nothing is proved by this, and nothing is wrong",
-        "clawgate check --staging",
+        "so nothing is proved from outside; an order that counts may fail the same way",
+        "mend what it says, then once more: clawgate check --staging",
     )
 }
 

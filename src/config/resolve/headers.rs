@@ -36,7 +36,7 @@ const CLAIMS: [&str; 6] =
 const CLAIM_PREFIXES: [&str; 2] = ["x-forwarded-", "tailscale-"];
 
 /// Why a header is not the operator's to change.
-fn forbidden(name: &HeaderName, direction: Direction) -> Option<&'static str> {
+pub(super) fn forbidden(name: &HeaderName, direction: Direction) -> Option<&'static str> {
     // Many servers take an underscore for a hyphen (CGI does, RFC 3875 §4.1.18).
     let name = name.as_str().replace('_', "-");
     if FRAMING.contains(&name.as_str()) {

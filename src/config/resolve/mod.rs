@@ -5,6 +5,7 @@
 mod acme;
 mod basic_auth;
 mod device_keys;
+mod forward_auth;
 mod headers;
 mod paces;
 mod policy;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    basic_auth, device_keys,
+    basic_auth, device_keys, forward_auth,
     headers::{self, Direction},
     upstream::Upstreams,
     values,
@@ -12,7 +12,8 @@ use crate::config::{
     file,
     finding::{At, Code, Place, Report},
     model::{
-        AllowEntry, BasicAuth, HeaderOps, IdentityRule, PinnedKey, Policy, SecurityHeaders, UpstreamId, UpstreamKind,
+        AllowEntry, BasicAuth, ForwardAuth, HeaderOps, IdentityRule, PinnedKey, Policy, SecurityHeaders, UpstreamId,
+        UpstreamKind,
     },
     read::{Key, OneOrMany, OrOff},
     security_headers::{self, Hsts},
@@ -30,6 +31,7 @@ pub(super) struct Stated {
     pub(super) request_headers: Key<file::HeaderOps>,
     pub(super) response_headers: Key<file::HeaderOps>,
     pub(super) basic_auth: Key<OrOff<file::BasicAuth>>,
+    pub(super) forward_auth: Key<OrOff<file::ForwardAuth>>,
     pub(super) security_headers: Key<bool>,
     pub(super) hsts: Key<Hsts>,
 }
@@ -49,6 +51,7 @@ pub(super) struct Inherited {
     pub(super) request_headers: HeaderOps,
     pub(super) response_headers: HeaderOps,
     pub(super) basic_auth: Option<Arc<BasicAuth>>,
+    pub(super) forward_auth: Option<Arc<ForwardAuth>>,
     /// `None` where nobody said anything: a gateway's answers get them, another upstream's do not.
     pub(super) security_headers: Option<bool>,
     pub(super) hsts: Hsts,
@@ -68,6 +71,7 @@ impl Default for Inherited {
             request_headers: HeaderOps::default(),
             response_headers: HeaderOps::default(),
             basic_auth: None,
+            forward_auth: None,
             security_headers: None,
             hsts: security_headers::HSTS,
         }
@@ -75,7 +79,7 @@ impl Default for Inherited {
 }
 
 impl Stated {
-    pub(super) fn over(self, base: &Inherited, report: &mut Report<'_>) -> Inherited {
+    pub(super) fn over(self, base: &Inherited, upstreams: &mut Upstreams, report: &mut Report<'_>) -> Inherited {
         let identity_place = self.identity.place().or(base.identity_place);
         Inherited {
             identity: self.identity.value().unwrap_or(base.identity),
@@ -94,6 +98,7 @@ impl Stated {
                 report,
             ),
             basic_auth: basic_auth::resolve(self.basic_auth, &base.basic_auth, report),
+            forward_auth: forward_auth::resolve(self.forward_auth, &base.forward_auth, upstreams, report),
             security_headers: self.security_headers.value().or(base.security_headers),
             hsts: self.hsts.value().unwrap_or(base.hsts),
         }
@@ -115,6 +120,7 @@ impl Inherited {
             clients: self.clients.clone(),
             allow: self.allow.clone(),
             basic_auth: self.basic_auth.clone(),
+            forward_auth: self.forward_auth.clone(),
             device_keys: self.device_keys.clone(),
             body_limit: self.body_limit,
             response_timeout: self.response_timeout,

@@ -85,6 +85,7 @@ fn site(
         clients: file.clients,
         device_keys: file.device_keys,
         basic_auth: file.basic_auth,
+        forward_auth: file.forward_auth,
         allow: file.allow,
         body_limit: file.body_limit,
         response_timeout: file.response_timeout,
@@ -93,7 +94,7 @@ fn site(
         security_headers: file.security_headers,
         hsts: file.hsts,
     };
-    let base = stated.over(&Inherited::default(), report);
+    let base = stated.over(&Inherited::default(), upstreams, report);
     check_loopback(base.identity, base.identity_place, target, file.upstream.place(), upstreams, report);
     check_device_keys(&base, target, upstreams, report);
 
@@ -246,6 +247,7 @@ fn route(
         clients: file.clients,
         device_keys: file.device_keys,
         basic_auth: file.basic_auth,
+        forward_auth: file.forward_auth,
         allow: file.allow,
         body_limit: file.body_limit,
         response_timeout: file.response_timeout,
@@ -254,7 +256,7 @@ fn route(
         security_headers: file.security_headers,
         hsts: file.hsts,
     };
-    let policy = stated.over(&site.base, report);
+    let policy = stated.over(&site.base, upstreams, report);
     // Otherwise the site has the finding already.
     if own_identity || upstream_place.is_some() {
         check_loopback(policy.identity, policy.identity_place, target, upstream_place, upstreams, report);

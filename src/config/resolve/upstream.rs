@@ -132,6 +132,20 @@ impl Upstreams {
         UpstreamId(index)
     }
 
+    /// A service that is asked, and never forwarded to: apart from a gateway at the same address, if there is one.
+    pub(super) fn service(&mut self, endpoint: Endpoint) -> UpstreamId {
+        let name = format!("auth:{endpoint}");
+        let index = self.list.iter().position(|entry| *entry.upstream.name == *name).unwrap_or_else(|| {
+            let mut entry = Entry::inline(endpoint);
+            (entry.upstream.name, entry.upstream.kind, entry.used) = (name.into(), UpstreamKind::Generic, true);
+            // Nothing finds it by its address.
+            entry.broken = true;
+            self.list.push(entry);
+            self.list.len() - 1
+        });
+        UpstreamId(index)
+    }
+
     /// `hold` and `kind` of a site, which describe an upstream given as an address.
     pub(super) fn describe(
         &mut self,

@@ -219,6 +219,9 @@ more! { Code:
     LoginTwice
         "Only one of the two passwords could be right, and nobody would know which."
         "Remove the line with the old password; clawgate hash-password makes a new hash."
+    ForwardAuthIncomplete
+        "Nobody could be asked, so nobody could pass."
+        "forward_auth = { url = \"http://127.0.0.1:9091/api/authz/forward-auth\", copy_headers = [\"Remote-User\"] }, or forward_auth = \"off\""
     LoginPlain
         "Whoever is on the way between the client and this listener reads the password."
         "[[listen]] address = \"127.0.0.1:8080\" if the proxy that ends TLS is on this machine; else serve = \"https\""

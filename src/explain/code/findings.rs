@@ -269,7 +269,7 @@ more! { Code:
         "openssl rand -hex 32 makes one; write OPENCLAW_GATEWAY_TOKEN=... into the .env beside openclaw.json and restart the gateway."
     GatewayVariableUnset
         "At its next start the gateway is away for good."
-        "echo 'NAME=VALUE' >> ~/.openclaw/.env as the gateway's user, then: systemctl --user restart openclaw-gateway"
+        "(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env) as the gateway's user, then: systemctl --user restart openclaw-gateway"
     GatewayAttributionMissing
         "Its lock-outs and its log know one address for all browsers, and an update would lock all of them out."
         "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]' (with what the list has already)"
@@ -284,15 +284,15 @@ more! { Code:
         "openclaw config set gateway.auth.mode token"
     GatewayVariableFleeting
         "All works until the machine starts anew, or the gateway does: then it has no token."
-        "echo 'NAME=VALUE' >> ~/.openclaw/.env as the gateway's user: the gateway and every openclaw command read it."
+        "(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env) as the gateway's user: the gateway and every openclaw command read it."
     GatewayVariableShells
         "The gateway runs well, and openclaw commands over SSH are refused as unauthorized."
-        "echo 'NAME=VALUE' >> ~/.openclaw/.env as the gateway's user, and take it out of the unit."
+        "(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env) as the gateway's user, and take it out of the unit."
     GatewayOrigin
         "The page loads and cannot connect: `origin not allowed`."
         "openclaw config set gateway.controlUi.allowedOrigins '[\"https://HOST\"]' (the finding has the list with what is there)"
     GatewayModelDated
-        "When the provider retires the dated name, every chat fails."
+        "OpenClaw replaces a dated name by a short one, so what the file says and what runs differ."
         "openclaw config set agents.defaults.model.primary PROVIDER/MODEL with the name that the finding has"
     GatewayBindOpen
         "Who comes past clawgate meets no TLS, no allow list and no limits, only the token."
@@ -320,7 +320,7 @@ more! { Code:
         "clawgate check --probe --device-key PATH --token-file PATH, with the key that the backend has"
     ProbeNotPaired
         "The backend cannot connect until a person has approved it."
-        "openclaw devices approve REQUEST, which the finding names. To have it approved by itself: clients = [\"ADDRESS/32\"] in the [[site]]"
+        "With a key of your own: openclaw devices approve REQUEST, which the finding names. To have it approved by itself: clients = [\"ADDRESS/32\"] in the [[site]], and no 127.0.0.1 in gateway.trustedProxies"
     ProbeNoScope
         "A backend that connects and may not read is as good as none: `missing scope: operator.read`."
         "Let the backend sign its connect with a device key; of one that is paired with fewer scopes: openclaw devices list, then approve it anew."
@@ -341,5 +341,5 @@ more! { Code:
         "clawgate check --probe --token-file PATH --device-key PATH, with files that this user may read; or look at the other findings."
     ProbeLeft
         "Nobody has its key any more, so it is no danger; but it stands in the list of devices."
-        "openclaw devices remove DEVICE, which the finding names; a request goes by itself after five minutes."
+        "openclaw devices remove DEVICE, which the finding names."
 }

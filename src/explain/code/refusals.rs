@@ -182,6 +182,22 @@ fn way_out(name: &str) -> &'static str {
             "Two passwords are looked at at once and 32 wait, two of one address: somebody is guessing. allow lets fewer people \
              ask at all."
         }
+        "auth_denied" => {
+            "The answer is that of the service which forward_auth names, and its log says why. A program that cannot log in there \
+             needs a route of its own with forward_auth = \"off\"."
+        }
+        "auth_unavailable" => {
+            "The service that forward_auth names did not answer in time: curl -i URL, as in the log of clawgate, from this \
+             machine. Until it answers nothing passes."
+        }
+        "auth_invalid" => {
+            "The service that forward_auth names answered with what is not HTTP, or with more than 64 KiB: curl -i URL, as in \
+             the log of clawgate."
+        }
+        "auth_busy" => {
+            "512 questions of one core to the service that forward_auth names were under way: it is slow. allow and \
+             limits.requests let fewer people ask."
+        }
         "challenge_unknown" => {
             "Nothing: a CA asks here while an order of ours is open, and others just look. If a certificate does not come, \
              `clawgate certs` says why."

@@ -29,6 +29,10 @@ pub enum Reason {
     LoginRequired,
     LoginFailed,
     LoginBusy,
+    AuthDenied,
+    AuthUnavailable,
+    AuthInvalid,
+    AuthBusy,
     ChallengeUnknown,
     UpgradeInvalid,
     TooManyHeld,
@@ -65,7 +69,7 @@ pub struct Row {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 36] = {
+    pub const ALL: [Reason; 40] = {
         use Reason::*;
         [
             HostInvalid,
@@ -83,6 +87,10 @@ impl Reason {
             LoginRequired,
             LoginFailed,
             LoginBusy,
+            AuthDenied,
+            AuthUnavailable,
+            AuthInvalid,
+            AuthBusy,
             ChallengeUnknown,
             UpgradeInvalid,
             TooManyHeld,
@@ -173,6 +181,31 @@ impl Reason {
                 "login_busy",
                 "proxy_internal_error",
                 "Too many passwords wait to be looked at. Try again in a moment.",
+            ),
+            // The answer is the service's own.
+            AuthDenied => {
+                (403, Client, "auth_denied", "http_request_denied", "The login service did not let this pass.")
+            }
+            AuthUnavailable => (
+                503,
+                Us,
+                "auth_unavailable",
+                "proxy_internal_error",
+                "The login service does not answer, so nothing is passed on. Try again in a moment.",
+            ),
+            AuthInvalid => (
+                502,
+                Us,
+                "auth_invalid",
+                "proxy_internal_error",
+                "What the login service answered is not acceptable, so nothing is passed on.",
+            ),
+            AuthBusy => (
+                503,
+                Us,
+                "auth_busy",
+                "proxy_internal_error",
+                "Too many requests wait for the login service. Try again in a moment.",
             ),
             ChallengeUnknown => {
                 (404, Client, "challenge_unknown", "http_request_denied", "No such challenge is pending.")

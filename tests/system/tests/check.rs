@@ -75,7 +75,7 @@ on_both_gateways! {
                 &file,
                 "gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which only the running process has: a shell has exported it",
                 "it is gone when the gateway is started from elsewhere",
-                &format!("echo 'OPENCLAW_GATEWAY_TOKEN=VALUE' >> {}", gateway.dotenv().display()),
+                &format!("(umask 077; echo \"OPENCLAW_GATEWAY_TOKEN=${{VALUE:?set it first}}\" >> {})", gateway.dotenv().display()),
             ]
         );
         assert_eq!(proxy.check(&["--only", "gateway", "--deny-warnings"]).0, 1);
@@ -254,8 +254,8 @@ on_both_gateways! {
                 &*gateway.config_file().display().to_string(),
                 "gateway.auth.mode is none: the gateway asks nobody for a credential",
                 "whoever reaches it is its operator, so the proxy passes nobody on as a local client",
-                "openclaw config set gateway.auth.mode token && openclaw config set gateway.auth.token \
-                 '${OPENCLAW_GATEWAY_TOKEN}'",
+                "openclaw config set gateway.auth.token '${OPENCLAW_GATEWAY_TOKEN}' && openclaw config set \
+                 gateway.auth.mode token",
             ]
         );
     }

@@ -78,8 +78,8 @@ fn a_dated_model_a_password_and_an_open_port_are_said_until_their_cures_are_past
                 &file,
                 "gateway.auth.mode is password",
                 "people choose passwords that can be guessed, and it is sent at every connect",
-                "openclaw config set gateway.auth.mode token && openclaw config set gateway.auth.token \
-                 '${OPENCLAW_GATEWAY_TOKEN}'",
+                "openclaw config set gateway.auth.token '${OPENCLAW_GATEWAY_TOKEN}' && openclaw config set \
+                 gateway.auth.mode token",
             ]
         );
         let dated = found.finding("gateway/model-dated");
@@ -115,7 +115,10 @@ fn a_token_is_looked_for_wherever_openclaw_itself_would_find_it() {
         let machine = Machine::with(&[RIGHT]).await;
         let gateway = as_service(&machine, &seats, newest()).await;
         let file = gateway.config_file().display().to_string();
-        let cure = format!("echo 'OPENCLAW_GATEWAY_TOKEN=VALUE' >> {}", gateway.dotenv().display());
+        let cure = format!(
+            "(umask 077; echo \"OPENCLAW_GATEWAY_TOKEN=${{VALUE:?set it first}}\" >> {})",
+            gateway.dotenv().display()
+        );
         let found = machine.look("gateway").await;
         assert_eq!((found.code, found.snags()), (Some(0), vec!["gateway/variable-fleeting"]), "{found:#?}");
         assert_eq!(
@@ -167,7 +170,7 @@ fn a_variable_that_nobody_sets_keeps_the_gateway_from_starting() {
                 "gateway.auth.token is ${CHAT_TOKEN}, which neither the gateway's environment nor its .env has",
                 "the gateway does not start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)",
                 &format!(
-                    "echo 'CHAT_TOKEN=VALUE' >> {} && systemctl --user restart openclaw-gateway",
+                    "(umask 077; echo \"CHAT_TOKEN=${{VALUE:?set it first}}\" >> {}) && systemctl --user restart openclaw-gateway",
                     gateway.dotenv().display()
                 ),
             ]

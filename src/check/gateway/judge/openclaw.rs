@@ -32,14 +32,14 @@ impl Judge<'_> {
                 self.add(Code::GatewayConfigSyntax, path.display().to_string(), seen, why, cure);
             }
             File::Hidden { path } => {
-                let why = "allowed origins, trusted proxies and the token's place are not known";
+                let why = "allowed origins, trusted proxies, the token's place, and so who is approved, are not known";
                 let seen = "this user may not read it";
                 self.add(Code::GatewayConfigUnknown, path.display().to_string(), seen, why, "run the check as root");
             }
             File::Missing { looked } => {
                 let looked: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
                 let seen = format!("there is no openclaw.json in {}", list(&looked));
-                let why = "allowed origins, trusted proxies and the token's place are not known";
+                let why = "allowed origins, trusted proxies, the token's place, and so who is approved, are not known";
                 let cure = match here.root {
                     true => {
                         "--openclaw-config PATH says where it is; where the gateway is yet to be set up: openclaw onboard"
@@ -93,10 +93,14 @@ impl Judge<'_> {
 
     fn auth(&mut self, path: &Path, openclaw: &Openclaw, token: Sources, dotenv: &Path) {
         let file = path.display().to_string();
-        let to_token = format!(
-            "openclaw config set gateway.auth.mode token && openclaw config set gateway.auth.token '${{{TOKEN}}}'"
-        );
         let set = [token.process, token.unit, token.files];
+        // A reference to a variable that is not there keeps the gateway from starting.
+        let value = match set.contains(&Known::Yes) {
+            true => format!("'${{{TOKEN}}}'"),
+            false => "\"$(openssl rand -hex 32)\"".to_owned(),
+        };
+        let to_token =
+            format!("openclaw config set gateway.auth.token {value} && openclaw config set gateway.auth.mode token");
         match openclaw.mode.as_deref() {
             Some("none") => {
                 let seen = "gateway.auth.mode is none: the gateway asks nobody for a credential";
@@ -193,7 +197,12 @@ impl Judge<'_> {
     }
 
     /// In a sentence for each site, where nothing stands in the way of it.
+    ///
+    /// Who has to be paired because something is wrong has a finding of its own, and is not well.
     pub(super) fn identities(&mut self) {
+        if self.trust.approves_local() == Known::No || self.trust.without_auth {
+            return;
+        }
         for site in self.sites() {
             let Fates { backend, browser } = fates(site, self.upstream, &self.trust, self.gateway.attributed_source);
             let word = |fate| match fate {

@@ -2,7 +2,10 @@
 
 use super::{Code, Judge};
 use crate::{
-    check::gateway::live::{Left, NotProbed, Probe},
+    check::gateway::{
+        file::Known,
+        live::{Left, NotProbed, Probe},
+    },
     gateway::{
         pairing::{Outcome, Refused},
         translate::{Cause, Trouble},
@@ -48,9 +51,13 @@ impl Judge<'_> {
                 self.add(Code::ProbeRefused, host, error, why, "see what is said about the gateway itself");
             }
         }
-        if let Left::Entry(id) = left {
+        // A request to be paired is no entry: it goes by itself after five minutes, and nothing removes it before.
+        let is_request = matches!(outcome, Outcome::Refused(Refused { trouble: Some(Trouble::PairingRequired), .. }));
+        if let Left::Entry(id) = left
+            && !is_request
+        {
             let seen = format!("the device {id}, which was made for this probe, is still in the gateway's list");
-            let why = "nobody has its key any more; a request to be paired goes by itself after five minutes";
+            let why = "nobody has its key any more";
             self.add(Code::ProbeLeft, host, seen, why, format!("openclaw devices remove {id}"));
         }
     }
@@ -66,6 +73,20 @@ impl Judge<'_> {
                 let why = "whether your backend's key is paired already is seen with that key only";
                 let cure = "clawgate check --probe --device-key PATH --token-file PATH";
                 return self.add(Code::ProbeNeedsPairing, host, seen, why, cure);
+            }
+            // As a local client it would be approved by itself, and so would be the backend's.
+            Some(Trouble::PairingRequired) if !own_key => {
+                let seen = format!("{seen}; this probe's request goes by itself after five minutes");
+                let why = "the gateway takes no local client for one, so every backend waits for a person";
+                let cure = match self.trust.approves_local() {
+                    Known::No => self.trust_command(),
+                    Known::Yes | Known::Unknown => {
+                        "openclaw config get gateway.trustedProxies: 127.0.0.1 must not be in it; or update OpenClaw to \
+                         2026.6 or newer"
+                            .to_owned()
+                    }
+                };
+                return self.add(Code::ProbeNotPaired, host, seen, why, cure);
             }
             Some(Trouble::PairingRequired) => Code::ProbeNotPaired,
             Some(Trouble::MissingScope | Trouble::DeviceRequired) => Code::ProbeNoScope,

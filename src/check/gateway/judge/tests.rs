@@ -211,14 +211,14 @@ fn snag_6_a_token_that_the_service_does_not_have() {
     machine.file("/root/.config/systemd/user/openclaw-gateway.service", "[Service]\n");
     let fleeting = "warning[gateway/variable-fleeting]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which only the \
                     running process has: a shell has exported it\n  --> /root/.openclaw/openclaw.json\n   = why: it is \
-                    gone when the gateway is started from elsewhere\n   = cure: echo 'OPENCLAW_GATEWAY_TOKEN=VALUE' >> \
+                    gone when the gateway is started from elsewhere\n   = cure: (umask 077; echo \"OPENCLAW_GATEWAY_TOKEN=${VALUE:?set it first}\" >> \
                     /root/.openclaw/.env\n";
     assert_eq!(wrong(&machine, live()), [fleeting]);
     machine.gateway(SERVICE, 0, &["HOME=/root"]);
     let unset = "error[gateway/variable-unset]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which neither the \
                  gateway's environment nor its .env has\n  --> /root/.openclaw/openclaw.json\n   = why: the gateway does not \
-                 start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)\n   = cure: echo \
-                 'OPENCLAW_GATEWAY_TOKEN=VALUE' >> /root/.openclaw/.env && systemctl --user restart openclaw-gateway\n";
+                 start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)\n   = cure: (umask 077; echo \
+                 \"OPENCLAW_GATEWAY_TOKEN=${VALUE:?set it first}\" >> /root/.openclaw/.env) && systemctl --user restart openclaw-gateway\n";
     assert_eq!(wrong(&machine, live()), [unset]);
     machine.file("/root/.openclaw/.env", "OPENCLAW_GATEWAY_TOKEN=secret\n");
     assert_eq!(wrong(&machine, live()), [""; 0]);
@@ -230,7 +230,7 @@ fn snag_6_a_token_that_new_ssh_sessions_do_not_have() {
     machine.file("/root/.bashrc", "");
     let said = "warning[gateway/variable-not-in-shells]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which the \
                 gateway's unit sets and no shell does\n  --> /root/.openclaw/openclaw.json\n   = why: openclaw commands in \
-                a new SSH session fail (older ones with MissingEnvVarError)\n   = cure: echo 'OPENCLAW_GATEWAY_TOKEN=VALUE' >> \
+                a new SSH session fail (older ones with MissingEnvVarError)\n   = cure: (umask 077; echo \"OPENCLAW_GATEWAY_TOKEN=${VALUE:?set it first}\" >> \
                 /root/.openclaw/.env\n";
     assert_eq!(wrong(&machine, live()), [said]);
 }
@@ -280,8 +280,8 @@ fn auth_that_is_off_or_weak_or_has_nothing_to_compare_with() {
         machine.file(FILE, &GUIDE.replace(token, auth));
         wrong(&machine, live())
     };
-    let cure = "   = cure: openclaw config set gateway.auth.mode token && openclaw config set gateway.auth.token \
-                '${OPENCLAW_GATEWAY_TOKEN}'\n";
+    let cure = "   = cure: openclaw config set gateway.auth.token '${OPENCLAW_GATEWAY_TOKEN}' && openclaw config set \
+                gateway.auth.mode token\n";
     let off = format!(
         "error[gateway/auth-off]: gateway.auth.mode is none: the gateway asks nobody for a credential\n  --> \
          /root/.openclaw/openclaw.json\n   = why: whoever reaches it is its operator, so the proxy passes nobody on as a \
@@ -331,7 +331,7 @@ fn what_cannot_be_known_is_unknown_and_never_green() {
          127.0.0.1:18789\n   = why: whether it outlives a logout and comes back after a reboot is not known\n   = cure: run \
          the check as root\n",
         "unknown[gateway/config-unknown]: this user may not read it\n  --> /root/.openclaw/openclaw.json\n   = why: allowed \
-         origins, trusted proxies and the token's place are not known\n   = cure: run the check as root\n",
+         origins, trusted proxies, the token's place, and so who is approved, are not known\n   = cure: run the check as root\n",
     ];
     assert_eq!(said, expected);
     let codes: Vec<Code> = findings.iter().map(|finding| finding.code).collect();

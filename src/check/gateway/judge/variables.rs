@@ -12,7 +12,8 @@ use crate::check::gateway::{
 impl Judge<'_> {
     pub(super) fn variable(&mut self, path: &Path, reference: &Reference, sources: &Sources, dotenv: &Path) {
         let Reference { path: key, name } = reference;
-        let write = format!("echo '{name}=VALUE' >> {}", dotenv.display());
+        // Pasted as it stands it fails, and says what is missing: a placeholder that works would be everybody's token.
+        let write = format!("(umask 077; echo \"{name}=${{VALUE:?set it first}}\" >> {})", dotenv.display());
         let subject = path.display().to_string();
         let restart = words::restart(self.listener());
         let lasting = [sources.unit, sources.files];

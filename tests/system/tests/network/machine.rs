@@ -96,8 +96,9 @@ fn rules_that_drop_a_port_are_found_and_the_command_is_of_whoever_made_them() {
                 [
                     "port 443",
                     "packets to port 443 are dropped by nftables (inet filter, chain input)",
-                    "neither a CA nor a client gets through; a client waits until it gives up",
-                    "nft insert rule inet filter input tcp dport 443 accept; the same line in /etc/nftables.conf keeps it",
+                    "neither a CA nor a client gets through; a client waits until it gives up (to be kept over a reboot, `tcp dport \
+                     443 accept` goes into that chain in /etc/nftables.conf)",
+                    "nft insert rule inet filter input tcp dport 443 accept",
                 ]
             );
             assert_eq!(report.finding("firewall/open")[1], "this machine's packet filter lets port 80 in");

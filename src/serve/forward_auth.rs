@@ -1,0 +1,165 @@
+//! An outside service is asked whether a request may pass. Whatever goes wrong, it may not.
+
+use std::cell::Cell;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, response};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use super::{
+    body::RequestBody,
+    core::Core,
+    finish::Finish,
+    judge::Plan,
+    refusal::{Reason, Refusal},
+};
+use crate::{
+    config::model::ForwardAuth,
+    headers::{ask, hop},
+    upstream::{Source, hold::HoldLimits, pool},
+};
+
+/// Questions of one core under way.
+const AT_ONCE: usize = 512;
+/// The longest body of an answer that is passed on.
+const BODY: usize = 64 * 1024;
+
+/// What became of a question, by the place in [`RESULTS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Became {
+    Allowed,
+    Denied,
+    Unavailable,
+    Invalid,
+    Busy,
+}
+
+/// For the metrics.
+pub const RESULTS: [&str; 5] = ["allowed", "denied", "unavailable", "invalid", "busy"];
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("it cannot be reached: {0}")]
+    Away(String),
+    #[error("it did not answer in time")]
+    Slow,
+    #[error("its answer is not acceptable: {0}")]
+    Invalid(String),
+}
+
+/// Asks about the plan's request; what the client gets instead of the gateway's answer, if the service wants that.
+pub async fn ask(core: &Core, plan: &mut Plan, finish: &mut Finish) -> Result<Option<Response<Bytes>>, Refusal> {
+    let Some(fields) = plan.ask.take() else { return Ok(None) };
+    let Some(auth) = plan.policy().forward_auth.clone() else { return Err(Reason::Internal.into()) };
+    let Some(_place) = Place::take(&core.asking) else {
+        count(core, Became::Busy);
+        return Err(Refusal { retry_after: Some(std::time::Duration::from_secs(1)), ..Reason::AuthBusy.into() });
+    };
+    let answered = tokio::time::timeout(auth.timeout, answer(core, plan, &auth, &fields)).await;
+    let (mut head, body) = match answered.unwrap_or(Err(Failed::Slow)) {
+        Ok(answer) => answer,
+        Err(error) => {
+            let url = format!("http://{}{}", auth.host.to_str().unwrap_or_default(), auth.target.path());
+            tracing::warn!(%error, url, "forward_auth got no answer, so the request was refused; is the service running?");
+            let (became, reason) = match error {
+                Failed::Away(_) | Failed::Slow => (Became::Unavailable, Reason::AuthUnavailable),
+                Failed::Invalid(_) => (Became::Invalid, Reason::AuthInvalid),
+            };
+            count(core, became);
+            return Err(reason.into());
+        }
+    };
+    if head.status.is_success() {
+        count(core, Became::Allowed);
+        if let Some(request) = &mut plan.request {
+            ask::copy(&auth, &head.headers, request.headers_mut());
+        }
+        return Ok(None);
+    }
+    count(core, Became::Denied);
+    finish.refused(&Reason::AuthDenied.into());
+    // How long the body is, is told anew.
+    head.headers.remove(header::CONTENT_LENGTH);
+    if finish.upload_unfinished() && !plan.h2 {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    head.version = Version::HTTP_11;
+    Ok(Some(Response::from_parts(head, body)))
+}
+
+/// Over a kept connection, and where that has broken over a fresh one.
+async fn answer(
+    core: &Core,
+    plan: &Plan,
+    auth: &ForwardAuth,
+    fields: &HeaderMap,
+) -> Result<(response::Parts, Bytes), Failed> {
+    let service = &plan.snapshot.behind[auth.service.0].upstream;
+    let key = pool::Key { upstream: service.id, source: Source::Host };
+    let now = Instant::now();
+    let mut kept = core.pool.take(key, now.into_std(), service.config.idle_timeout, true);
+    loop {
+        let reused = kept.is_some();
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => {
+                // Nobody waits for a service that is away.
+                let limits = HoldLimits { total: 0, per_client: 0 };
+                let dialled = service.dial(Source::Host, plan.client, now, limits).await;
+                let stream = dialled.map_err(|away| Failed::Away(crate::cause::chain(&away)))?;
+                pool::handshake(stream, false).await.map_err(|error| Failed::Away(error.to_string()))?
+            }
+        };
+        let mut request = Request::new(RequestBody::Empty);
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = Uri::from(auth.target.clone());
+        *request.headers_mut() = fields.clone();
+        let response = match connection.sender.try_send_request(request).await {
+            Ok(response) => response,
+            Err(_) if reused => continue,
+            Err(error) if error.error().is_parse() => return Err(Failed::Invalid(error.error().to_string())),
+            Err(error) => return Err(Failed::Away(error.error().to_string())),
+        };
+        let (mut head, mut body) = response.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS || head.status.is_informational() {
+            return Err(Failed::Invalid(format!("status {}", head.status.as_u16())));
+        }
+        hop::strip_response(head.status, &mut head.headers).map_err(|error| Failed::Invalid(error.to_string()))?;
+        let mut gathered = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Failed::Invalid(error.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if gathered.len() + data.len() > BODY {
+                return Err(Failed::Invalid(format!("its body is longer than {BODY} bytes")));
+            }
+            gathered.extend_from_slice(&data);
+        }
+        core.pool.put(key, connection, Instant::now().into_std());
+        return Ok((head, gathered.freeze()));
+    }
+}
+
+/// One of the questions under way.
+struct Place<'a>(&'a Cell<usize>);
+
+impl Place<'_> {
+    fn take(asking: &Cell<usize>) -> Option<Place<'_>> {
+        let taken = asking.get();
+        (taken < AT_ONCE).then(|| {
+            asking.set(taken + 1);
+            Place(asking)
+        })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+fn count(core: &Core, became: Became) {
+    core.counters.forward_auth[became as usize].add(1);
+}
