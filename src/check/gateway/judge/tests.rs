@@ -212,7 +212,7 @@ fn snag_6_a_token_that_the_service_does_not_have() {
     let fleeting = "warning[gateway/variable-fleeting]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which only the \
                     running process has: a shell has exported it\n  --> /root/.openclaw/openclaw.json\n   = why: it is \
                     gone when the gateway is started from elsewhere\n   = cure: (umask 077; echo \"OPENCLAW_GATEWAY_TOKEN=${VALUE:?set it first}\" >> \
-                    /root/.openclaw/.env\n";
+                    /root/.openclaw/.env)\n";
     assert_eq!(wrong(&machine, live()), [fleeting]);
     machine.gateway(SERVICE, 0, &["HOME=/root"]);
     let unset = "error[gateway/variable-unset]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which neither the \
@@ -231,7 +231,7 @@ fn snag_6_a_token_that_new_ssh_sessions_do_not_have() {
     let said = "warning[gateway/variable-not-in-shells]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which the \
                 gateway's unit sets and no shell does\n  --> /root/.openclaw/openclaw.json\n   = why: openclaw commands in \
                 a new SSH session fail (older ones with MissingEnvVarError)\n   = cure: (umask 077; echo \"OPENCLAW_GATEWAY_TOKEN=${VALUE:?set it first}\" >> \
-                /root/.openclaw/.env\n";
+                /root/.openclaw/.env)\n";
     assert_eq!(wrong(&machine, live()), [said]);
 }
 
