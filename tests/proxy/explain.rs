@@ -351,7 +351,10 @@ fn no_field_of_a_request_is_touched_but_by_the_functions_that_explain_calls() {
         for line in
             text.lines().filter(|line| line.contains("request.headers_mut()") || line.contains("mut head.headers"))
         {
-            let known = ["head::become_whom(", "head::ask_websocket(", "head::frame("].iter().any(|f| line.contains(f));
+            // The last sets what a service answers, which nobody knows beforehand: `explain` names the fields.
+            let known = ["head::become_whom(", "head::ask_websocket(", "head::frame(", "ask::copy("]
+                .iter()
+                .any(|f| line.contains(f));
             assert!(known, "{}: {line}", file.display());
             seen += 1;
         }
