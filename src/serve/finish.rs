@@ -241,7 +241,7 @@ impl Finish {
 
     /// The exchange becomes a tunnel: the record is written at the tunnel's end.
     pub fn for_tunnel(&mut self) -> TunnelRecord {
-        let noted = self.noted.take();
+        let noted = self.noted.take().map(Box::new);
         // Names and not the configuration itself, which a tunnel may outlive.
         let (route, upstream) = self.names().filter(|_| noted.is_some()).map(|(r, u)| (r.clone(), u.clone())).unzip();
         let (core, client) = (self.core.clone(), self.client.clone());
@@ -289,7 +289,7 @@ const CLIENT_ABORTED: &str = "client_aborted";
 pub struct TunnelRecord {
     core: Rc<Core>,
     client: Rc<Client>,
-    noted: Option<Noted>,
+    noted: Option<Box<Noted>>,
     from: IpAddr,
     identity: Option<Identity>,
     route: Option<Arc<str>>,

@@ -49,8 +49,8 @@ pub struct ClientIo {
     transport: Transport,
     phase: Arc<Phase>,
     deadlines: Deadlines,
-    /// One timer for every deadline, re-armed only when it fires: a request costs no timer work.
-    timer: Pin<Box<Sleep>>,
+    /// One timer for every deadline, re-armed only when it fires: a request costs no timer work. A tunnel has none.
+    timer: Option<Pin<Box<Sleep>>>,
     /// The timer has this task's waker and will use it: no need to ask it at every read.
     armed: bool,
     /// An answer of our own, and how much of it has been written.
@@ -90,7 +90,7 @@ impl ClientIo {
             transport,
             phase,
             deadlines,
-            timer,
+            timer: Some(timer),
             armed: false,
             refusing: None,
             first_read: deadlines.head.is_some(),
@@ -104,6 +104,16 @@ impl ClientIo {
             closing: Closing::Open,
             guard: deadlines.head.is_none().then(|| Box::new(Guard::new())),
         }
+    }
+
+    /// The connection becomes a tunnel, which has no deadlines. A timer that stayed would keep the memory of the task that
+    /// it was to wake.
+    pub fn has_no_deadlines(&mut self) {
+        self.timer = None;
+    }
+
+    fn timer(&mut self) -> Pin<&mut Sleep> {
+        self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::ZERO))).as_mut()
     }
 
     /// Reads what hyper may see.
@@ -140,20 +150,20 @@ impl ClientIo {
             let now = Instant::now();
             match self.deadline() {
                 Some(at) if at <= now => return Poll::Ready(()),
-                Some(at) => self.timer.as_mut().reset(at),
+                Some(at) => self.timer().reset(at),
                 // Nothing to wait for now; look again later, a phase may have begun meanwhile.
                 None => {
                     let step = self.deadlines.head.unwrap_or(self.deadlines.idle).min(self.deadlines.idle);
-                    self.timer.as_mut().reset(now + step);
+                    self.timer().reset(now + step);
                 }
             }
         }
         // A phase shorter than what the timer stands at (a head that began while idle).
         if self.phase.now.load(Ordering::Relaxed) == HEAD
             && let Some(at) = self.deadline()
-            && at < self.timer.deadline()
+            && at < self.timer().deadline()
         {
-            self.timer.as_mut().reset(at);
+            self.timer().reset(at);
             self.armed = false;
             if self.poll_timer(cx).is_ready() {
                 return Poll::Ready(());
@@ -164,11 +174,11 @@ impl ClientIo {
 
     /// A connection stays with the task that first polled it, up to its tunnel, which has no deadlines.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.armed && !self.timer.is_elapsed() {
+        if self.armed && !self.timer().is_elapsed() {
             return Poll::Pending;
         }
         // Unconstrained: a task that has used up its turn would get `Pending` from a timer that did not take its waker.
-        let polled = pin!(unconstrained(self.timer.as_mut())).poll(cx);
+        let polled = pin!(unconstrained(self.timer())).poll(cx);
         self.armed = polled.is_pending();
         polled
     }
@@ -381,7 +391,7 @@ impl AsyncWrite for ClientIo {
                         this.closing = Closing::Done;
                         continue;
                     }
-                    this.timer.as_mut().reset(Instant::now() + LINGER);
+                    this.timer().reset(Instant::now() + LINGER);
                     this.closing = Closing::Lingering { left: LINGER_BYTES };
                 }
                 Closing::Lingering { left } => {
@@ -396,7 +406,7 @@ impl AsyncWrite for ClientIo {
                         }
                         Poll::Ready(_) => this.closing = Closing::Done,
                         Poll::Pending => {
-                            ready!(this.timer.as_mut().poll(cx));
+                            ready!(this.timer().poll(cx));
                             this.closing = Closing::Done;
                         }
                     }

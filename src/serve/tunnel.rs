@@ -8,7 +8,7 @@ mod watching;
 
 use std::{
     borrow::Cow,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io,
     pin::Pin,
     rc::Rc,
@@ -27,7 +27,10 @@ use self::{
     pump::{Way, pump},
     watching::Verdict,
 };
-use super::core::{Core, Listening, Stage};
+use super::{
+    admitted::Admitted,
+    core::{Core, Listening, Stage},
+};
 use crate::gateway::{
     frames::{self, Close, Side},
     observe::Observer,
@@ -90,22 +93,25 @@ pub struct Ended {
 
 /// Carries bytes until both sides have ended. `admitted` says whether the rule that let this tunnel in still holds; it
 /// is asked again after every reload. With a gate in `watching`, the client's first message waits for its verdict.
-pub async fn run<C, U>(
+///
+/// No `async fn`, which would hold its arguments twice, and what hyper had read of either side for as long as it runs.
+pub fn run<C, U>(
     core: Rc<Core>,
     client: (C, Bytes),
     upstream: (U, Bytes),
-    mut watching: Watching,
-    admitted: impl Fn(&Watching) -> bool,
-) -> Ended
+    mut watching: Box<Watching>,
+    admitted: Box<Admitted>,
+) -> impl Future<Output = Ended>
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    let listening = core.listen();
     let show_within = if watching.stranger { SPEAK_WITHIN } else { SHOW_WITHIN };
+    let (client, from_client) = client;
+    let (upstream, from_upstream) = upstream;
     let mut tunnel = Tunnel {
-        client: client.0,
-        upstream: upstream.0,
+        client,
+        upstream,
         up: Way::default(),
         down: Way::default(),
         observer: match (&watching.gate, &watching.gateway) {
@@ -121,9 +127,11 @@ where
         silent: None,
         stuck: None,
     };
-    tunnel.seed(&core, &client.1, &upstream.1, &mut watching);
-    poll_fn(|cx| tunnel.poll(cx, &core, &listening, &mut watching, &admitted)).await;
-    tunnel.ended
+    tunnel.seed(&core, &from_client, &from_upstream, &mut watching);
+    let listening = core.listen();
+    poll_fn(move |cx| {
+        tunnel.poll(cx, &core, &listening, &mut watching, &admitted).map(|()| std::mem::take(&mut tunnel.ended))
+    })
 }
 
 struct Tunnel<C, U> {
@@ -175,7 +183,7 @@ where
         core: &Rc<Core>,
         listening: &Listening,
         watching: &mut Watching,
-        admitted: &impl Fn(&Watching) -> bool,
+        admitted: &Admitted,
     ) -> Poll<()> {
         listening.register(cx);
         if self.stopping.is_none() {
@@ -183,7 +191,7 @@ where
                 self.stop(Goodbye::Draining);
             } else if core.generation() != self.generation {
                 self.generation = core.generation();
-                if !admitted(watching) {
+                if !admitted.still_holds(core, &core.snapshot(), watching) {
                     self.stop(Goodbye::PolicyChanged);
                 }
             }
@@ -381,5 +389,22 @@ where
             added = true;
         }
         added
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::io::ClientIo, *};
+    use crate::upstream::pool::UpstreamIo;
+
+    fn size_of_future<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Nothing but this, what TLS keeps and two sockets is what an idle WebSocket costs.
+    #[test]
+    fn the_future_of_a_tunnel_stays_small() {
+        let size = size_of_future(run::<ClientIo, UpstreamIo>);
+        assert!(size <= 1024, "{size} bytes");
     }
 }

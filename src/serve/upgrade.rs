@@ -1,6 +1,10 @@
 //! From a request for a WebSocket to a tunnel: h1 Upgrade and h2 extended CONNECT (RFC 8441) both become an h1 Upgrade.
 
-use std::rc::Rc;
+use std::{
+    future::{Future, ready},
+    pin::Pin,
+    rc::Rc,
+};
 
 use base64::Engine;
 use bytes::Bytes;
@@ -81,7 +85,7 @@ pub async fn upgrade(
     }
     let identity = plan.identity();
     let counted = Counted::new(&plan.snapshot, plan.route, plan.client);
-    let watching = Watching {
+    let watching = Box::new(Watching {
         client: plan.client,
         counted,
         stranger: !plan.known,
@@ -94,10 +98,10 @@ pub async fn upgrade(
         key: Key::Unknown,
         gate: plan.gate().map(Box::new),
         verdict: None,
-    };
+    });
     let address = plan.client;
     let record = finish.for_tunnel();
-    let admitted = Admitted::new(*asked, plan, client.chain.clone());
+    let admitted = Box::new(Admitted::new(*asked, plan, client.chain.clone()));
     let core = core.clone();
     let client = client.clone();
     client.tunnel_began();
@@ -141,27 +145,28 @@ fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
     copy
 }
 
-/// Takes the streams out of hyper's hands, with what it had read ahead.
-async fn join(
+/// Takes the streams out of hyper's hands, with what it had read ahead. A tunnel is a future of its own size on the heap:
+/// the task around it waits for hyper and is small.
+fn join(
     core: Rc<Core>,
     from_client: Upgraded,
     from_upstream: Upgraded,
-    watching: Watching,
-    admitted: Admitted,
-) -> Ended {
-    let check = {
-        let core = core.clone();
-        move |watching: &Watching| admitted.still_holds(&core, &core.snapshot(), watching)
-    };
-    let upstream = match from_upstream.downcast::<TokioIo<UpstreamIo>>() {
-        Ok(parts) => (parts.io.into_inner(), parts.read_buf),
+    watching: Box<Watching>,
+    admitted: Box<Admitted>,
+) -> Pin<Box<dyn Future<Output = Ended>>> {
+    let Ok(upstream) = from_upstream.downcast::<TokioIo<UpstreamIo>>() else {
         // The upstream side is always a stream of ours.
-        Err(_) => return Ended::default(),
+        return Box::pin(ready(Ended::default()));
     };
+    let upstream = (upstream.io.into_inner(), upstream.read_buf);
     match from_client.downcast::<TokioIo<ClientIo>>() {
-        Ok(parts) => tunnel::run(core, (parts.io.into_inner(), parts.read_buf), upstream, watching, check).await,
+        Ok(parts) => {
+            let mut client = parts.io.into_inner();
+            client.has_no_deadlines();
+            Box::pin(tunnel::run(core, (client, parts.read_buf), upstream, watching, admitted))
+        }
         // A stream of an HTTP/2 connection.
-        Err(stream) => tunnel::run(core, (TokioIo::new(stream), Bytes::new()), upstream, watching, check).await,
+        Err(stream) => Box::pin(tunnel::run(core, (TokioIo::new(stream), Bytes::new()), upstream, watching, admitted)),
     }
 }
 
