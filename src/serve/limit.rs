@@ -9,18 +9,24 @@ use super::{
 };
 use crate::{
     gateway::{answer, translate::Trouble},
-    limits::{Asking, Kind, Over, Verdict},
+    limits::{Ask, Asking, Kind, Over, Verdict},
     problems::Problem,
 };
 
 impl Refusal {
-    fn over(over: Over, client: IpAddr) -> Refusal {
-        let (reason, wait, detail) = match over {
-            Over::Client { wait } => (Reason::RateLimited, wait, format!("too many from {client}")),
-            Over::Site { wait, .. } => (Reason::RateLimited, wait, "too many from all clients together".to_owned()),
-            Over::Locked { wait, .. } => return Refusal::locked_out(wait, client),
+    /// Names the setting, for whoever runs this reads the page too and looks for what to raise.
+    fn over(over: Over, asking: Asking) -> Refusal {
+        let Asking { address, what, .. } = asking;
+        let (asked, key) = match what {
+            Ask::Request => ("requests", "requests"),
+            Ask::Upgrade => ("WebSockets", "upgrades"),
         };
-        Refusal { retry_after: Some(whole(wait)), ..Refusal::because(reason, detail) }
+        let (wait, detail) = match over {
+            Over::Client { wait } => (wait, format!("too many {asked} from {address} (limits.{key}_per_client)")),
+            Over::Site { wait, .. } => (wait, format!("too many {asked} from all clients together (limits.{key})")),
+            Over::Locked { wait, .. } => return Refusal::locked_out(wait, address),
+        };
+        Refusal { retry_after: Some(whole(wait)), ..Refusal::because(Reason::RateLimited, detail) }
     }
 
     pub(super) fn locked_out(wait: Duration, client: IpAddr) -> Refusal {
@@ -48,7 +54,7 @@ pub fn ask(
     now: std::time::Instant,
 ) -> Result<bool, Refusal> {
     let (site, paces) = (&present.limits[route.site()], &present.config.sites[route.site()].paces);
-    core.shared.limits.ask(site, paces, asking, now).map_err(|over| Refusal::over(over, asking.address))
+    core.shared.limits.ask(site, paces, asking, now).map_err(|over| Refusal::over(over, asking))
 }
 
 /// Whether the gateway refused what a guesser would try. Who sends no token at all guesses nothing, and who is not paired
@@ -108,6 +114,19 @@ mod tests {
         for (wait, seconds) in [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (300_000, 300)] {
             assert_eq!(whole(Duration::from_millis(wait)).as_secs(), seconds);
         }
+    }
+
+    #[test]
+    fn a_refusal_names_the_setting_that_refused() {
+        let asking = |what| Asking { address: [203, 0, 113, 9].into(), what, fenced: false, gateway: true };
+        let wait = Duration::from_millis(1500);
+        let detail = |over, what| Refusal::over(over, asking(what)).detail.expect("a reason").into_owned();
+        let (one, all) = (Over::Client { wait }, Over::Site { wait, known: false });
+        assert_eq!(detail(one, Ask::Request), "too many requests from 203.0.113.9 (limits.requests_per_client)");
+        assert_eq!(detail(one, Ask::Upgrade), "too many WebSockets from 203.0.113.9 (limits.upgrades_per_client)");
+        assert_eq!(detail(all, Ask::Request), "too many requests from all clients together (limits.requests)");
+        assert_eq!(detail(all, Ask::Upgrade), "too many WebSockets from all clients together (limits.upgrades)");
+        assert_eq!(Refusal::over(one, asking(Ask::Request)).retry_after, Some(Duration::from_secs(2)));
     }
 
     #[test]
