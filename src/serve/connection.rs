@@ -248,9 +248,12 @@ where
     let mut builder = conn::http1::Builder::new();
     builder
         .header_read_timeout(None)
-        .max_headers(limits.header_fields)
         .max_buf_size((limits.header_block + limits.request_line).max(8192))
         .half_close(false);
+    // hyper has room for 100 on its stack, and allocates for any number that it is told. `head` counts exactly.
+    if limits.header_fields > HYPERS_FIELDS {
+        builder.max_headers(limits.header_fields);
+    }
     let connection = pin!(builder.serve_connection(io, service).with_upgrades());
     drive(core, client, connection, conn::http1::UpgradeableConnection::graceful_shutdown).await
 }
@@ -279,6 +282,8 @@ where
     let connection = pin!(builder.serve_connection(io, service));
     drive(core, client, connection, conn::http2::Connection::graceful_shutdown).await
 }
+
+const HYPERS_FIELDS: usize = 100;
 
 /// HTTP/2 flow control: a stream may have 256 KiB under way, a connection 1 MiB; enough for 100 MB/s at 10 ms.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;

@@ -169,7 +169,8 @@ where
     let shared = Arc::new(Shared { open: AtomicBool::new(true), awaited: Awaited::default() });
     let socket = Socket { fd: stream.as_raw_fd(), stream: shared.clone() };
     let io = TokioIo::new(UpstreamIo { stream: Tcp::new(stream), shared });
-    let (sender, connection) = http1::Builder::new().max_headers(256).max_buf_size(READ).handshake(io).await?;
+    // At most 100 fields in an answer: hyper has room for those on its stack, and allocates for any other number.
+    let (sender, connection) = http1::Builder::new().max_buf_size(READ).handshake(io).await?;
     // An error of the driver reaches the exchange through `sender`.
     if upgrades {
         tokio::task::spawn_local(async move {
