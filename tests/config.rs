@@ -281,7 +281,7 @@ fn a_cas_own_settings_are_for_the_one_that_is_given_by_a_url() {
     .acme;
     assert_eq!((acme.cas[0].root.is_none(), acme.cas[0].eab.is_none()), (true, true));
     let eab = acme.cas[1].eab.as_ref().expect("an eab");
-    assert_eq!((&*eab.kid, &*eab.hmac), ("k", &[0u8, 1, 2][..]));
+    assert_eq!((&*eab.kid, &eab.hmac[..]), ("k", &[0u8, 1, 2][..]));
     assert!(!format!("{acme:?}").contains("hmac"), "a key is never printed");
     let staging = acme.cas.iter().map(|ca| ca.staging.as_ref().map(|staging| staging.url()));
     let expected = ["https://acme-staging-v02.api.letsencrypt.org/directory", "https://staging.example.com/dir"];

@@ -12,6 +12,7 @@ use base64::prelude::{BASE64_URL_SAFE_NO_PAD as BASE64, Engine as _};
 use http::header;
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::{authority::Authority, order::StepError, problem::BAD_NONCE, wire::WireError};
 
@@ -21,7 +22,7 @@ pub(super) const NONCES: usize = 40;
 
 /// An account's key: P-256, as PKCS#8. Without `Debug` on purpose.
 pub struct AccountKey {
-    pkcs8: Vec<u8>,
+    pkcs8: Zeroizing<Vec<u8>>,
     pair: EcdsaKeyPair,
 }
 
@@ -38,7 +39,7 @@ pub enum AccountKeyError {
 pub struct ExternalAccount {
     pub key_id: String,
     /// The HMAC key, decoded.
-    pub key: Vec<u8>,
+    pub key: Zeroizing<Vec<u8>>,
 }
 
 impl AccountKey {
@@ -57,7 +58,7 @@ impl AccountKey {
     /// When it is of another kind: ours are all P-256, and so are Caddy's.
     pub fn from_pkcs8(der: &[u8]) -> Result<AccountKey, AccountKeyError> {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der);
-        Ok(AccountKey { pkcs8: der.to_vec(), pair: pair.map_err(|_| AccountKeyError::Unusable)? })
+        Ok(AccountKey { pkcs8: Zeroizing::new(der.to_vec()), pair: pair.map_err(|_| AccountKeyError::Unusable)? })
     }
 
     /// A stored key in PEM: `BEGIN PRIVATE KEY`.
@@ -73,12 +74,13 @@ impl AccountKey {
         &self.pkcs8
     }
 
-    pub fn pem(&self) -> String {
+    pub fn pem(&self) -> Zeroizing<String> {
         // RFC 7468 §2: lines of 64.
-        let text = base64::prelude::BASE64_STANDARD.encode(&self.pkcs8);
+        let text = Zeroizing::new(base64::prelude::BASE64_STANDARD.encode(&*self.pkcs8));
         let lines: Vec<&str> =
             text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
-        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
+        let lines = Zeroizing::new(lines.join("\n"));
+        Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", &*lines))
     }
 
     pub(super) fn der(&self) -> PrivatePkcs8KeyDer<'_> {
@@ -105,7 +107,7 @@ impl ExternalAccount {
     /// The key id and MAC key as CAs show them: the key in base64url, padded or not.
     pub fn try_new(key_id: &str, key: &str) -> Option<ExternalAccount> {
         let key = BASE64.decode(key.trim().trim_end_matches('=').replace('+', "-").replace('/', "_")).ok()?;
-        Some(ExternalAccount { key_id: key_id.to_owned(), key })
+        Some(ExternalAccount { key_id: key_id.to_owned(), key: Zeroizing::new(key) })
     }
 
     fn bind(&self, url: &str, account: &Value) -> Value {
@@ -189,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_external_key_is_read_padded_or_not() {
-        let key = |text| ExternalAccount::try_new("kid-1", text).map(|e| e.key);
+        let key = |text| ExternalAccount::try_new("kid-1", text).map(|e| e.key.to_vec());
         assert_eq!(key("_-8"), Some(vec![0xff, 0xef]));
         assert_eq!(key("_-8="), Some(vec![0xff, 0xef]));
         assert_eq!(key("/+8="), Some(vec![0xff, 0xef]));

@@ -88,7 +88,8 @@ fn directory(ca: &AcmeCa) -> Directory {
 fn access(ca: &AcmeCa) -> impl Iterator<Item = (DirectoryUrl, Access)> {
     let roots = ca.root.clone().map_or(Roots::Public, Roots::File);
     let external = ca.eab.as_ref();
-    let external = external.map(|eab| ExternalAccount { key_id: eab.kid.to_string(), key: eab.hmac.to_vec() });
+    let external =
+        external.map(|eab| ExternalAccount { key_id: eab.kid.to_string(), key: zeroize::Zeroizing::clone(&eab.hmac) });
     let url = |directory: &crate::config::model::Directory| DirectoryUrl(directory.url().to_owned());
     let staging = ca.staging.as_ref().map(|staging| (url(staging), Access { roots: roots.clone(), external: None }));
     staging.into_iter().chain([(url(&ca.directory), Access { roots, external })])

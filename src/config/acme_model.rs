@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use zeroize::Zeroizing;
+
 use super::model::Hostname;
 
 /// How certificates are got from a public CA.
@@ -62,7 +64,7 @@ impl Directory {
 pub struct Eab {
     pub kid: Arc<str>,
     /// Decoded.
-    pub hmac: Arc<[u8]>,
+    pub hmac: Arc<Zeroizing<Vec<u8>>>,
 }
 
 impl fmt::Debug for Eab {
@@ -123,7 +125,7 @@ pub struct Rfc2136 {
     pub key_name: Hostname,
     pub key_algorithm: TsigAlgorithm,
     /// Decoded.
-    pub key: Arc<[u8]>,
+    pub key: Arc<Zeroizing<Vec<u8>>>,
     /// Between the update and the CA's question, for the zone's other servers.
     pub wait: Duration,
 }

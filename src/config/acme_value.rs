@@ -6,6 +6,7 @@ use base64::{
     Engine as _,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use zeroize::Zeroizing;
 
 use super::{
     finding::{Code, did_you_mean},
@@ -115,7 +116,7 @@ macro_rules! base64_value {
     ($(#[$doc:meta])* $name:ident, $alphabet:ident, $way_out:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq)]
-        pub struct $name(pub Arc<[u8]>);
+        pub struct $name(pub Arc<Zeroizing<Vec<u8>>>);
 
         // What it holds is a key.
         impl std::fmt::Debug for $name {
@@ -133,13 +134,13 @@ macro_rules! base64_value {
                     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
                 let engine = GeneralPurpose::new(&base64::alphabet::$alphabet, PADDING);
                 match engine.decode(text.trim()) {
-                    Ok(key) if !key.is_empty() => Ok($name(key.into())),
+                    Ok(key) if !key.is_empty() => Ok($name(Arc::new(Zeroizing::new(key)))),
                     _ => Err(Wrong::new(Code::ValueBase64, "not a key in base64", $way_out)),
                 }
             }
 
             fn placeholder(_: usize) -> $name {
-                $name(Arc::from(&[0u8; 32][..]))
+                $name(Arc::new(Zeroizing::new(vec![0; 32])))
             }
         }
     };
@@ -188,8 +189,8 @@ mod tests {
 
     #[test]
     fn keys_are_decoded_with_and_without_padding_and_never_shown() {
-        assert_eq!(&*Base64Url::parse("_-8").unwrap().0, [0xff, 0xef]);
-        assert_eq!(&*Base64::parse("/+8=").unwrap().0, [0xff, 0xef]);
+        assert_eq!(**Base64Url::parse("_-8").unwrap().0, [0xff, 0xef]);
+        assert_eq!(**Base64::parse("/+8=").unwrap().0, [0xff, 0xef]);
         for wrong in ["", "a", "/+8=", "a b"] {
             assert!(Base64Url::parse(wrong).is_err(), "{wrong}");
         }

@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use zeroize::Zeroizing;
+
 /// Where a reference points to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -114,7 +116,7 @@ pub fn interpolate(text: &str, secrets: &dyn Secrets) -> (Option<Text>, Vec<Trou
         };
         match secrets.look_up(kind, name) {
             Lookup::Value(value) => {
-                out.push_str(&value);
+                out.push_str(&Zeroizing::new(value));
                 secret = true;
             }
             Lookup::Exposed(value) => {

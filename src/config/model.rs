@@ -13,6 +13,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use ipnet::IpNet;
+use zeroize::Zeroizing;
 
 pub use super::acme_model::{
     Acme, AcmeCa, AcmeProfile, ChallengeKind, Directory, DnsProof, Eab, Hooks, KeyType, Rfc2136, TsigAlgorithm,
@@ -87,9 +88,9 @@ pub struct Probe {
     pub hooks: Hooks,
 }
 
-/// A value that is never printed.
+/// A value that is never printed, and does not outlive its last owner in memory.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub Arc<str>);
+pub struct Secret(pub Arc<Zeroizing<String>>);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,7 @@
 //! Nodes of the tree -> typed keys, reporting everything that is wrong on the way.
 
+use zeroize::Zeroizing;
+
 use super::{
     finding::{At, Code, Place, Report, did_you_mean},
     interpolate::{self, Secrets, Text, Trouble},
@@ -178,7 +180,7 @@ impl Reader<'_, '_> {
                 }
                 (T::parse(&text).map(T::secret), false)
             }
-            Text::Secret(text) => (T::parse(&text).map(T::secret), false),
+            Text::Secret(text) => (T::parse(&Zeroizing::new(text)).map(T::secret), false),
             Text::Unknown => {
                 self.unknown += 1;
                 return Some(T::placeholder(self.unknown));

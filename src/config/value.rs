@@ -6,6 +6,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue};
+use zeroize::Zeroizing;
 
 use super::{
     finding::{Code, did_you_mean},
@@ -301,7 +302,7 @@ impl Value for LogLevel {
 
 /// A token, as it is; judged in `resolve`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(pub String);
+pub struct Token(pub Zeroizing<String>);
 
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -314,11 +315,11 @@ impl Value for Token {
     const IS_SECRET: bool = true;
 
     fn parse(text: &str) -> Result<Token, Wrong> {
-        Ok(Token(text.to_owned()))
+        Ok(Token(Zeroizing::new(text.to_owned())))
     }
 
     fn placeholder(n: usize) -> Token {
-        Token(format!("unknown-here-{n}"))
+        Token(Zeroizing::new(format!("unknown-here-{n}")))
     }
 }
 

@@ -19,7 +19,7 @@ fn zone(server: SocketAddr, key: &[u8]) -> Rfc2136 {
         zone: name("example.com"),
         key_name: name("clawgate-key"),
         key_algorithm: TsigAlgorithm::HmacSha256,
-        key: Arc::from(key),
+        key: Arc::new(key.to_vec().into()),
         wait: Duration::ZERO,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use zeroize::Zeroizing;
+
 use super::{acme::command, ranged};
 use crate::config::{
     file,
@@ -48,7 +50,12 @@ pub(super) fn probe(
         command: command(file.command, Code::ProbeCommand, report).unwrap_or_default(),
         webhook: file.webhook.value().map(|url| url.0),
     };
-    Some(Probe { site: site?, every, token: Secret(Arc::from(file.token.value()?.0.trim())), hooks })
+    Some(Probe {
+        site: site?,
+        every,
+        token: Secret(Arc::new(Zeroizing::new(file.token.value()?.0.trim().to_owned()))),
+        hooks,
+    })
 }
 
 fn chosen(
