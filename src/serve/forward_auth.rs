@@ -112,11 +112,11 @@ async fn answer(
                 pool::handshake(stream, false).await.map_err(|error| Failed::Away(error.to_string()))?
             }
         };
-        let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = Method::GET;
-        *request.uri_mut() = Uri::from(auth.target.clone());
-        *request.headers_mut() = fields.clone();
-        let response = match connection.sender.try_send_request(request).await {
+        let mut question = Request::new(RequestBody::Empty);
+        *question.method_mut() = Method::GET;
+        *question.uri_mut() = Uri::from(auth.target.clone());
+        *question.headers_mut() = fields.clone();
+        let response = match connection.sender.try_send_request(question).await {
             Ok(response) => response,
             Err(_) if reused => continue,
             Err(error) if error.error().is_parse() => return Err(Failed::Invalid(error.error().to_string())),
