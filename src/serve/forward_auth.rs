@@ -122,11 +122,11 @@ async fn answer(
             Err(error) if error.error().is_parse() => return Err(Failed::Invalid(error.error().to_string())),
             Err(error) => return Err(Failed::Away(error.error().to_string())),
         };
-        let (mut head, mut body) = response.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS || head.status.is_informational() {
-            return Err(Failed::Invalid(format!("status {}", head.status.as_u16())));
+        let (mut told, mut body) = response.into_parts();
+        if told.status == StatusCode::SWITCHING_PROTOCOLS || told.status.is_informational() {
+            return Err(Failed::Invalid(format!("status {}", told.status.as_u16())));
         }
-        hop::strip_response(head.status, &mut head.headers).map_err(|error| Failed::Invalid(error.to_string()))?;
+        hop::strip_response(told.status, &mut told.headers).map_err(|error| Failed::Invalid(error.to_string()))?;
         let mut gathered = BytesMut::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| Failed::Invalid(error.to_string()))?;
@@ -137,7 +137,7 @@ async fn answer(
             gathered.extend_from_slice(&data);
         }
         core.pool.put(key, connection, Instant::now().into_std());
-        return Ok((head, gathered.freeze()));
+        return Ok((told, gathered.freeze()));
     }
 }
 
