@@ -375,7 +375,9 @@ pub mod offline {
             let kept = store.certificate(&wanted.set())?;
             let have = kept.and_then(|c| Held::parse(&c.chain_pem, &c.key_pem, c.about.directory.as_ref()).ok());
             let have = have.map(|held| held.have);
-            let told = DirectoryFacts { read_at: now, ..DirectoryFacts::default() };
+            // Nobody has asked the CA: what is wanted of it is taken to be offered.
+            let profiles = wanted.profile.iter().cloned().collect();
+            let told = DirectoryFacts { read_at: now, profiles, ..DirectoryFacts::default() };
             let urls = wanted.directories.iter().flat_map(|d| [Some(&d.url), d.staging.as_ref()]).flatten();
             let facts =
                 Facts { directories: urls.map(|url| (url.clone(), told.clone())).collect(), ..Facts::default() };

@@ -20,7 +20,7 @@ use crate::{
         client::{Ask, Door},
         key::DeviceKey,
         pairing::{self, Outcome, Refused},
-        standing::{News, Record, Standing},
+        standing::{News, Record, Standing, Told},
         translate::{Cause, Situation},
     },
     headers::{
@@ -131,6 +131,9 @@ async fn turn(
     numbers.probed.count(&outcome);
     numbers.probed.set(Some(record));
     let host = settings.host().as_str();
+    let Event { detail: said, cure, .. } = Event::of(None, &outcome, host);
+    let (standing, since) = (Standing::of(&outcome), SystemTime::now());
+    numbers.probed.tell(Told { host: host.to_owned(), standing, since, said, cure });
     match next.news {
         News::None => {}
         News::Well => info!(host, "the gateway approves the probe"),

@@ -21,12 +21,13 @@ use crate::{
         store::{FileStore, Store as _},
     },
     config::{Config, model::Certificate, model::Site},
+    gateway::standing::Told,
     headers::identity::Identity,
     limits,
     metrics::{count::Readings, machine},
     serve::{behind::Behind, snapshot::Snapshot},
     status::{
-        Connections, Host, LockedOut, Machine, Problem, Process, Report, Sessions, Times, Traffic, Upstream,
+        Connections, Host, LockedOut, Machine, Probe, Problem, Process, Report, Sessions, Times, Traffic, Upstream,
         top::{Busy, Moment, Second},
     },
     tls::certs::Leaf,
@@ -87,6 +88,7 @@ pub(super) fn report(numbers: &Numbers, snapshot: &Snapshot, warnings: Vec<Strin
         hosts: hosts(numbers, snapshot),
         certificates: certificates(numbers, &snapshot.config, now),
         upstreams: snapshot.behind.iter().map(|behind| upstream(behind)).collect(),
+        probe: numbers.probed.told().map(probe),
         sessions: sessions(numbers),
         connections: connections(numbers),
         traffic: traffic(numbers),
@@ -219,6 +221,11 @@ fn upstream(behind: &Behind) -> Upstream {
         pre_auth_waiting: waiting as u64,
         last_approved: gateway.and_then(|gateway| gateway.last_approved()).map(|client| client.to_string()),
     }
+}
+
+fn probe(told: Told) -> Probe {
+    let Told { host, standing, since, said, cure } = told;
+    Probe { host, standing: standing.name().into(), since: seconds(since), said, cure }
 }
 
 fn sessions(numbers: &Numbers) -> Vec<Sessions> {

@@ -64,7 +64,7 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
     // Which port is meant is what the file is to tell, so the operator's word is not weighed against the others'.
     let named = args.openclaw_config.or_else(|| world.config_path.clone());
     let seen = look::look(&world, named.as_deref());
-    let wanted = Wanted { host: args.host, clients: args.clients, email: args.email };
+    let mut wanted = Wanted { host: args.host, clients: args.clients, email: args.email };
 
     print(&format!("{}\n", seen.place))?;
     let Some(code) = write_config(path, &wanted, &seen)? else { return Ok(exit::CONFIG) };
@@ -73,6 +73,10 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         true => exit::UNAVAILABLE,
         false => 0,
     };
+    if wanted.clients.is_empty() {
+        // A file that was there may have what the arguments lack.
+        wanted.clients = fence(path, &wanted.host);
+    }
     let mut text = String::new();
     for note in plan::notes(&wanted, &seen) {
         let _ = writeln!(text, "note: {note}");
@@ -138,6 +142,14 @@ fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<u8> {
         }
     }
     Ok(exit::CONFIG)
+}
+
+/// `clients` of the site that serves `host`, as the file has it.
+fn fence(path: &Path, host: &Hostname) -> Vec<IpNet> {
+    let Ok(loaded) = load::load_as_service(path) else { return Vec::new() };
+    let serves = |own: &Hostname| own.matches(host.as_str()) || own == host;
+    let site = loaded.config.sites.iter().find(|site| site.hosts.iter().any(serves));
+    site.map(|site| site.policy.clients.clone()).unwrap_or_default()
 }
 
 /// Says what the gateway lacks, and sets it where that is wanted; whether something failed.

@@ -1,8 +1,11 @@
 //! How the gateway stands to a backend of ours over time, and when that is worth a word. Pure.
 
 use std::{
-    sync::atomic::{AtomicU8, AtomicU64, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use super::{
@@ -121,9 +124,42 @@ pub struct Board {
     /// 0 before the first probe and where none is configured; else the place in [`Standing::ALL`], from 1.
     now: AtomicU8,
     counts: [AtomicU64; Standing::ALL.len()],
+    /// Of the last probe; taken once in minutes.
+    told: Mutex<Option<Told>>,
+}
+
+/// What the last probe heard, as an operator wants to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    pub host: String,
+    pub standing: Standing,
+    /// Since when it stands so.
+    pub since: SystemTime,
+    pub said: String,
+    pub cure: Option<String>,
 }
 
 impl Board {
+    /// Remembers the words of a probe; the time stays where the standing does.
+    pub fn tell(&self, told: Told) {
+        // An outcome that is still in doubt is not how it stands.
+        if self.now() != Some(told.standing) {
+            return;
+        }
+        let mut place = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = match &*place {
+            Some(old) if (&old.host, old.standing) == (&told.host, told.standing) => old.since,
+            _ => told.since,
+        };
+        *place = Some(Told { since, ..told });
+    }
+
+    /// `None` before the first probe and where none is configured.
+    pub fn told(&self) -> Option<Told> {
+        self.now()?;
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub fn count(&self, outcome: &Outcome) {
         self.counts[Standing::of(outcome) as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -150,6 +186,33 @@ mod tests {
     use super::*;
 
     const EVERY: Duration = Duration::from_secs(240);
+
+    #[test]
+    fn what_was_told_keeps_its_time_while_the_standing_is_the_same() {
+        let (board, mut record) = (Board::default(), Record::default());
+        let told = |standing, second, said: &str| Told {
+            host: "a.test".into(),
+            standing,
+            since: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
+            said: said.into(),
+            cure: None,
+        };
+        let mut hear = |outcome: &Outcome, told: Told| {
+            record.heard(outcome, EVERY);
+            board.set(Some(&record));
+            board.tell(told);
+            board.told()
+        };
+        let unpaired = refused(Trouble::PairingRequired, Some("1"));
+        assert_eq!(hear(&unpaired, told(Standing::NotPaired, 1, "one")), Some(told(Standing::NotPaired, 1, "one")));
+        assert_eq!(hear(&unpaired, told(Standing::NotPaired, 2, "two")), Some(told(Standing::NotPaired, 1, "two")));
+        // One that is in doubt changes nothing yet.
+        let away = Outcome::Unreachable("no".into());
+        assert_eq!(hear(&away, told(Standing::Unreachable, 3, "no")), Some(told(Standing::NotPaired, 1, "two")));
+        assert_eq!(hear(&approved(), told(Standing::Approved, 4, "yes")), Some(told(Standing::Approved, 4, "yes")));
+        board.set(None);
+        assert_eq!(board.told(), None, "nobody asks any more");
+    }
 
     fn approved() -> Outcome {
         Outcome::Approved { version: None, listed: false }

@@ -23,6 +23,8 @@ pub struct Report {
     /// Those from public CAs, as `clawgate certs --json` has them.
     pub certificates: Vec<Row>,
     pub upstreams: Vec<Upstream>,
+    /// What `[probe]` heard last; `null` where there is none, and before the first.
+    pub probe: Option<Probe>,
     pub sessions: Vec<Sessions>,
     pub connections: Connections,
     pub traffic: Traffic,
@@ -106,6 +108,19 @@ pub struct Upstream {
     pub pre_auth_waiting: u64,
     /// Where the last backend that was approved by itself came from.
     pub last_approved: Option<String>,
+}
+
+/// How the proxy's own device key stands with the gateway.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Probe {
+    pub host: String,
+    /// `approved`, `not-paired`, `wrong-token`, `refused` or `unreachable`.
+    pub standing: String,
+    pub since: u64,
+    /// The gateway's words.
+    pub said: String,
+    pub cure: Option<String>,
 }
 
 /// WebSockets of one identity.
@@ -235,6 +250,7 @@ mod tests {
         let report = Report {
             hosts: vec![Host { asked: Some(outside::Asked::default()), ..Host::default() }],
             upstreams: vec![Upstream { health: Some(health::Health::default()), ..Upstream::default() }],
+            probe: Some(Probe::default()),
             sessions: vec![Sessions::default()],
             refusals: vec![Times::default()],
             gateway_answers: vec![Times::default()],

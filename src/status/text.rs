@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::{
-    Host, LockedOut, Problem, Report, Times, Upstream,
+    Host, LockedOut, Probe, Problem, Report, Times, Upstream,
     health::Health,
     outside::{Asked, PATH},
 };
@@ -47,6 +47,7 @@ pub fn page(report: &Report, colour: Colour) -> String {
     for upstream in &report.upstreams {
         page.upstream(upstream, report.now);
     }
+    page.probe(report);
     page.numbers(report);
     page.locked_out(report);
     page.problems(report);
@@ -148,6 +149,19 @@ impl Page {
         }
         if !more.is_empty() {
             self.line("", Mood::Plain, &more.join("; "));
+        }
+    }
+
+    /// The gateway may be up and approve nobody.
+    fn probe(&mut self, report: &Report) {
+        let Some(Probe { host, standing, since, said, cure }) = &report.probe else { return };
+        let since = ago(report.now, *since);
+        if standing == "approved" {
+            return self.line("probe", Mood::Good, &format!("{host}  approved for {since}, {said}"));
+        }
+        self.line("probe", Mood::Bad, &format!("{host}  {} for {since}: {said}", standing.to_uppercase()));
+        if let Some(cure) = cure {
+            self.line("", Mood::Bad, cure);
         }
     }
 

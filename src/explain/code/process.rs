@@ -64,7 +64,7 @@ const EXIT_CODES: [(u8, &str, &str, &str); 9] = [
         exit::UNAVAILABLE,
         "A live check failed, or nobody answers: the service does not run, or what was asked of it failed.",
         "Somebody who connects now is not served, or the next certificate does not come.",
-        "systemctl status clawgate, then journalctl -u clawgate -n 50",
+        "Of a check each finding names its way out. Of anything else: systemctl status clawgate, then journalctl -u clawgate -n 50",
     ),
     (
         exit::SOFTWARE,

@@ -126,6 +126,31 @@ not seen here openclaw health --json, openclaw devices list (as the gateway's
 }
 
 #[test]
+fn a_probe_that_is_not_approved_is_on_the_page_with_its_cure_although_the_gateway_is_up() {
+    let mut report = well();
+    let probe = Probe {
+        host: "gateway.example.com".into(),
+        standing: "approved".into(),
+        since: NOW - 7200,
+        said: "by OpenClaw 2026.9.6".into(),
+        cure: None,
+    };
+    report.probe = Some(probe.clone());
+    let shown = page(&report, Colour::No);
+    assert!(
+        shown.contains("\nprobe         gateway.example.com  approved for 2 h 0 min, by OpenClaw 2026.9.6\n"),
+        "{shown}"
+    );
+    let cure = Some("openclaw devices approve 8b0b-1".into());
+    report.probe =
+        Some(Probe { standing: "not-paired".into(), said: "NOT_PAIRED: pairing required".into(), cure, ..probe });
+    let shown = page(&report, Colour::No);
+    let lines = "probe         gateway.example.com  NOT-PAIRED for 2 h 0 min: NOT_PAIRED: pairing\n              required\n              \
+                 openclaw devices approve 8b0b-1\n";
+    assert!(shown.contains(lines), "{shown}");
+}
+
+#[test]
 fn what_is_wrong_stands_out_with_its_cure() {
     let mut report = well();
     report.process.reload_refused = Some("error[route/unknown-upstream]: no upstream is called \"chta\"".into());

@@ -55,6 +55,8 @@ on_both_gateways! {
         standing(&proxy, "not-paired");
         let command = format!("openclaw devices approve {}", lost["request_id"].as_str().expect("an id"));
         assert!(lost["cure"].as_str().expect("a cure").contains(&command), "{lost}");
+        let page: String = proxy.command("status").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(page.contains("NOT-PAIRED for ") && page.contains(&command), "{page}");
         assert!(proxy.log().contains("the gateway does not approve the probe"), "the log has it too");
         approve(&gateway, &lost).await;
         next(&file, &mut seen, "approved").await;
