@@ -25,7 +25,7 @@ pub struct Upstream {
     pub id: u64,
     pub config: model::Upstream,
     pub state: Arc<State>,
-    /// Asked for every stream in place of [`connect`].
+    /// Asked for every stream in place of [`connect()`].
     pub within: Option<Within>,
 }
 
