@@ -254,8 +254,7 @@ on_both_gateways! {
                 &*gateway.config_file().display().to_string(),
                 "gateway.auth.mode is none: the gateway asks nobody for a credential",
                 "whoever reaches it is its operator, so the proxy passes nobody on as a local client",
-                "openclaw config set gateway.auth.token '${OPENCLAW_GATEWAY_TOKEN}' && openclaw config set \
-                 gateway.auth.mode token",
+                "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token",
             ]
         );
     }

@@ -42,6 +42,16 @@ async fn paste(gateway: &Gateway, cure: &str) {
     assert_eq!(said.code, Some(0), "{cure}: {said:?}");
 }
 
+/// What only the operator knows has a place in the cure, and who pastes it without a look hears of it.
+async fn fails_as_it_stands(gateway: &Gateway, cure: &str) {
+    let said = gateway.shell(cure).await;
+    assert!(said.code != Some(0) && said.err.contains("VALUE: set it first"), "{said:?}");
+    assert!(
+        !std::fs::read_to_string(gateway.dotenv()).unwrap_or_default().contains("set it first"),
+        "nothing was written"
+    );
+}
+
 /// Snag 9, and two that the guide has done right and many a server has not.
 #[test]
 fn a_dated_model_a_password_and_an_open_port_are_said_until_their_cures_are_pasted() {
@@ -144,7 +154,8 @@ fn a_token_is_looked_for_wherever_openclaw_itself_would_find_it() {
             ]
         );
         assert!(!format!("{found:?}").contains(TOKEN), "no secret is shown");
-        paste(&gateway, &cure).await;
+        fails_as_it_stands(&gateway, &cure).await;
+        paste(&gateway, &format!("VALUE=0123456789abcdef; {cure}")).await;
         assert_eq!(machine.look("gateway").await.snags(), [""; 0]);
     });
 }
@@ -181,7 +192,9 @@ fn a_variable_that_nobody_sets_keeps_the_gateway_from_starting() {
         let said = gateway.openclaw(&["devices", "list"]).await;
         assert!(said.code != Some(0) && said.err.contains("unavailable in this command path"), "{said:?}");
 
-        paste(&gateway, unset[3].split(" && systemctl").next().unwrap()).await;
+        let cure = unset[3].split(" && systemctl").next().unwrap();
+        fails_as_it_stands(&gateway, cure).await;
+        paste(&gateway, &format!("VALUE=0123456789abcdef; {cure}")).await;
         gateway.kill();
         gateway.start().await;
         let found = machine.look("gateway").await;

@@ -61,7 +61,7 @@ async fn what_an_ordinary_user_cannot_see_is_unknown_and_never_green() {
         [
             "/root/.openclaw/openclaw.json",
             "this user may not read it",
-            "allowed origins, trusted proxies and the token's place are not known",
+            "allowed origins, trusted proxies, the token's place, and so who is approved, are not known",
             "run the check as root",
         ]
     );
