@@ -31,6 +31,19 @@ impl Tcp {
         Tcp(stream)
     }
 
+    /// Whether there are bytes, an end or an error to read. Without `look`, only if the reactor has heard of any.
+    pub fn has_something_to_read(&self, look: bool) -> bool {
+        let peek = |stream: &TcpStream| {
+            let mut byte = [0u8; 1];
+            rustix::net::recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT).map(|_| 1)
+        };
+        if look {
+            return peek(&self.0) != Err(rustix::io::Errno::WOULDBLOCK);
+        }
+        // Of one byte wanted and got, the readiness is left as it is.
+        !matches!(self.attempt(Interest::READABLE, 1, peek), Ok(None))
+    }
+
     /// Sends with `send` what `wanted` bytes are to go out of, once the socket takes any.
     fn poll_send(
         &self,

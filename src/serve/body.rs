@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::{finish::Finish, refusal::Reason};
-use crate::headers;
+use crate::{headers, upstream::http1};
 
 /// A request's body on its way to the upstream.
 pub enum RequestBody {
@@ -180,7 +180,7 @@ pub struct ResponseBody {
 
 enum Source {
     Whole(Option<Bytes>),
-    Upstream(Incoming),
+    Upstream(http1::Incoming<RequestBody>),
 }
 
 impl ResponseBody {
@@ -192,10 +192,10 @@ impl ResponseBody {
         ResponseBody { source: Source::Whole(bytes), finish }
     }
 
-    pub fn upstream(incoming: Incoming, mut finish: Box<Finish>) -> ResponseBody {
+    pub fn upstream(mut incoming: http1::Incoming<RequestBody>, mut finish: Box<Finish>) -> ResponseBody {
         // The answer to a HEAD, a 204, a 304: hyper never asks such a body for its end.
         if incoming.is_end_stream() {
-            finish.complete();
+            finish.complete(incoming.into_connection());
         }
         finish.handed();
         ResponseBody { source: Source::Upstream(incoming), finish: Some(finish) }
@@ -204,9 +204,9 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = http1::Cut;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, http1::Cut>>> {
         let this = &mut *self;
         let frame = match &mut this.source {
             Source::Whole(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
@@ -229,12 +229,12 @@ impl Body for ResponseBody {
                 Ok(data) => {
                     finish.sent(data.len());
                     if this.source.is_end() {
-                        finish.complete();
+                        finish.complete(this.source.connection());
                     }
                     Some(Ok(Frame::data(data)))
                 }
                 Err(frame) => {
-                    finish.complete();
+                    finish.complete(this.source.connection());
                     frame.into_trailers().ok().map(|mut trailers| {
                         headers::hop::strip_trailers(&mut trailers);
                         Ok(Frame::trailers(trailers))
@@ -246,7 +246,7 @@ impl Body for ResponseBody {
                 Some(Err(error))
             }
             None => {
-                finish.complete();
+                finish.complete(this.source.connection());
                 None
             }
         })
@@ -265,6 +265,14 @@ impl Body for ResponseBody {
 }
 
 impl Source {
+    /// The connection that the answer came on, after its end, if it can be used again.
+    fn connection(&mut self) -> Option<http1::Connection> {
+        match self {
+            Source::Whole(_) => None,
+            Source::Upstream(incoming) => incoming.into_connection(),
+        }
+    }
+
     fn is_end(&self) -> bool {
         match self {
             Source::Whole(bytes) => bytes.is_none(),

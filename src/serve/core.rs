@@ -15,7 +15,6 @@ use tokio::time::Instant;
 
 use super::{
     access,
-    body::RequestBody,
     counters::{Counters, OfSite, Sample},
     slow::Slow,
     snapshot::Snapshot,
@@ -97,7 +96,7 @@ impl Samples {
 pub struct Core {
     pub shared: Arc<Shared>,
     pub counters: Arc<Counters>,
-    pub pool: Pool<RequestBody>,
+    pub pool: Pool,
     /// Questions to services of `forward_auth` under way.
     pub asking: Cell<usize>,
     access: Option<RefCell<access::Writer>>,

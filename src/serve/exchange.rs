@@ -13,17 +13,16 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
+use hyper::body::Incoming as FromClient;
 use tokio::net::TcpStream;
 
 use super::{
-    body::{BodyError, RequestBody, ResponseBody, Upload},
+    body::{RequestBody, ResponseBody, Upload},
     connection::Client,
     core::{Core, Stage},
     finish::Finish,
     forward_auth, gateway_answer,
     judge::{self, Judged, Plan},
-    kept::Kept,
     limit, log_in,
     refusal::{Reason, Refusal, wants_html},
     upgrade,
@@ -33,6 +32,7 @@ use crate::{
     upstream::{
         Away, Source, connect,
         hold::{self, HoldLimits},
+        http1::{Connection, Failed, Incoming, Interim},
         pool,
     },
 };
@@ -43,7 +43,7 @@ use crate::{
 pub fn serve(
     core: Rc<Core>,
     client: Rc<Client>,
-    request: Request<Incoming>,
+    request: Request<FromClient>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
     let mut finish = Box::new(Finish::new(core.clone(), client.clone(), &request));
     let html = wants_html(request.headers());
@@ -81,7 +81,7 @@ pub fn serve(
 /// What goes back to the client.
 pub enum Answer {
     /// Streams from the upstream.
-    Upstream(Response<Incoming>),
+    Upstream(Response<Incoming<RequestBody>>),
     Whole(Response<Bytes>),
 }
 
@@ -148,7 +148,11 @@ pub fn hold_limits(plan: &Plan) -> HoldLimits {
 
 /// The pool, or a fresh connection; and where nothing was answered and it is safe, again: at once if it was a pooled
 /// connection that broke, and once more when the upstream is back if it was a fresh one.
-async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<Response<Incoming>, Refusal> {
+async fn send(
+    core: &Rc<Core>,
+    plan: &mut Plan,
+    finish: &mut Finish,
+) -> Result<Response<Incoming<RequestBody>>, Refusal> {
     let key = |plan: &Plan| pool::Key { upstream: plan.behind().upstream.id, source: source_of(plan.identity()) };
     let max_idle = plan.behind().upstream.config.idle_timeout;
     let response_timeout = plan.policy().response_timeout;
@@ -157,52 +161,53 @@ async fn send(core: &Rc<Core>, plan: &mut Plan, finish: &mut Finish) -> Result<R
     let repeatable = matches!(first.body(), RequestBody::Empty) && first.method().is_idempotent();
     let mut attempts = 0;
     let mut broke_fresh = false;
-    let mut kept = None;
-    let (connection, response) = loop {
+    let (reused, response) = loop {
         // After a failure only a fresh connection will do: its siblings are as old.
         let now = finish.started().into_std();
         let pooled = if attempts == 0 { core.pool.take(key(plan), now, max_idle, !repeatable) } else { None };
-        let mut connection = match pooled {
+        let connection = match pooled {
             Some(connection) => connection,
-            None => Box::pin(fresh(plan, false)).await?,
+            None => Box::pin(fresh(plan)).await?,
         };
-        let Some(request) = plan.request.take() else { return Err(Reason::Internal.into()) };
-        if repeatable {
-            kept = Some(Kept::new(&request));
-        }
-        if let Some(phase) = finish.hears_interim() {
+        let reused = connection.reused();
+        let Some(request) = &mut plan.request else { return Err(Reason::Internal.into()) };
+        let phase = finish.hears_interim();
+        if let Some(phase) = phase {
             poll_fn(|cx| {
                 phase.hears_interim(cx);
                 Poll::Ready(())
             })
             .await;
-            connection.awaits(phase.clone());
         }
-        let sending = connection.sender.try_send_request(request);
+        let asking = connection.ask(request, RequestBody::Empty, phase.map(|phase| &**phase as &dyn Interim));
         let result = match response_timeout {
-            Some(limit) => Box::pin(tokio::time::timeout(limit, sending)).await.map_err(|_| Reason::ResponseTimeout)?,
-            None => sending.await,
+            Some(limit) => Box::pin(tokio::time::timeout(limit, asking)).await.map_err(|_| Reason::ResponseTimeout)?,
+            None => asking.await,
         };
         match result {
-            Ok(response) => break (connection, response),
-            Err(mut error) => {
+            Ok(response) => break (reused, response),
+            Err(failed) => {
                 attempts += 1;
-                // Either hyper gives it back unsent, or it is made again from what was kept.
-                plan.request = error.take_message().or_else(|| kept.as_ref().and_then(Kept::request));
-                if plan.request.is_none() || broke_fresh || is_garbage(error.error()) {
-                    return Err(refusal_of(error.error()));
+                let again = match failed {
+                    Failed::Unsent => true,
+                    Failed::Broken => repeatable,
+                    // Asking again would not help.
+                    Failed::Malformed(_) => false,
+                };
+                if !again || broke_fresh {
+                    return Err(refusal_of(&failed));
                 }
-                broke_fresh = !connection.reused;
+                broke_fresh = !reused;
                 if broke_fresh && !Box::pin(come_back(plan)).await {
-                    return Err(refusal_of(error.error()));
+                    return Err(refusal_of(&failed));
                 }
                 core.counters.resent.add(1);
             }
         }
     };
-    core.counters.reused.add(connection.reused.into());
+    core.counters.reused.add(reused.into());
     finish.identity(plan.identity());
-    finish.lease(key(plan), connection);
+    finish.lease(key(plan));
     Ok(response)
 }
 
@@ -214,19 +219,19 @@ pub async fn come_back(plan: &Plan) -> bool {
     upstream.known(plan.client, plan.until, hold_limits(plan)).await.is_ok()
 }
 
-/// Dials and starts HTTP/1.1.
+/// Dials.
 ///
 /// A dial may have waited for a gateway that restarts, and it may come back without authentication. What was judged by
 /// the old one is judged again then, so the identity of `plan`, and with it the source address, may be another one after
 /// this.
-pub async fn fresh(plan: &mut Plan, upgrades: bool) -> Result<pool::Connection<RequestBody>, Refusal> {
+pub async fn fresh(plan: &mut Plan) -> Result<Connection, Refusal> {
     let mut stream = dial(plan).await?;
     let seen = plan.behind().upstream.state.now();
     if seen == hold::Seen::UpWithoutAuth && plan.relies_on_auth() {
         plan.decide(seen)?;
         stream = dial(plan).await?;
     }
-    pool::handshake(stream, upgrades).await.map_err(|error| refusal_of(&error))
+    Ok(Connection::new(stream))
 }
 
 async fn dial(plan: &Plan) -> Result<TcpStream, Refusal> {
@@ -252,7 +257,7 @@ fn source_of(identity: Identity) -> Source {
 /// Takes what the upstream answered: hop headers off, the gateway's own refusals translated.
 pub async fn receive(
     core: &Core,
-    mut response: Response<Incoming>,
+    mut response: Response<Incoming<RequestBody>>,
     plan: &Plan,
     finish: &mut Finish,
 ) -> Result<Answer, Refusal> {
@@ -278,22 +283,11 @@ pub async fn receive(
     Ok(Answer::Upstream(response))
 }
 
-/// Whether the upstream sent something that is not HTTP: asking again would not help.
-fn is_garbage(error: &hyper::Error) -> bool {
-    error.is_parse()
-}
-
-pub fn refusal_of(error: &hyper::Error) -> Refusal {
-    if let Some(BodyError::Refused(reason)) = std::error::Error::source(error).and_then(|s| s.downcast_ref()) {
-        return (*reason).into();
+pub fn refusal_of(failed: &Failed) -> Refusal {
+    match failed {
+        Failed::Malformed(_) => Reason::ResponseInvalid.into(),
+        Failed::Unsent | Failed::Broken => Reason::ResponseIncomplete.into(),
     }
-    if error.is_parse() {
-        return Reason::ResponseInvalid.into();
-    }
-    if error.is_timeout() {
-        return Reason::ResponseTimeout.into();
-    }
-    Reason::ResponseIncomplete.into()
 }
 
 fn close_after(headers: &mut HeaderMap, h2: bool) {

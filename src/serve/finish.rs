@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     access::{self, ClosedBy, Record, Redacted},
-    body::{RequestBody, Upload},
+    body::Upload,
     connection::Client,
     core::{Core, Present, Stage},
     counters::{NO_SITE, Sample},
@@ -24,7 +24,12 @@ use super::{
     snapshot::RouteRef,
     tunnel::{Ended, Goodbye},
 };
-use crate::{config::model::Policy, gateway::frames, headers::identity::Identity, upstream::pool};
+use crate::{
+    config::model::Policy,
+    gateway::frames,
+    headers::identity::Identity,
+    upstream::{http1::Connection, pool},
+};
 
 /// Travels with the answer's body; its drop is the end of the exchange.
 pub struct Finish {
@@ -49,7 +54,8 @@ pub struct Finish {
     interim: bool,
     /// Over HTTP/2: its place among those that a client may not take.
     slow: Option<usize>,
-    lease: Option<(pool::Key, pool::Connection<RequestBody>)>,
+    /// Where the connection that the answer comes on belongs.
+    lease: Option<pool::Key>,
     /// When the answer's last byte was handed over.
     completed: Option<Instant>,
     failure: Option<&'static str>,
@@ -168,9 +174,9 @@ impl Finish {
         self.interim.then_some(&self.client.phase)
     }
 
-    /// The connection the answer comes on.
-    pub fn lease(&mut self, key: pool::Key, connection: pool::Connection<RequestBody>) {
-        self.lease = Some((key, connection));
+    /// The answer comes on a connection of this kind.
+    pub fn lease(&mut self, key: pool::Key) {
+        self.lease = Some(key);
     }
 
     /// That connection is not to be used again.
@@ -220,16 +226,14 @@ impl Finish {
         self.handed();
     }
 
-    /// The answer's last byte has been handed over.
-    pub fn complete(&mut self) {
+    /// The answer's last byte has been handed over; `connection` can be used again.
+    pub fn complete(&mut self, connection: Option<Connection>) {
         if self.completed.is_some() {
             return;
         }
         let now = Instant::now();
         self.completed = Some(now);
-        if let Some((key, connection)) = self.lease.take()
-            && !self.upload_unfinished()
-        {
+        if let (Some(key), Some(connection)) = (self.lease.take(), connection) {
             self.core.pool.put(key, connection, now.into_std());
         }
     }

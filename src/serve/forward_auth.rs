@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::model::ForwardAuth,
     headers::{ask, hop},
-    upstream::{Source, hold::HoldLimits, pool},
+    upstream::{Source, hold::HoldLimits, http1, pool},
 };
 
 /// Questions of one core under way.
@@ -102,25 +102,25 @@ async fn answer(
     let mut kept = core.pool.take(key, now.into_std(), service.config.idle_timeout, true);
     loop {
         let reused = kept.is_some();
-        let mut connection = match kept.take() {
+        let connection = match kept.take() {
             Some(connection) => connection,
             None => {
                 // Nobody waits for a service that is away.
                 let limits = HoldLimits { total: 0, per_client: 0 };
                 let dialled = service.dial(Source::Host, plan.client, now, limits).await;
                 let stream = dialled.map_err(|away| Failed::Away(crate::cause::chain(&away)))?;
-                pool::handshake(stream, false).await.map_err(|error| Failed::Away(error.to_string()))?
+                http1::Connection::new(stream)
             }
         };
         let mut question = Request::new(RequestBody::Empty);
         *question.method_mut() = Method::GET;
         *question.uri_mut() = Uri::from(auth.target.clone());
         *question.headers_mut() = fields.clone();
-        let response = match connection.sender.try_send_request(question).await {
+        let response = match connection.ask(&mut question, RequestBody::Empty, None).await {
             Ok(response) => response,
             Err(_) if reused => continue,
-            Err(error) if error.error().is_parse() => return Err(Failed::Invalid(error.error().to_string())),
-            Err(error) => return Err(Failed::Away(error.error().to_string())),
+            Err(http1::Failed::Malformed(why)) => return Err(Failed::Invalid(why.to_string())),
+            Err(error) => return Err(Failed::Away(error.to_string())),
         };
         let (mut told, mut body) = response.into_parts();
         if told.status == StatusCode::SWITCHING_PROTOCOLS || told.status.is_informational() {
@@ -136,7 +136,9 @@ async fn answer(
             }
             gathered.extend_from_slice(&data);
         }
-        core.pool.put(key, connection, Instant::now().into_std());
+        if let Some(connection) = body.into_connection() {
+            core.pool.put(key, connection, Instant::now().into_std());
+        }
         return Ok((told, gathered.freeze()));
     }
 }

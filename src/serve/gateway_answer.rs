@@ -5,15 +5,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::{
+    body::RequestBody,
     core::Core,
     exchange::Answer,
     judge::Plan,
     refusal::{Reason, Refusal},
 };
-use crate::gateway::translate::{self, Seen, Situation, Trouble};
+use crate::{
+    gateway::translate::{self, Seen, Situation, Trouble},
+    upstream::http1::Incoming,
+};
 
 /// Bodies up to here are looked into; the gateway's refusals are a few hundred bytes.
 const LOOK: u64 = 4096;
@@ -26,7 +29,7 @@ pub fn may_say_why(status: StatusCode) -> bool {
 /// A refusal of the gateway. Its demand for `trustedProxies` becomes our page for everybody, because nobody but the
 /// operator can do anything about it; the others become a page where a person looks at them in a browser, and stay the
 /// gateway's own answer to its own clients.
-pub async fn refused(response: Response<Incoming>, plan: &Plan, core: &Core) -> Result<Answer, Refusal> {
+pub async fn refused(response: Response<Incoming<RequestBody>>, plan: &Plan, core: &Core) -> Result<Answer, Refusal> {
     let short = http_body::Body::size_hint(response.body()).upper().is_some_and(|n| n <= LOOK);
     let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
     // What the gateway says as a page of its own is left alone.

@@ -15,7 +15,6 @@ pub mod gateway_answer;
 pub mod head;
 pub mod io;
 pub mod judge;
-pub mod kept;
 pub mod limit;
 pub mod log_in;
 pub mod redirect;

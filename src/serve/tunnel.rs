@@ -395,7 +395,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::{super::io::ClientIo, *};
-    use crate::upstream::pool::UpstreamIo;
+    use crate::socket::Tcp;
 
     fn size_of_future<A, B, C, D, E, F>(_: impl FnOnce(A, B, C, D, E) -> F) -> usize {
         size_of::<F>()
@@ -404,7 +404,7 @@ mod tests {
     /// Nothing but this, what TLS keeps and two sockets is what an idle WebSocket costs.
     #[test]
     fn the_future_of_a_tunnel_stays_small() {
-        let size = size_of_future(run::<ClientIo, UpstreamIo>);
+        let size = size_of_future(run::<ClientIo, Tcp>);
         assert!(size <= 1024, "{size} bytes");
     }
 }

@@ -1,15 +1,11 @@
 //! From a request for a WebSocket to a tunnel: h1 Upgrade and h2 extended CONNECT (RFC 8441) both become an h1 Upgrade.
 
-use std::{
-    future::{Future, ready},
-    pin::Pin,
-    rc::Rc,
-};
+use std::{future::Future, pin::Pin, rc::Rc};
 
 use base64::Engine;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::{body::Incoming, upgrade::Upgraded};
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
@@ -30,7 +26,8 @@ use super::{
 use crate::{
     gateway::places::Place,
     headers::{hop, policy},
-    upstream::pool::UpstreamIo,
+    socket::Tcp,
+    upstream::http1::{Failed, Incoming},
 };
 
 pub async fn upgrade(
@@ -53,11 +50,11 @@ pub async fn upgrade(
     let mut response = match ask(plan, finish).await? {
         Ok(response) => response,
         // The gateway went away under it: nothing was answered, and a GET may be asked again (RFC 9110 §9.2.2).
-        Err(error) if !error.is_parse() && exchange::come_back(plan).await => {
+        Err(Failed::Unsent | Failed::Broken) if exchange::come_back(plan).await => {
             core.counters.resent.add(1);
-            ask(plan, finish).await?.map_err(|error| exchange::refusal_of(&error))?
+            ask(plan, finish).await?.map_err(|failed| exchange::refusal_of(&failed))?
         }
-        Err(error) => return Err(exchange::refusal_of(&error)),
+        Err(failed) => return Err(exchange::refusal_of(&failed)),
     };
     let plan = &*plan;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -70,9 +67,9 @@ pub async fn upgrade(
     if !switched_properly(&response, key.as_ref()) {
         return Err(Reason::UpgradeFailed.into());
     }
-    let from_upstream = hyper::upgrade::on(&mut response);
     let mut answer = Response::new(Bytes::new());
     *answer.headers_mut() = std::mem::take(response.headers_mut());
+    let upstream = response.into_body().into_stream().ok_or(Reason::UpgradeFailed)?;
     hop::strip_response(StatusCode::SWITCHING_PROTOCOLS, answer.headers_mut()).map_err(|_| Reason::UpgradeFailed)?;
     policy::apply(answer.headers_mut(), &plan.policy().response_headers);
     if client.h2 {
@@ -110,7 +107,7 @@ pub async fn upgrade(
         let _counted = (counters.tunnels[identity as usize].enter(), counters.tunnel_of(address));
         counters.tunnels_opened[identity as usize].add(1);
         let started = Instant::now();
-        let (Ok(from_client), Ok(from_upstream)) = (from_client.await, from_upstream.await) else {
+        let Ok(from_client) = from_client.await else {
             record.end(&Ended::default(), started.elapsed());
             client.tunnel_ended();
             return;
@@ -118,7 +115,7 @@ pub async fn upgrade(
         if !client.h2 {
             client.phase.tunnel();
         }
-        let ended = join(core.clone(), from_client, from_upstream, watching, admitted).await;
+        let ended = join(core.clone(), from_client, upstream, watching, admitted).await;
         record.end(&ended, started.elapsed());
         client.tunnel_ended();
     });
@@ -126,23 +123,16 @@ pub async fn upgrade(
 }
 
 /// Asks once, on a connection of its own. The inner error is that nothing was answered.
-async fn ask(plan: &mut Plan, finish: &mut Finish) -> Result<hyper::Result<Response<Incoming>>, Refusal> {
-    let mut connection = exchange::fresh(plan, true).await?;
+async fn ask(plan: &mut Plan, finish: &mut Finish) -> Result<Result<Response<Incoming<RequestBody>>, Failed>, Refusal> {
+    let connection = exchange::fresh(plan).await?;
     finish.identity(plan.identity());
-    let Some(request) = &plan.request else { return Err(Reason::Internal.into()) };
-    let sending = connection.sender.send_request(copy_head(request));
-    Ok(match plan.policy().response_timeout {
-        Some(limit) => tokio::time::timeout(limit, sending).await.map_err(|_| Reason::ResponseTimeout)?,
-        None => sending.await,
+    let limit = plan.policy().response_timeout;
+    let Some(request) = &mut plan.request else { return Err(Reason::Internal.into()) };
+    let asking = connection.ask(request, RequestBody::Empty, None);
+    Ok(match limit {
+        Some(limit) => tokio::time::timeout(limit, asking).await.map_err(|_| Reason::ResponseTimeout)?,
+        None => asking.await,
     })
-}
-
-fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// Takes the streams out of hyper's hands, with what it had read ahead. A tunnel is a future of its own size on the heap:
@@ -150,15 +140,10 @@ fn copy_head(request: &Request<RequestBody>) -> Request<RequestBody> {
 fn join(
     core: Rc<Core>,
     from_client: Upgraded,
-    from_upstream: Upgraded,
+    upstream: (Tcp, Bytes),
     watching: Box<Watching>,
     admitted: Box<Admitted>,
 ) -> Pin<Box<dyn Future<Output = Ended>>> {
-    let Ok(upstream) = from_upstream.downcast::<TokioIo<UpstreamIo>>() else {
-        // The upstream side is always a stream of ours.
-        return Box::pin(ready(Ended::default()));
-    };
-    let upstream = (upstream.io.into_inner(), upstream.read_buf);
     match from_client.downcast::<TokioIo<ClientIo>>() {
         Ok(parts) => {
             let mut client = parts.io.into_inner();
@@ -179,7 +164,7 @@ fn random_key() -> Result<HeaderValue, Refusal> {
 }
 
 /// Whether the 101 switches to what was asked for.
-fn switched_properly(response: &Response<Incoming>, key: Option<&HeaderValue>) -> bool {
+fn switched_properly(response: &Response<Incoming<RequestBody>>, key: Option<&HeaderValue>) -> bool {
     let upgrade = response.headers().get(header::UPGRADE);
     if !upgrade.is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         return false;

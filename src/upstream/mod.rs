@@ -6,7 +6,7 @@
 pub mod connect;
 pub mod health;
 pub mod hold;
-pub mod interim;
+pub mod http1;
 pub mod pool;
 pub mod watch;
 

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::upstream::interim::Interim;
+use crate::upstream::http1::Interim;
 
 /// Where an HTTP/1.1 connection is between requests; the exchange moves it on, the stream holds the deadlines.
 /// Shared with the exchange; atomics because hyper wants its streams `Send`, not because threads share it.

@@ -1,0 +1,301 @@
+//! Heads as bytes: a request's is written, an answer's is read.
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
+    uri::PathAndQuery,
+};
+use hyper::ext::ReasonPhrase;
+
+/// The longest head of an answer, and the most fields in it.
+pub const LONGEST: usize = 64 * 1024;
+const MOST_FIELDS: usize = 256;
+
+/// An answer that is not HTTP/1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub &'static str);
+
+const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
+
+/// How a request's body is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    None,
+    /// So much is still to come.
+    Length(u64),
+    Chunked,
+}
+
+/// Writes a request's head; there is exactly one framing in it, which is what its fields say where that can be.
+pub fn write<B>(request: &Request<B>, has_body: bool, out: &mut Vec<u8>) -> Framing {
+    let fields = request.headers();
+    let framing = match has_body {
+        false => Framing::None,
+        true if fields.contains_key(TRANSFER_ENCODING) => Framing::Chunked,
+        true => one_length(fields).map_or(Framing::Chunked, Framing::Length),
+    };
+    out.extend_from_slice(request.method().as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(request.uri().path_and_query().map_or("/", PathAndQuery::as_str).as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut said = framing != Framing::Chunked;
+    for (name, value) in fields {
+        match *name {
+            TRANSFER_ENCODING if said => {}
+            TRANSFER_ENCODING => {
+                out.extend_from_slice(CHUNKED);
+                said = true;
+            }
+            CONTENT_LENGTH if framing == Framing::Chunked => {}
+            _ => write_field(name, value, out),
+        }
+    }
+    if !said {
+        out.extend_from_slice(CHUNKED);
+    }
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+pub fn write_field(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub struct Head {
+    pub status: StatusCode,
+    /// Where it is another one than the status usually has.
+    pub reason: Option<ReasonPhrase>,
+    pub headers: HeaderMap,
+    pub delimited: Delimited,
+    /// The connection may carry another request (RFC 9112 §9.3).
+    pub persistent: bool,
+    /// Its bytes, up to and with the empty line.
+    pub length: usize,
+}
+
+/// How an answer's body ends (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delimited {
+    /// There is none, whatever the fields say.
+    None,
+    Length(u64),
+    Chunked,
+    /// With the connection.
+    Close,
+}
+
+/// Reads the head that `bytes` begin with; `None` if it is not whole yet. Fields share the memory of `bytes`.
+pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Malformed> {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if bytes.len() < LONGEST => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err(Malformed("its head is too long")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Malformed("its head has too many fields")),
+        Err(_) => return Err(Malformed("its head is not HTTP/1")),
+    };
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("its status is none"))?;
+    let version = parsed.version.unwrap_or(0);
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    let (mut connection, mut transfer_encoding, mut content_length) = (false, false, false);
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("a field has no name"))?;
+        connection |= name == CONNECTION;
+        transfer_encoding |= name == TRANSFER_ENCODING;
+        content_length |= name == CONTENT_LENGTH;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
+        headers.append(name, value.map_err(|_| Malformed("a field has no value"))?);
+    }
+    let (mut close, mut keep_alive) = (false, false);
+    if connection {
+        for option in members(&headers, &CONNECTION) {
+            close |= option.eq_ignore_ascii_case(b"close");
+            keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    let delimited = if *method == Method::HEAD
+        || status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+    {
+        Delimited::None
+    } else if transfer_encoding {
+        // RFC 9112 §6.1: whoever speaks 1.0 does not know it.
+        if version == 0 {
+            return Err(Malformed("Transfer-Encoding in HTTP/1.0"));
+        }
+        let last = members(&headers, &TRANSFER_ENCODING).last();
+        if last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
+            Delimited::Chunked
+        } else {
+            Delimited::Close
+        }
+    } else if content_length {
+        Delimited::Length(one_length(&headers).ok_or(Malformed("Content-Length is not one number"))?)
+    } else {
+        Delimited::Close
+    };
+    Ok(Some(Head {
+        status,
+        reason: unusual_reason(&bytes[..length], status),
+        headers,
+        delimited,
+        persistent: !close && (version == 1 || keep_alive) && delimited != Delimited::Close,
+        length,
+    }))
+}
+
+/// httparse leaves out what is no ASCII (RFC 9112 §4 has obs-text), so it is cut out of the line here.
+fn unusual_reason(head: &[u8], status: StatusCode) -> Option<ReasonPhrase> {
+    // "HTTP/1.1 200 OK"; some servers begin with an empty line.
+    let start = head.iter().position(|byte| *byte == b'H')?;
+    let line = &head[start..start + memchr::memchr(b'\n', &head[start..])?];
+    let reason = line.get(13..).unwrap_or_default();
+    let reason = reason.strip_suffix(b"\r").unwrap_or(reason);
+    if status.canonical_reason().is_some_and(|usual| usual.as_bytes() == reason) {
+        return None;
+    }
+    ReasonPhrase::try_from(reason).ok()
+}
+
+/// The members of a list field over all of its lines (RFC 9110 §5.6.1).
+fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let lines = headers.get_all(name).into_iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).filter(|m| !m.is_empty())
+}
+
+/// What all Content-Length lines say together, if that is one number. A list of the same number is one (RFC 9110 §8.6).
+fn one_length(headers: &HeaderMap) -> Option<u64> {
+    let mut length = None;
+    for line in headers.get_all(CONTENT_LENGTH) {
+        for number in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            // `parse` would take a sign.
+            if !number.iter().all(u8::is_ascii_digit) {
+                return None;
+            }
+            let number: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
+            if length.is_some_and(|before| before != number) {
+                return None;
+            }
+            length = Some(number);
+        }
+    }
+    length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(head: &'static str) -> Result<Option<Head>, Malformed> {
+        read(&Bytes::from_static(head.as_bytes()), &Method::GET)
+    }
+
+    fn whole(head: &'static str) -> Head {
+        of(head).unwrap().unwrap_or_else(|| panic!("{head:?} is not whole"))
+    }
+
+    #[test]
+    fn a_head_is_read_to_its_empty_line_and_not_beyond() {
+        let head = whole("HTTP/1.1 200 OK\r\nA: 1\r\na:2 \r\nContent-Length: 3\r\n\r\nabc");
+        assert_eq!(head.status, StatusCode::OK);
+        assert_eq!(head.headers.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!((head.delimited, head.persistent, head.reason), (Delimited::Length(3), true, None));
+        assert_eq!(head.length, "HTTP/1.1 200 OK\r\nA: 1\r\na:2 \r\nContent-Length: 3\r\n\r\n".len());
+        assert!(of("HTTP/1.1 200 OK\r\nA: 1\r\n").unwrap().is_none());
+        assert!(of("").unwrap().is_none());
+    }
+
+    #[test]
+    fn what_delimits_a_body_is_what_the_rfc_says() {
+        let delimited = |head| whole(head).delimited;
+        assert_eq!(delimited("HTTP/1.1 200 OK\r\n\r\n"), Delimited::Close);
+        assert_eq!(delimited("HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n"), Delimited::None);
+        assert_eq!(delimited("HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n"), Delimited::None);
+        assert_eq!(
+            delimited("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Delimited::Chunked
+        );
+        assert_eq!(delimited("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n"), Delimited::Close);
+        assert_eq!(
+            delimited("HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\ncontent-length:3\r\n\r\n"),
+            Delimited::Length(3)
+        );
+        let answer = Bytes::from_static(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n");
+        assert_eq!(read(&answer, &Method::HEAD).unwrap().unwrap().delimited, Delimited::None);
+    }
+
+    #[test]
+    fn a_length_that_is_not_one_number_is_malformed() {
+        for head in [
+            "HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3, 4\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3,\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\na\0: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n a: b\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
+            "SSH-2.0-OpenSSH\r\n",
+        ] {
+            assert!(of(head).is_err(), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_connection_persists_where_both_ends_know_where_the_answer_ends() {
+        let persistent = |head| whole(head).persistent;
+        assert!(persistent("HTTP/1.1 204 No Content\r\n\r\n"));
+        assert!(!persistent("HTTP/1.1 204 No Content\r\nConnection: x, Close\r\n\r\n"));
+        assert!(!persistent("HTTP/1.1 200 OK\r\n\r\n"));
+        assert!(!persistent("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"));
+        assert!(persistent("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_reason_of_the_gateways_own_is_kept_whatever_bytes_it_has() {
+        let reason = |head: &'static [u8]| {
+            let head = read(&Bytes::from_static(head), &Method::GET).unwrap().unwrap();
+            head.reason.map(|reason| reason.as_bytes().to_vec())
+        };
+        assert_eq!(reason(b"HTTP/1.1 404 Not Found\r\n\r\n"), None);
+        assert_eq!(reason(b"HTTP/1.1 404 Nicht da\r\n\r\n").unwrap(), b"Nicht da");
+        assert_eq!(reason(b"\r\nHTTP/1.1 404 caf\xe9\n\r\n").unwrap(), b"caf\xe9");
+        assert_eq!(reason(b"HTTP/1.1 404\r\n\r\n").unwrap(), b"");
+        assert_eq!(reason(b"HTTP/1.1 404 \r\n\r\n").unwrap(), b"");
+    }
+
+    #[test]
+    fn a_request_is_written_line_by_line() {
+        let written = |fields: &[(&str, &str)], has_body| {
+            let mut request = Request::get("/a?b");
+            for (name, value) in fields {
+                request = request.header(*name, *value);
+            }
+            let mut out = Vec::new();
+            let framing = write(&request.body(()).unwrap(), has_body, &mut out);
+            let out = String::from_utf8(out).unwrap();
+            (out.strip_prefix("GET /a?b HTTP/1.1\r\n").unwrap().strip_suffix("\r\n").unwrap().to_owned(), framing)
+        };
+        let (host, length, chunked) = (("host", "x"), ("content-length", "3"), ("transfer-encoding", "chunked"));
+        assert_eq!(written(&[host, chunked], false), ("host: x\r\n".into(), Framing::None));
+        assert_eq!(written(&[host, length], true), ("host: x\r\ncontent-length: 3\r\n".into(), Framing::Length(3)));
+        let one = ("host: x\r\ntransfer-encoding: chunked\r\n".to_owned(), Framing::Chunked);
+        for fields in [&[host][..], &[host, chunked], &[host, chunked, length], &[host, ("content-length", "x")]] {
+            assert_eq!(written(fields, true), one, "{fields:?}");
+        }
+    }
+}
