@@ -12,7 +12,7 @@ pub enum Framing {
     Empty,
     /// Content-Length, in bytes; the field is still there, once.
     Length(u64),
-    /// HTTP/1 chunked; `Transfer-Encoding: chunked` is still there, or hyper's client would drop the body of a GET.
+    /// HTTP/1 chunked; `Transfer-Encoding: chunked` is still there, which is how it leaves.
     Chunked,
     /// HTTP/2 without Content-Length: whatever comes before the stream ends. See [`frame_streamed`].
     Streamed,
@@ -66,8 +66,7 @@ impl FramingError {
     }
 }
 
-/// Tells hyper's client to send a body of unknown length. To be called for [`Framing::Streamed`] when the body has not
-/// ended already: without it, the body of a GET would be dropped.
+/// Says that a body of unknown length follows. To be called for [`Framing::Streamed`] when the body has not ended already.
 pub fn frame_streamed(headers: &mut HeaderMap) {
     headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
@@ -93,7 +92,7 @@ pub(super) fn only_chunked(headers: &HeaderMap) -> Result<(), FramingError> {
 pub(super) enum Repeats {
     /// The same number on several lines.
     Lines,
-    /// Also `5, 5` on one line, which hyper's client accepts from an upstream.
+    /// Also `5, 5` on one line, which `upstream::http1` accepts.
     LinesAndLists,
 }
 

@@ -266,14 +266,14 @@ pub fn is_valid_in_h2(name: &HeaderName, value: &HeaderValue) -> bool {
 pub struct ResponseHop {
     /// `websocket` in `Upgrade`: in a 101 the upstream's consent, in a 426 its wish.
     pub websocket: bool,
-    /// `Connection: close`; hyper acts on it by itself.
+    /// `Connection: close`; `upstream::http1` acts on it by itself.
     pub close: bool,
 }
 
 /// Takes off a response what belongs to the upstream's connection only, Transfer-Encoding included: the client's
 /// connection has a framing of its own.
 ///
-/// An error is the upstream's fault (502): a Transfer-Encoding other than `chunked` was not undone by hyper, and
+/// An error is the upstream's fault (502): a Transfer-Encoding other than `chunked` was not undone, and
 /// passing the body on without the field would corrupt it.
 pub fn strip_response(status: StatusCode, headers: &mut HeaderMap) -> Result<ResponseHop, FramingError> {
     let found = Found::in_map(headers);

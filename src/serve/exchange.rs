@@ -4,12 +4,7 @@
 //! `Connection` lines worked off, claims removed -> identity. Then here: the upstream's answer, by the pool or a fresh
 //! connection -> hop headers off -> streamed.
 
-use std::{
-    convert::Infallible,
-    future::{Future, poll_fn},
-    rc::Rc,
-    task::Poll,
-};
+use std::{convert::Infallible, future::Future, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -32,7 +27,7 @@ use crate::{
     upstream::{
         Away, Source, connect,
         hold::{self, HoldLimits},
-        http1::{Connection, Failed, Incoming, Interim},
+        http1::{Connection, Failed, Incoming},
         pool,
     },
 };
@@ -171,15 +166,7 @@ async fn send(
         };
         let reused = connection.reused();
         let Some(request) = &mut plan.request else { return Err(Reason::Internal.into()) };
-        let phase = finish.hears_interim();
-        if let Some(phase) = phase {
-            poll_fn(|cx| {
-                phase.hears_interim(cx);
-                Poll::Ready(())
-            })
-            .await;
-        }
-        let asking = connection.ask(request, RequestBody::Empty, phase.map(|phase| &**phase as &dyn Interim));
+        let asking = connection.ask(request, RequestBody::Empty, finish.hears_interim().await);
         let result = match response_timeout {
             Some(limit) => Box::pin(tokio::time::timeout(limit, asking)).await.map_err(|_| Reason::ResponseTimeout)?,
             None => asking.await,

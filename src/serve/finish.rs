@@ -1,6 +1,7 @@
 //! What must happen once an exchange is over, however it ended: the connection back to its pool, the record written.
 
 use std::{
+    future::{Future, poll_fn},
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -19,7 +20,6 @@ use super::{
     core::{Core, Present, Stage},
     counters::{NO_SITE, Sample},
     exchange,
-    io::Phase,
     refusal::{Reason, Refusal, Side},
     snapshot::RouteRef,
     tunnel::{Ended, Goodbye},
@@ -28,7 +28,10 @@ use crate::{
     config::model::Policy,
     gateway::frames,
     headers::identity::Identity,
-    upstream::{http1::Connection, pool},
+    upstream::{
+        http1::{Connection, Interim},
+        pool,
+    },
 };
 
 /// Travels with the answer's body; its drop is the end of the exchange.
@@ -170,8 +173,14 @@ impl Finish {
     }
 
     /// Who gets interim answers: a client of HTTP/1.1. hyper's HTTP/2 has no way for them, and 1.0 does not know them.
-    pub fn hears_interim(&self) -> Option<&Arc<Phase>> {
-        self.interim.then_some(&self.client.phase)
+    pub fn hears_interim(&self) -> impl Future<Output = Option<&dyn Interim>> {
+        poll_fn(|cx| {
+            let phase = self.interim.then_some(&*self.client.phase);
+            Poll::Ready(phase.map(|phase| {
+                phase.hears_interim(cx);
+                phase as &dyn Interim
+            }))
+        })
     }
 
     /// The answer comes on a connection of this kind.

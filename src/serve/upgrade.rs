@@ -128,7 +128,7 @@ async fn ask(plan: &mut Plan, finish: &mut Finish) -> Result<Result<Response<Inc
     finish.identity(plan.identity());
     let limit = plan.policy().response_timeout;
     let Some(request) = &mut plan.request else { return Err(Reason::Internal.into()) };
-    let asking = connection.ask(request, RequestBody::Empty, None);
+    let asking = connection.ask(request, RequestBody::Empty, finish.hears_interim().await);
     Ok(match limit {
         Some(limit) => tokio::time::timeout(limit, asking).await.map_err(|_| Reason::ResponseTimeout)?,
         None => asking.await,

@@ -146,6 +146,24 @@ async fn an_answer_to_an_upload_arrives_before_the_upload_has_ended() {
 }
 
 #[tokio::test]
+async fn an_answer_of_a_gateway_that_hangs_up_on_an_upload_is_passed_on() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::request("POST", "chat.test", "/", &["content-length: 50000000"], "a")).await;
+    let mut conn = gateway.connection().await;
+    conn.request_head().await;
+    conn.send("HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig").await;
+    // What it has not read makes a reset of its end.
+    conn.reset();
+    let more = vec![b'a'; 1 << 20];
+    let sending = async { while wire.try_send(&more).await.is_ok() {} };
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), sending).await;
+    let response = wire.response().await;
+    assert_eq!((response.status, response.text().as_str()), (413, "big"));
+}
+
+#[tokio::test]
 async fn an_early_answer_over_http_2_does_not_disturb_the_other_streams() {
     let gateway = origin::by_hand().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
@@ -216,6 +234,28 @@ async fn interim_answers_of_the_gateway_come_before_the_final_one() {
         if !together {
             conn.send(origin::OK).await;
         }
+        let response = wire.response().await;
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    }
+}
+
+#[tokio::test]
+async fn interim_answers_pass_however_they_are_cut_and_before_a_websocket_too() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    for upgrade in [false, true] {
+        let mut wire = proxy.client().h1("chat.test").await;
+        wire.send(if upgrade { client::upgrade("chat.test", "/", &[]) } else { client::get("chat.test", "/", &[]) })
+            .await;
+        let mut conn = gateway.connection().await;
+        conn.request_head().await;
+        let (first, second) = INTERIM.split_at(40);
+        conn.send(first).await;
+        conn.send(second).await;
+        let hints = wire.head().await.unwrap();
+        assert_eq!((hints.status(), hints.names()), (103, vec!["link"]), "{hints:?}");
+        assert_eq!(wire.head().await.unwrap().status(), 102);
+        conn.send(origin::OK).await;
         let response = wire.response().await;
         assert_eq!((response.status, response.text().as_str()), (200, "ok"));
     }
@@ -382,6 +422,44 @@ async fn trailers_pass_both_ways_over_http_2() {
     let mut answer = h2::answer(response).await;
     assert_eq!(answer.text().await, "b");
     assert_eq!(answer.trailers().await.unwrap().get("x-down"), Some("2"));
+}
+
+#[tokio::test]
+async fn trailers_that_nobody_announced_pass_upwards_and_over_http_2() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let (response, mut body) = h2.begin("POST", "/", &[], false).await;
+    body.send_trailers([("x-up".parse().unwrap(), "1".parse().unwrap())].into_iter().collect()).unwrap();
+    let mut conn = gateway.connection().await;
+    assert_eq!(conn.request().await.trailers.get("x-up"), Some("1"));
+    conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nb\r\n0\r\nx-down: 2\r\n\r\n").await;
+    let mut answer = h2::answer(response).await;
+    assert_eq!(answer.text().await, "b");
+    assert_eq!(answer.trailers().await.unwrap().get("x-down"), Some("2"));
+}
+
+#[tokio::test]
+async fn a_reason_phrase_arrives_as_it_was() {
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    let mut conn = None;
+    for line in [&b"HTTP/1.1 200 fine"[..], b"HTTP/1.1 404 caf\xe9 \xf0\x9f\x92\xa9", b"HTTP/1.1 200 OK"] {
+        wire.send(client::get("chat.test", "/", &[])).await;
+        let conn = match &mut conn {
+            Some(conn) => conn,
+            None => conn.insert(gateway.connection().await),
+        };
+        conn.request().await;
+        conn.send([line, b"\r\ncontent-length: 0\r\n\r\n"].concat()).await;
+        let head = wire.up_to(b"\r\n\r\n").await.unwrap();
+        assert!(
+            head.starts_with(line) && head[line.len()..].starts_with(b"\r\n"),
+            "{}",
+            String::from_utf8_lossy(&head)
+        );
+    }
 }
 
 #[tokio::test]

@@ -178,6 +178,8 @@ async fn what_is_not_http_becomes_a_502() {
         "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx",
         "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nxx",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxx\r\n",
+        "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
     ] {
         let gateway = origin::by_hand().run().await;
         let proxy = proxy().site("chat.test", &gateway).run().await;
