@@ -42,6 +42,7 @@ use crate::{
     gateway::{approved, seen::Seen},
     limits::Limits,
     listen::{self, Admission, BindError, Bound},
+    look::Look,
     metrics::{Page, table},
     problems::Problems,
     serve::{
@@ -161,6 +162,7 @@ impl App {
             limits: Limits::new(Instant::now()),
             logins: crate::login::Logins::new(),
             samples: Samples::default(),
+            look: Look::default(),
         });
 
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
@@ -305,6 +307,12 @@ impl App {
         };
         report.process.listeners = self.addresses().into_iter().map(listener).collect();
         report
+    }
+
+    /// With this in [`look::FIELD`](crate::look::FIELD) a request is a look of ours; `None` where the system has no
+    /// randomness.
+    pub fn look(&self) -> Option<String> {
+        self.numbers.shared.look.token().map(str::to_owned)
     }
 
     /// What `top` shows; from now on, for a while, single requests are sampled.

@@ -434,6 +434,12 @@ fn status_and_metrics_are_asked_of_the_running_process() {
     let asked = &report["hosts"][0]["asked"];
     assert_eq!((&asked["status"], &asked["error"]), (&502.into(), &"connection_refused".into()), "{asked}");
 
+    // And it changed nothing: `status` sees what it saw.
+    let (_, again, _) = ask(&["status", "--json"]);
+    let again: serde_json::Value = serde_json::from_str(&again).unwrap();
+    let none = serde_json::json!([]);
+    assert_eq!((&again["refusals"], &again["problems"], &again["traffic"]["requests"]), (&none, &none, &0.into()));
+
     let (code, page, _) = ask(&["status"]);
     assert!(code == Some(0) && page.contains("chat.test") && !page.contains('\u{1b}'), "{page}");
     assert!(page.contains("GET /api/status answers 502 in "), "{page}");

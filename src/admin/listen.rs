@@ -314,7 +314,7 @@ mod tests {
             (b"reload\n", "expected value"),
             (
                 b"{\"verb\":\"destroy\"}\n",
-                "unknown variant `destroy`, expected one of `reload`, `certs`, `status`, `metrics`, `top`, `renew`, `revoke`, `rehearse`, `pin`, `allow-list`, `allow`, `allow-remove`",
+                "unknown variant `destroy`, expected one of `reload`, `certs`, `status`, `look`, `metrics`, `top`, `renew`, `revoke`, `rehearse`, `pin`, `allow-list`, `allow`, `allow-remove`",
             ),
             (b"{}\n", "missing field `verb`"),
             (&[b' '; MAX_REQUEST * 3], "at most 4096 bytes"),

@@ -30,6 +30,8 @@ pub enum Verb {
     Certs,
     /// How everything stands.
     Status,
+    /// The token with which `status` asks the sites themselves, and is counted nowhere.
+    Look,
     /// Every number, for a monitoring system.
     Metrics,
     /// What `top` shows of this moment.
@@ -71,6 +73,7 @@ impl Verb {
             Verb::Reload => "reload",
             Verb::Certs => "certs",
             Verb::Status => "status",
+            Verb::Look => "look",
             Verb::Metrics => "metrics",
             Verb::Top => "top",
             Verb::Renew { .. } => "renew",
@@ -91,7 +94,9 @@ impl Verb {
             | Verb::Rehearse
             | Verb::Allow { .. }
             | Verb::AllowRemove { .. } => Access::Change,
-            Verb::Certs | Verb::Status | Verb::Metrics | Verb::Top | Verb::Pin | Verb::AllowList => Access::Look,
+            Verb::Certs | Verb::Status | Verb::Look | Verb::Metrics | Verb::Top | Verb::Pin | Verb::AllowList => {
+                Access::Look
+            }
         }
     }
 }

@@ -51,9 +51,9 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         };
         let mut report: Report =
             serde_json::from_str(&text).context("the answer cannot be understood; is another version running?")?;
-        // Each question is a request of its own, with its line in the access log.
+        // Each question is a request of its own, with its line in the access log, and counted nowhere.
         if looks.is_multiple_of(ASK_EVERY) {
-            outside::ask(&mut report);
+            outside::ask(&mut report, token(path).as_deref());
             health::ask(&mut report);
             healths = report.upstreams.iter().map(|up| (up.name.clone(), up.health.clone())).collect();
             asked = report.hosts.iter().map(|host| (host.name.clone(), host.asked.clone())).collect();
@@ -81,6 +81,12 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         std::io::stdout().flush()?;
         thread::sleep(EVERY);
     }
+}
+
+/// Asked for each time, because the process may be another one by now. An older one has none.
+fn token(path: &Path) -> Option<String> {
+    let answer = admin::call(&load::admin_socket(path), &Verb::Look).ok()?;
+    answer.ok.then_some(answer.text)
 }
 
 pub(super) fn metrics(path: &Path) -> anyhow::Result<u8> {

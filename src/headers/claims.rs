@@ -28,6 +28,8 @@ const fn claims(first: u8) -> &'static [Claim] {
             Begins(b"cf-access-authenticated-user"),
             Is(b"cdn-src-ip"),
             Is(b"cdn-loop"),
+            // Says that we ask ourselves (`look`); behind us it says nothing.
+            Is(b"clawgate-look"),
             Is(b"client-ip"),
             // RFC 9440: "a reverse proxy MUST sanitize" them.
             Begins(b"client-cert"),
@@ -182,6 +184,7 @@ mod tests {
             assert!(!is_claim(name), "{name}");
         }
         assert!(!is_claim(""));
+        assert!(is_claim(crate::look::FIELD));
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub(super) trait Proxy {
     /// So is it here.
     fn rehearse(&self, answer: oneshot::Sender<Answer>);
     fn report(&self) -> Report;
+    fn look(&self) -> Option<String>;
     fn metrics(&self, page: &mut Page);
     fn moment(&self) -> Moment;
 }
@@ -130,6 +131,10 @@ impl Proxy for App {
 
     fn report(&self) -> Report {
         App::report(self)
+    }
+
+    fn look(&self) -> Option<String> {
+        App::look(self)
     }
 
     fn metrics(&self, page: &mut Page) {
@@ -233,6 +238,10 @@ impl<P: Proxy> Control<P> {
             Verb::Pin => self.proxy.pin(),
             Verb::AllowList => self.proxy.allow_list(),
             Verb::Status => self.standing.status(self.proxy.report()),
+            Verb::Look => match self.proxy.look() {
+                Some(token) => Answer::done(token),
+                None => Answer::refused(Refused::Failed, "the system has no randomness for a token"),
+            },
             Verb::Metrics => self.standing.metrics(|page| self.proxy.metrics(page)),
             Verb::Top => standing::json(&self.proxy.moment()),
             Verb::Reload

@@ -23,6 +23,7 @@ use crate::{
     gateway::translate::Cause,
     limits,
     login::Logins,
+    look::Look,
     problems::{Problem, Problems},
     tls,
     upstream::pool::Pool,
@@ -58,6 +59,7 @@ pub struct Shared {
     pub limits: limits::Limits,
     pub logins: Logins,
     pub samples: Samples,
+    pub look: Look,
 }
 
 /// Single requests, for `clawgate top`: collected while somebody looks, and no more than are wanted at once.

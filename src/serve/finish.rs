@@ -39,6 +39,8 @@ pub struct Finish {
     core: Rc<Core>,
     client: Rc<Client>,
     started: Instant,
+    /// We ask ourselves, and it is counted nowhere.
+    look: bool,
     /// Where it went, as far as it got: a site of this configuration, and one of its routes.
     present: Option<Rc<Present>>,
     site: usize,
@@ -94,6 +96,7 @@ impl Finish {
         let interim = !client.h2 && request.version() == Version::HTTP_11;
         Finish {
             from: client.peer.ip(),
+            look: core.shared.look.is(request),
             core,
             client,
             started: Instant::now(),
@@ -116,6 +119,11 @@ impl Finish {
 
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Whether we ask ourselves ([`crate::look`]).
+    pub fn is_look(&self) -> bool {
+        self.look
     }
 
     pub fn host(&mut self, host: &HeaderValue) {
@@ -199,6 +207,9 @@ impl Finish {
 
     pub fn refused(&mut self, refusal: &Refusal) {
         self.failure = Some(refusal.row.name);
+        if self.look {
+            return;
+        }
         let about = self.present.as_ref().map_or(NO_SITE, |present| match self.route {
             Some(route) if refusal.row.side == Side::Upstream => &present.behind(route).upstream.config.name,
             _ => &present.sites[self.site].name,
@@ -269,6 +280,10 @@ impl Finish {
 
     fn count(&self, duration: Duration, ended: Instant, aborted: bool) {
         let counters = &self.core.counters;
+        counters.requests.down();
+        if self.look {
+            return;
+        }
         let site = self.present.as_ref().map_or(counters.elsewhere(), |present| &present.sites[self.site]);
         site.ended(self.status, self.client.h2, self.identity);
         site.duration.record(duration);
@@ -283,7 +298,6 @@ impl Finish {
             None => {}
         }
         debug_assert!(self.failure.is_some() || !aborted, "an aborted request has a failure");
-        counters.requests.down();
         if self.core.shared.samples.are_wanted() {
             let route = self.present.as_ref().map(|present| {
                 let route = self.route.map_or("-".into(), |route| present.route_name(route).clone());

@@ -50,7 +50,9 @@ pub async fn refused(response: Response<Incoming<RequestBody>>, plan: &Plan, cor
     let host = plan.host.to_str().unwrap_or_default();
     let at = Situation { host, attributed: attributed.as_deref() };
     if let Some(cause) = translate::translate(seen, &at) {
-        core.gateway_says(cause.clone(), plan.client.to_string());
+        if !plan.look {
+            core.gateway_says(cause.clone(), plan.client.to_string());
+        }
         if cause.trouble == Trouble::ProxyAttributionRequired {
             return Err(Refusal::because(Reason::AttributionRequired, translate::attribution_command()));
         }

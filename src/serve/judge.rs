@@ -78,6 +78,8 @@ pub struct Plan {
     /// A person looks at the answer in a browser.
     pub html: bool,
     pub https: bool,
+    /// We ask ourselves.
+    pub look: bool,
     client_value: HeaderValue,
 }
 
@@ -193,8 +195,9 @@ pub fn judge(
     let what = if asked.is_some() { Ask::Upgrade } else { Ask::Request };
     let fenced = facts.fenced && facts.inside_fence;
     let gateway = snapshot.behind(route).gateway.is_some();
-    let known =
-        limit::ask(core, &snapshot, route, Asking { address, what, fenced, gateway }, finish.started().into_std())?;
+    let asking = Asking { address, what, fenced, gateway };
+    let look = finish.is_look();
+    let known = !look && limit::ask(core, &snapshot, route, asking, finish.started().into_std())?;
     let until = finish.started() + hold;
     let (body, upload) = if asked.is_some() {
         // Over HTTP/2 the stream of an extended CONNECT is the tunnel; over HTTP/1.1 such a request has no body.
@@ -226,6 +229,7 @@ pub fn judge(
         credential,
         html,
         https: client.https(),
+        look,
         client_value,
         snapshot,
     });

@@ -50,7 +50,9 @@ pub fn look(
 ) -> Result<Login, Refusal> {
     match core.shared.logins.look(auth, headers, now) {
         Shown::Nothing => {
-            count(core, Became::Missing);
+            if !finish.is_look() {
+                count(core, Became::Missing);
+            }
             Err(Refusal::to_log_in(Reason::LoginRequired, auth))
         }
         Shown::Known(user) => {

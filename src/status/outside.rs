@@ -21,10 +21,9 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use super::Report;
-use crate::socket::Until;
+pub use crate::look::PATH;
+use crate::{look::FIELD, socket::Until};
 
-/// What the platform's health check asks for.
-pub const PATH: &str = "/api/status";
 /// For all of one question.
 pub const DEADLINE: Duration = Duration::from_secs(3);
 /// Hosts that are asked.
@@ -45,8 +44,8 @@ pub struct Asked {
     pub error: Option<String>,
 }
 
-/// Asks at every host, all at once, and writes down what came.
-pub fn ask(report: &mut Report) {
+/// Asks at every host, all at once, and writes down what came. With the process's own token it is counted nowhere there.
+pub fn ask(report: &mut Report, token: Option<&str>) {
     let door = door(&report.process.listeners, own_address);
     let hosts = report.hosts.iter_mut().take(MOST);
     thread::scope(|scope| {
@@ -54,7 +53,7 @@ pub fn ask(report: &mut Report) {
             let door = &door;
             scope.spawn(move || {
                 host.asked = Some(match door {
-                    Some(door) => door.ask(&host.name),
+                    Some(door) => door.ask(&host.name, token),
                     None => Asked { error: Some("it listens nowhere".into()), ..Asked::default() },
                 });
             });
@@ -100,9 +99,9 @@ fn own_address(v4: bool) -> IpAddr {
 }
 
 impl Door {
-    fn ask(&self, host: &str) -> Asked {
+    fn ask(&self, host: &str, token: Option<&str>) -> Asked {
         let began = Instant::now();
-        let answer = self.get(host, began + DEADLINE);
+        let answer = self.get(host, token, began + DEADLINE);
         let seconds = began.elapsed().as_secs_f64();
         let address = self.address.to_string();
         match answer {
@@ -117,15 +116,16 @@ impl Door {
         }
     }
 
-    fn get(&self, host: &str, deadline: Instant) -> io::Result<(u16, Option<String>)> {
+    fn get(&self, host: &str, token: Option<&str>, deadline: Instant) -> io::Result<(u16, Option<String>)> {
         let stream = Until::connect(&self.address, deadline)?;
         let port = match (self.https, self.address.port()) {
             (true, 443) | (false, 80) => String::new(),
             (_, port) => format!(":{port}"),
         };
+        let look = token.map(|token| format!("{FIELD}: {token}\r\n")).unwrap_or_default();
         let request = format!(
             "GET {PATH} HTTP/1.1\r\nhost: {host}{port}\r\nuser-agent: clawgate-status/{}\r\naccept: */*\r\n\
-             connection: close\r\n\r\n",
+             {look}connection: close\r\n\r\n",
             env!("CARGO_PKG_VERSION")
         );
         if !self.https {
@@ -174,7 +174,7 @@ fn client_config() -> io::Result<Arc<ClientConfig>> {
 }
 
 /// Takes whatever certificate is shown: whose it is and how long it lasts stands in a line of its own, and our own CA's
-/// are as good here. Nothing secret is sent.
+/// are as good here. Nothing is sent but the token, which is of use to nobody who is not on this machine already.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 
@@ -254,11 +254,11 @@ mod tests {
     fn what_cannot_be_asked_is_said_with_its_reason() {
         let mut report = Report { hosts: vec![Host { name: "a.test".into(), ..Host::default() }], ..Report::default() };
         let error = |report: &Report| report.hosts[0].asked.clone().unwrap().error.unwrap();
-        ask(&mut report);
+        ask(&mut report, None);
         assert_eq!(error(&report), "it listens nowhere");
         let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         report.process.listeners = vec![format!("https {dead}")];
-        ask(&mut report);
+        ask(&mut report, None);
         assert!(error(&report).contains("refused"), "{}", error(&report));
     }
 }

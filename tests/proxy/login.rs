@@ -11,7 +11,7 @@ use crate::{
 
 const PASSWORD: &str = "correct horse";
 
-fn users(names: &[&str]) -> String {
+pub fn users(names: &[&str]) -> String {
     let hash = clawgate::login::hash(PASSWORD.as_bytes()).unwrap();
     let users: Vec<String> =
         names.iter().map(|name| format!("{{ name = \"{name}\", password_hash = \"{hash}\" }}")).collect();

@@ -1,6 +1,10 @@
 //! What the proxy counts, as a scrape, `status` and `top` show it.
 
-use clawgate::{gateway::translate::Trouble, metrics::Page};
+use clawgate::{
+    gateway::translate::Trouble,
+    metrics::Page,
+    status::outside::{self, Asked},
+};
 
 use crate::harness::{Proxy, client, eventually, origin, proxy, ws};
 
@@ -130,16 +134,79 @@ async fn the_report_has_the_certificate_that_clients_see() {
     assert_eq!(report.process.listeners.len(), 4);
 }
 
+/// What `status` sees of the first site from outside.
+async fn looked(proxy: &Proxy, token: Option<String>) -> Asked {
+    let mut report = proxy.app().report();
+    let asked = tokio::task::spawn_blocking(move || {
+        outside::ask(&mut report, token.as_deref());
+        report.hosts[0].asked.clone().unwrap()
+    });
+    asked.await.unwrap()
+}
+
+/// All that a request may change but the time.
+fn counted(proxy: &Proxy) -> Vec<String> {
+    let metrics = [
+        "clawgate_requests_total",
+        "clawgate_refusals_total",
+        "clawgate_request_duration_seconds_count",
+        "clawgate_requests_aborted_total",
+        "clawgate_gateway_answers_total",
+        "clawgate_logins_total",
+    ];
+    let mut counted: Vec<String> = metrics.iter().flat_map(|metric| samples(proxy, metric)).collect();
+    let report = proxy.app().report();
+    counted.push(format!("{:?} {:?} {:?}", report.refusals, report.gateway_answers, report.problems));
+    counted.push(format!("{} {:?}", report.traffic.requests, proxy.app().moment().clients));
+    counted
+}
+
+#[tokio::test]
+async fn a_look_of_status_changes_nothing_that_it_looks_at_and_a_stranger_cannot_pass_for_one() {
+    let place = origin::place();
+    let login = crate::login::users(&["ann"]);
+    let proxy = proxy().site("chat.test", &place).more("hold = \"0s\"");
+    let proxy = proxy.site("login.test", &place).more(&login).run().await;
+    eventually("the gateway is away", || proxy.app().report().upstreams[0].state == "away").await;
+    let before = counted(&proxy);
+    let token = proxy.app().look();
+    for _ in 0..3 {
+        let asked = looked(&proxy, token.clone()).await;
+        assert_eq!((asked.status, asked.error.as_deref()), (Some(503), Some("destination_unavailable")), "{asked:?}");
+    }
+    proxy.records(6).await;
+    eventually("they are over", || has(&proxy, "clawgate_requests_open 0")).await;
+    assert_eq!(counted(&proxy), before);
+    // With the name of `status` and a token that somebody made up.
+    let forged = token.unwrap().chars().rev().collect();
+    looked(&proxy, Some(forged)).await;
+    counts(&proxy, r#"clawgate_refusals_total{reason="destination_unavailable"} 1"#).await;
+    counts(&proxy, r#"clawgate_refusals_total{reason="login_required"} 1"#).await;
+    let report = proxy.app().report();
+    assert_eq!((report.traffic.requests, &*report.problems[0].code), (2, "upstream/away"));
+    eventually("top shows it", || proxy.app().moment().clients.iter().any(|c| c.name == "127.0.0.1")).await;
+}
+
+#[tokio::test]
+async fn the_token_of_a_look_is_never_passed_on() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let field = format!("clawgate-look: {}", proxy.app().look().unwrap());
+    for target in ["/api/status", "/other"] {
+        assert_eq!(proxy.client().get("chat.test", target, &[&field]).await.status, 200);
+    }
+    for request in gateway.requests() {
+        assert!(!request.has("clawgate-look"), "{:?}", request.names());
+    }
+    // And it makes nothing else a look.
+    counts(&proxy, r#"clawgate_request_duration_seconds_count{site="chat.test"} 1"#).await;
+}
+
 #[tokio::test]
 async fn status_asks_for_what_a_monitor_gets() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
-    let mut report = proxy.app().report();
-    let asked = tokio::task::spawn_blocking(move || {
-        clawgate::status::outside::ask(&mut report);
-        report.hosts[0].asked.clone().unwrap()
-    });
-    let asked = asked.await.unwrap();
+    let asked = looked(&proxy, proxy.app().look()).await;
     assert_eq!((asked.status, &asked.error), (Some(200), &None), "{asked:?}");
     let [record] = &proxy.records(1).await[..] else { panic!("one request") };
     let host = format!("chat.test:{}", proxy.https_port());

@@ -212,6 +212,7 @@ fn core(config: Arc<Config>, behind: Vec<Arc<Behind>>) -> Rc<Core> {
         limits: Limits::new(Instant::now()),
         logins: Logins::new(),
         samples: Samples::default(),
+        look: Default::default(),
     });
     let snapshot = Arc::new(Snapshot::new(config, behind, Arc::default()));
     Core::new(shared, Arc::new(Counters::default()), snapshot, None)

@@ -87,6 +87,10 @@ impl Proxy for Fake {
         Report { now: 1, ..Report::default() }
     }
 
+    fn look(&self) -> Option<String> {
+        Some("token".into())
+    }
+
     fn metrics(&self, page: &mut Page) {
         page.sample(&table::WARNINGS, &[], 3);
     }
