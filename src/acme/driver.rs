@@ -24,7 +24,7 @@ use tracing::{error, warn};
 use super::{
     authority::Authority,
     board::{Board, Shown},
-    model::{DirectoryUrl, Facts, Identifier, Nudge, Records, SetId},
+    model::{DirectoryUrl, Facts, Identifier, Nudge, Problem, Records, SetId},
     order::Session,
     outside::Outside,
     plan::{self, Step, Why},
@@ -284,6 +284,10 @@ impl Driver {
                 for host in set.hosts() {
                     self.around.certs.set_outlook(&host, outlook);
                 }
+                let told = std::mem::replace(&mut set.lacks, lack(&step));
+                if set.lacks != told {
+                    self.tell_lack(index, now);
+                }
                 wait
             }
             Step::LookAtOrder { after, .. } if !after.is_zero() => {
@@ -292,7 +296,7 @@ impl Driver {
             }
             _ => return Some(step),
         };
-        set.put_off(pause.min(LONGEST));
+        self.sets[index].put_off(pause.min(LONGEST));
         None
     }
 
@@ -324,6 +328,16 @@ impl Driver {
             warnings: self.passing.iter().chain(&set.worries).cloned().collect(),
         });
         self.around.board.put(now, sets.collect(), &self.records);
+    }
+}
+
+/// What only the operator can give, and nobody has said yet: as the CA would say it.
+fn lack(step: &Step) -> Option<Problem> {
+    match step {
+        Step::Operator { why, untold: Some(kind), .. } => {
+            Some(Problem { kind: (*kind).to_owned(), detail: why.clone(), status: 0 })
+        }
+        _ => None,
     }
 }
 

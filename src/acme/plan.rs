@@ -19,6 +19,8 @@ const READ_IDLE: u64 = 86_400;
 const READ_SPEND: u64 = 3600;
 /// A staging that does not answer for so long is done without (a rehearsal is a courtesy, not a condition).
 const NO_STAGING: u64 = 6 * 3600;
+/// What a CA has no word for: none of the challenges that are configured can be answered.
+const NO_CHALLENGE: &str = "no-challenge";
 /// Boulder's orders live 7 days (RFC 8555 §7.1.3 `expires`).
 const ORDER_LIFE: u64 = 7 * 86_400;
 
@@ -169,7 +171,8 @@ impl Plan<'_> {
                 Step::Wait { until: held.until, why: Why::RetryAfter { problem: held.why.detail.clone() } }
             }
             Hold::Paused | Hold::Operator => {
-                Step::Operator { why: held.why.detail.clone(), url: held.url.clone(), until: held.until }
+                let (why, url) = (held.why.detail.clone(), held.url.clone());
+                Step::Operator { why, url, until: held.until, untold: None }
             }
         })
     }
@@ -271,9 +274,11 @@ impl Plan<'_> {
             Some((Some(key), None)) => {
                 let required = self.facts.directories.get(directory).is_some_and(|d| d.eab_required);
                 if required && !home.eab {
-                    return Some(self.operator(format!(
-                        "{directory} wants external account binding: set the key id and MAC key it gave you"
-                    )));
+                    let why = format!(
+                        "{directory} wants external account binding: set the key id and MAC key it gave you, in [acme]: eab = \
+                         {{ kid = \"...\", hmac = \"...\" }}"
+                    );
+                    return Some(self.operator("externalAccountRequired", why));
                 }
                 Some(Step::Register { directory: directory.clone(), key: key.clone() })
             }
@@ -282,8 +287,8 @@ impl Plan<'_> {
     }
 
     /// Only a change of the configuration helps: a reload asks again.
-    fn operator(&self, why: String) -> Step {
-        Step::Operator { why, url: None, until: self.now.plus(DAILY) }
+    fn operator(&self, kind: &'static str, why: String) -> Step {
+        Step::Operator { why, url: None, until: self.now.plus(DAILY), untold: Some(kind) }
     }
 }
 

@@ -35,7 +35,14 @@ pub enum Step {
     /// Ask for renewal information (RFC 9773 §4.1); ends in `AriSeen` or `AriFailed`.
     PollAri { directory: DirectoryUrl, id: String },
     /// Nothing helps but the operator: show this, and ask again then or at a nudge.
-    Operator { why: String, url: Option<String>, until: CaTime },
+    Operator {
+        why: String,
+        url: Option<String>,
+        until: CaTime,
+        /// Seen before the CA was asked, so nobody has been told yet: the type (RFC 8555 §6.7) that it would refuse with,
+        /// or a word of ours.
+        untold: Option<&'static str>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -81,7 +81,8 @@ pub const ALL: [Trouble; 11] = [
     Trouble {
         code: "certificate/account",
         what: "the CA wants something of the account's owner first",
-        cure: "`clawgate certs` has its words and its page; contact and external account binding are in [acme]",
+        cure: "`clawgate certs` has its words and its page; email and eab (external account binding) are keys of [acme]; then: \
+               clawgate reload",
         kinds: &["externalAccountRequired", "userActionRequired", "invalidContact", "unsupportedContact"],
     },
     Trouble {

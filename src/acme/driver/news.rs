@@ -48,6 +48,11 @@ pub(super) fn problem(kind: Kind, names: &[Identifier], at: CaTime, ca: &str, pr
     Event { event: kind, names: texts(names), at: at.0, page: url_in(&problem.detail), detail }
 }
 
+/// In our own words, for no CA has said it.
+pub(super) fn lack(names: &[Identifier], at: CaTime, problem: &Problem) -> Event {
+    Event { event: Kind::Failed, names: texts(names), at: at.0, detail: problem.detail.clone(), page: None }
+}
+
 pub(super) fn issued(renewed: bool, names: &[Identifier], at: CaTime, ca: &str, have: &Have) -> Event {
     let event = if renewed { Kind::Renewed } else { Kind::Issued };
     let detail = format!("from {ca}, valid until {}", date(have.not_after));

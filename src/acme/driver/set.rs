@@ -13,7 +13,7 @@ use super::{Facts, STEPS, STEPS_WITHIN, names};
 use crate::{
     acme::{
         challenge_dns::Record,
-        model::{CaTime, DirectoryUrl, Have, Identifier, Nudge, SetId, Wanted},
+        model::{CaTime, DirectoryUrl, Have, Identifier, Nudge, Problem, SetId, Wanted},
         order::Order,
         plan::Step,
     },
@@ -37,6 +37,8 @@ pub(super) struct Set {
     pub put_off: Option<Step>,
     /// What the operator is shown: the last step that was no request.
     pub shown: Option<Step>,
+    /// What only the operator can give, as it was told: once, until it is another thing.
+    pub lacks: Option<Problem>,
     /// What may be wrong, as the last look around has it.
     pub worries: Vec<String>,
     /// Where the names led then.
@@ -78,6 +80,7 @@ impl Set {
             due: now,
             put_off: None,
             shown: None,
+            lacks: None,
             worries: Vec::new(),
             dns: HashMap::new(),
             // Until the plan has said what is waited for.

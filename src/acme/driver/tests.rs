@@ -7,7 +7,10 @@ use crate::{
     acme::{
         certificate::{self, Held},
         choice,
-        model::{CaTime, ChallengeMemory, ChallengeType, Directory, Lost, Preflight, Problem, Wanted},
+        model::{
+            Account, CaTime, ChallengeMemory, ChallengeType, Directory, DirectoryFacts, Lost, Preflight, Problem,
+            Wanted,
+        },
         outside::Machine,
         plan::NewOrder,
         rehearsal::{Outcome as TrialOutcome, Trial},
@@ -133,6 +136,41 @@ async fn a_wish_that_cannot_be_granted_now_is_not_granted_later_unasked() {
         told.driver.turn().await;
     }
     assert_eq!(told.driver.sets[0].facts.nudge, None);
+}
+
+/// A CA that is read and knows us by a key only, and says before anything is asked what it wants.
+fn wants_binding(told: &mut Told) {
+    let at = CaTime(u64::from(u32::MAX));
+    told.driver.records.last_time = at;
+    let record = told.driver.records.directories.entry(CA.into()).or_default();
+    record.account = Account { key: Some("key".into()), url: None };
+    let read = DirectoryFacts { read_at: at, eab_required: true, ..DirectoryFacts::default() };
+    let preflight = Preflight { passed: vec![ChallengeType::Http01], at, ..Preflight::default() };
+    let facts = &mut told.driver.sets[0].facts;
+    facts.directories.insert(CA.into(), read);
+    facts.preflight = Some(preflight);
+}
+
+#[test]
+fn a_ca_that_wants_an_external_account_is_a_problem_with_its_cure_and_told_once() {
+    let mut told = Told::new();
+    wants_binding(&mut told);
+    for _ in 0..3 {
+        assert_eq!(told.driver.next(0), None);
+    }
+    let [entry] = &told.driver.around.board.problems(5)[..] else { panic!("one problem") };
+    assert_eq!((entry.problem.code, entry.times), ("certificate/account", 1));
+    assert!(entry.problem.about.starts_with(&format!("a.test: {CA} wants external account binding")), "{entry:?}");
+    assert!(entry.problem.about.contains("eab = { kid = "), "{entry:?}");
+    assert!(entry.problem.cure.ends_with("clawgate reload"), "{entry:?}");
+    assert_eq!(told.told(1).len(), 1);
+    // What was mended and is wrong again is told again.
+    told.driver.sets[0].facts.directories.get_mut(&CA.into()).unwrap().eab_required = false;
+    assert!(told.driver.next(0).is_some());
+    told.driver.sets[0].lacks = None;
+    wants_binding(&mut told);
+    told.driver.next(0);
+    assert_eq!(told.driver.around.board.problems(5)[0].times, 2);
 }
 
 #[tokio::test]

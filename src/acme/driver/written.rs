@@ -6,7 +6,8 @@ use tracing::error;
 
 use super::{Driver, StoreError, news};
 use crate::acme::{
-    model::{DirectoryUrl, Records},
+    events,
+    model::{CaTime, DirectoryUrl, Problem, Records},
     state::{self, Event},
     trouble,
 };
@@ -37,11 +38,23 @@ impl Driver {
         let wanted = &self.sets[index].wanted;
         let Some((kind, problem)) = news::of(event, &wanted.set(), &before, &self.records) else { return false };
         let at = self.clock.now(&self.records);
-        self.around.board.happened(kind);
         let news = news::problem(kind, &wanted.identifiers, at, &directory.0, &problem);
-        self.around.board.remember(trouble::of(&news, Some(&problem)));
-        self.teller.tell(&news);
+        self.tell(&news, &problem);
         true
+    }
+
+    /// Tells what one set lacks that only the operator can give. No CA was asked, and nothing is written down.
+    pub(super) fn tell_lack(&mut self, index: usize, at: CaTime) {
+        let set = &self.sets[index];
+        let Some(problem) = set.lacks.clone() else { return };
+        let news = news::lack(&set.wanted.identifiers, at, &problem);
+        self.tell(&news, &problem);
+    }
+
+    fn tell(&mut self, news: &events::Event, problem: &Problem) {
+        self.around.board.happened(news.event);
+        self.around.board.remember(trouble::of(news, Some(problem)));
+        self.teller.tell(news);
     }
 
     /// Write-ahead: `event` is on the disk when this says so, and did not happen otherwise.

@@ -70,7 +70,7 @@ impl Plan<'_> {
             Ok(profile) => profile,
             // It validates the same whatever it would be for.
             Err(_) if rehearsal => None,
-            Err(why) => return self.operator(why),
+            Err(why) => return self.operator("invalidProfile", why),
         };
         let by_hand = self.facts.nudge == Some(Nudge::Manual);
         match self.preflight(home) {
@@ -85,7 +85,7 @@ impl Plan<'_> {
         }
         for identifier in &self.wanted.identifiers {
             if let Err(why) = choice::challenge(self.wanted, self.facts, self.records, identifier, None) {
-                return self.operator(why);
+                return self.operator(super::NO_CHALLENGE, why);
             }
         }
         if let Some(step) = self.account(home, target) {
@@ -213,7 +213,7 @@ impl Plan<'_> {
                         identifier: identifier.clone(),
                         challenge,
                     },
-                    Err(why) => self.operator(why),
+                    Err(why) => self.operator(super::NO_CHALLENGE, why),
                 };
             }
         }

@@ -111,7 +111,7 @@ fn what_a_ca_writes_cannot_move_the_cursor() {
     let mut records = Records::first();
     let problem = Problem { kind: "malformed".into(), detail: "a\x1b[2Jb\nc".into(), status: 400 };
     records.sets.entry("a.example.com".into()).or_default().last_problem = Some((NOON, problem));
-    let operator = Step::Operator { why: "caa".into(), url: None, until: NOON.plus(DAY) };
+    let operator = Step::Operator { why: "caa".into(), url: None, until: NOON.plus(DAY), untold: None };
     let (_, text) = only(&picture(shown(operator, None), records), None);
     assert!(!text.contains('\x1b') && text.contains("a [2Jb c"), "{text}");
     assert!(text.contains("it needs you: caa"), "{text}");
