@@ -5,7 +5,7 @@
 //! OpenClaw's own), [`upstream`] (bytes to the gateway), [`serve`] (one connection, request by request), [`admin`] (the
 //! unix socket), [`explain`] (a request's way and a code's meaning, offline), [`init`] (a first configuration), [`process`] (signals, systemd, logs,
 //! reload), [`app`] (builds them bottom-up), [`check`] (what stands in the way, before the start). Below them all:
-//! [`socket`] (a cheap TCP stream), [`network`] (whom an address stands for), [`cause`] (an error in one line), [`look`] (a request that is counted nowhere) and [`dns`] (what the DNS says about a name); above [`config`] alone [`hooks`] (who is
+//! [`claim`] (which fields say who a client is), [`socket`] (a cheap TCP stream), [`network`] (whom an address stands for), [`cause`] (an error in one line), [`look`] (a request that is counted nowhere) and [`dns`] (what the DNS says about a name); above [`config`] alone [`hooks`] (who is
 //! told what happened).
 
 pub mod acme;
@@ -15,6 +15,7 @@ pub mod app;
 pub mod cause;
 pub mod challenge;
 pub mod check;
+pub mod claim;
 pub mod config;
 pub mod dns;
 pub mod exit;

@@ -14,7 +14,20 @@ const STOREYS: [&[&str]; 7] = [
     &["acme", "upstream", "gateway", "listen", "tls", "route", "headers", "allow", "limits", "login"],
     &["hooks"],
     &["config"],
-    &["cause", "clock", "drain", "challenge", "dns", "look", "metrics", "network", "problems", "exit", "socket"],
+    &[
+        "cause",
+        "claim",
+        "clock",
+        "drain",
+        "challenge",
+        "dns",
+        "look",
+        "metrics",
+        "network",
+        "problems",
+        "exit",
+        "socket",
+    ],
 ];
 
 /// Neighbours on one storey that may be used, in this direction, and why.

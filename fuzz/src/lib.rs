@@ -1,5 +1,6 @@
 //! What the fuzz targets do with their bytes, and what must hold afterwards. Shared with `tests/fuzz_corpus.rs`.
 
+mod ask;
 mod connect;
 mod exchange;
 mod forwarded;
@@ -219,6 +220,7 @@ pub fn header_policy(data: &[u8]) {
     claims::remove(&mut headers);
     assert!(!claims::any(&headers));
     assert_eq!(browser, identity::is_browser(&headers), "a client must not take away what it is judged by");
+    ask::question(&method, &uri, &mut headers);
     let values = made::Values {
         client: &HeaderValue::from_static("203.0.113.7"),
         host: host.as_ref(),

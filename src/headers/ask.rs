@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
+use super::claims::is_spelling_of;
 use crate::config::model::ForwardAuth;
 
 /// The request as the service is told of it.
@@ -85,12 +86,15 @@ pub fn copy(auth: &ForwardAuth, answer: &HeaderMap, headers: &mut HeaderMap) {
     }
 }
 
-/// In every spelling: servers take an underscore for a hyphen (CGI does, RFC 3875 §4.1.18).
+/// In every spelling that some server takes for this name.
 fn remove(headers: &mut HeaderMap, name: &HeaderName) {
-    let plain = |name: &HeaderName| name.as_str().replace('_', "-");
-    let wanted = plain(name);
-    let same: Vec<HeaderName> = headers.keys().filter(|own| plain(own) == wanted).cloned().collect();
+    let is_same = |own: &&HeaderName| is_spelling_of(own.as_str(), name.as_str());
+    let same: Vec<HeaderName> = headers.keys().filter(is_same).cloned().collect();
     for name in same {
         headers.remove(name);
     }
 }
+
+#[cfg(test)]
+#[path = "ask_tests.rs"]
+mod tests;

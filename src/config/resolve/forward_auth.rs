@@ -7,11 +7,14 @@ use super::{
     ranged,
     upstream::Upstreams,
 };
-use crate::config::{
-    file,
-    finding::{At, Code, Report},
-    model::ForwardAuth,
-    read::{Key, OrOff},
+use crate::{
+    claim::{self, Claim},
+    config::{
+        file,
+        finding::{At, Code, Report},
+        model::ForwardAuth,
+        read::{Key, OrOff},
+    },
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,8 +54,44 @@ pub(super) fn resolve(
     Some(Arc::new(ForwardAuth { service, host: url.host, target: url.target, copy: copy.into(), timeout }))
 }
 
-/// Beyond what `request_headers` may not touch: what tells a browser from a backend.
+/// Beyond what `request_headers` may not touch: what tells a browser from a backend, every claim but who the user is (by
+/// the table that clients' claims are removed by), and what would be said of the request and is true of the answer.
 fn forbidden(name: &http::HeaderName) -> Option<&'static str> {
-    let browser = matches!(name.as_str(), "origin" | "proxy-authorization") || name.as_str().starts_with("sec-");
-    headers::forbidden(name, Direction::Request).or(browser.then_some("only the client itself can say this"))
+    let text = name.as_str();
+    if let Some(why) = headers::forbidden(name, Direction::Request) {
+        return Some(why);
+    }
+    if matches!(text, "origin" | "proxy-authorization") || text.starts_with("sec-") {
+        return Some("only the client itself can say this");
+    }
+    if claim::of(text) == Some(Claim::Way) {
+        return Some("the service knows who the user is, and only the proxy knows which way a client came");
+    }
+    let of_body = text.starts_with("content-") || text == "expect";
+    of_body.then_some("it is about the body of the answer, which stays here")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_the_user_is_may_be_copied_and_nothing_else_that_clients_are_known_by() {
+        let is_forbidden = |name| forbidden(&http::HeaderName::from_static(name)).is_some();
+        for name in
+            ["remote-user", "remote-groups", "x-auth-request-email", "x-authentik-username", "authorization", "x-team"]
+        {
+            assert!(!is_forbidden(name), "{name}");
+        }
+        for name in "
+            via client-ip true-client-ip true_client_ip client-cert client-cert-chain ssl-client-verify x-real-ip forwarded
+            x-forwarded-user x-forwarded-for cf-connecting-ip tailscale-user-login remote-addr x-remote-ip x-original-url
+            x-host x-scheme host te connection origin sec-fetch-site sec-websocket-key proxy-authorization content-type
+            content-length content-encoding expect
+        "
+        .split_whitespace()
+        {
+            assert!(is_forbidden(name), "{name}");
+        }
+    }
 }
