@@ -204,7 +204,7 @@ codes! {
     ForwardAuthIncomplete Error "forward-auth/incomplete"
         "forward_auth names the url of the service that is asked."
     LoginPlain Warning "login/plain-http"
-        "Passwords come over plain HTTP on this listener. That is right only if nobody but the proxy that ends TLS can reach it: give it a loopback address, or let it serve https."
+        "Passwords, or what clients show the service of forward_auth, come over plain HTTP on this listener. That is right only if nobody but the proxy that ends TLS can reach it: give it a loopback address, or let it serve https."
     DeviceKeysTwice Error "device-keys/twice"
         "Each device key is there once, under a name of its own: the log has to say which one it was."
     DeviceKeysUnused Warning "device-keys/unused"

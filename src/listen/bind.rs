@@ -168,7 +168,8 @@ pub fn rebind(old: &[Bound], listeners: &[Listener], cores: usize) -> Result<Vec
     let mut left: Vec<&Bound> = old.iter().collect();
     open(listeners, |listener| {
         if let Some(at) = left.iter().position(|bound| bound.listener.address == listener.address) {
-            let kept = left.swap_remove(at);
+            // In their order: of several on port 0 the first stays the first.
+            let kept = left.remove(at);
             return Ok(Some(Bound { listener: listener.clone(), ..kept.clone() }));
         }
         // From `0.0.0.0:443` to `192.0.2.1:443`: the old sockets have to stay open until the new ones are there.

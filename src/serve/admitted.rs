@@ -86,7 +86,8 @@ impl Admitted {
         };
         let agreed = match (&policy.forward_auth, &self.service) {
             (None, _) => true,
-            (Some(now), Some(then)) => (&now.host, &now.target) == (&then.host, &then.target),
+            // Other fields: the tunnel was opened with what the service, or the client, said in the old ones.
+            (Some(now), Some(then)) => (&now.host, &now.target, &now.copy) == (&then.host, &then.target, &then.copy),
             (Some(_), None) => false,
         };
         snapshot.may_ask(route, &self.seen)

@@ -11,6 +11,7 @@ use std::{
 
 use http::HeaderValue;
 
+use super::forward_auth::Standing;
 use crate::{
     config::model::{self, UpstreamKind},
     gateway::{
@@ -29,6 +30,8 @@ pub struct Behind {
     pub endpoint: HeaderValue,
     /// Only where an OpenClaw gateway stands.
     pub gateway: Option<Arc<Gateway>>,
+    /// Of a service that is asked: whether it answers.
+    pub standing: Arc<Standing>,
 }
 
 /// What the process has learnt of one gateway's clients.
@@ -53,7 +56,8 @@ impl Behind {
             UpstreamKind::Generic => None,
         };
         let endpoint = forwarded::endpoint_value(&config.endpoint).unwrap_or(const { HeaderValue::from_static("") });
-        Behind { endpoint, upstream: Upstream::new(config, kept.map(|k| k.upstream.state.clone())), gateway }
+        let standing = kept.map(|k| k.standing.clone()).unwrap_or_default();
+        Behind { endpoint, upstream: Upstream::new(config, kept.map(|k| k.upstream.state.clone())), gateway, standing }
     }
 }
 

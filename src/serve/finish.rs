@@ -210,12 +210,18 @@ impl Finish {
         if self.look {
             return;
         }
+        let of_service = refusal.row.is_of_service();
         let about = self.present.as_ref().map_or(NO_SITE, |present| match self.route {
             Some(route) if refusal.row.side == Side::Upstream => &present.behind(route).upstream.config.name,
+            Some(route) if of_service => {
+                present.service(route).map_or(NO_SITE, |service| &service.upstream.config.name)
+            }
             _ => &present.sites[self.site].name,
         });
-        if let Some(problem) = refusal.problem(about) {
-            self.core.shared.problems.note(problem);
+        match refusal.problem(about) {
+            Some(problem) if of_service => self.core.shared.problems.remember(problem),
+            Some(problem) => self.core.shared.problems.note(problem),
+            None => {}
         }
     }
 

@@ -1,12 +1,15 @@
 //! An outside service is asked whether a request may pass. Whatever goes wrong, it may not.
 
-use std::cell::Cell;
+mod outage;
+
+use std::{cell::Cell, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, response};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+pub use self::outage::Standing;
 use super::{
     body::RequestBody,
     core::Core,
@@ -16,7 +19,7 @@ use super::{
 };
 use crate::{
     config::model::ForwardAuth,
-    headers::{ask, hop},
+    headers::{ask, hop, security},
     upstream::{Source, hold::HoldLimits, http1, pool},
 };
 
@@ -53,16 +56,18 @@ enum Failed {
 pub async fn ask(core: &Core, plan: &mut Plan, finish: &mut Finish) -> Result<Option<Response<Bytes>>, Refusal> {
     let Some(fields) = plan.ask.take() else { return Ok(None) };
     let Some(auth) = plan.policy().forward_auth.clone() else { return Err(Reason::Internal.into()) };
+    let service = plan.snapshot.behind[auth.service.0].clone();
+    let name = &*service.upstream.config.name;
     let Some(_place) = Place::take(&core.asking) else {
         count(core, Became::Busy);
-        return Err(Refusal { retry_after: Some(std::time::Duration::from_secs(1)), ..Reason::AuthBusy.into() });
+        service.standing.failed(name, &format_args!("{AT_ONCE} questions of one core wait for it"));
+        return Err(Refusal { retry_after: Some(Duration::from_secs(1)), ..Reason::AuthBusy.into() });
     };
     let answered = tokio::time::timeout(auth.timeout, answer(core, plan, &auth, &fields)).await;
-    let (mut head, body) = match answered.unwrap_or(Err(Failed::Slow)) {
+    let (mut told, body) = match answered.unwrap_or(Err(Failed::Slow)) {
         Ok(answer) => answer,
         Err(error) => {
-            let url = format!("http://{}{}", auth.host.to_str().unwrap_or_default(), auth.target.path());
-            tracing::warn!(%error, url, "forward_auth got no answer, so the request was refused; is the service running?");
+            service.standing.failed(name, &error);
             let (became, reason) = match error {
                 Failed::Away(_) | Failed::Slow => (Became::Unavailable, Reason::AuthUnavailable),
                 Failed::Invalid(_) => (Became::Invalid, Reason::AuthInvalid),
@@ -71,22 +76,25 @@ pub async fn ask(core: &Core, plan: &mut Plan, finish: &mut Finish) -> Result<Op
             return Err(reason.into());
         }
     };
-    if head.status.is_success() {
+    service.standing.answered(name);
+    if told.status.is_success() {
         count(core, Became::Allowed);
         if let Some(request) = &mut plan.request {
-            ask::copy(&auth, &head.headers, request.headers_mut());
+            ask::copy(&auth, &told.headers, request.headers_mut());
         }
         return Ok(None);
     }
     count(core, Became::Denied);
     finish.refused(&Reason::AuthDenied.into());
     // How long the body is, is told anew.
-    head.headers.remove(header::CONTENT_LENGTH);
+    told.headers.remove(header::CONTENT_LENGTH);
     if finish.upload_unfinished() && !plan.h2 {
-        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        told.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    head.version = Version::HTTP_11;
-    Ok(Some(Response::from_parts(head, body)))
+    // A page to log in at is worth framing.
+    security::apply(&mut told.headers, &plan.policy().security_headers, plan.https);
+    told.version = Version::HTTP_11;
+    Ok(Some(Response::from_parts(told, body)))
 }
 
 /// Over a kept connection, and where that has broken over a fresh one.

@@ -159,6 +159,11 @@ impl Snapshot {
         &self.behind[upstream.0]
     }
 
+    /// Which service is asked there first; `None` is none.
+    pub fn service(&self, at: RouteRef) -> Option<&Arc<Behind>> {
+        self.policy(at).forward_auth.as_ref().map(|auth| &self.behind[auth.service.0])
+    }
+
     pub fn rewrite(&self, at: RouteRef) -> Option<&route::Rewrite> {
         self.sites[at.site].rewrite(at.route?)
     }

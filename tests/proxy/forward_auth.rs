@@ -1,7 +1,8 @@
 //! An outside service that is asked before the gateway.
 
 use crate::{
-    harness::{Origin, client, h2, origin, proxy},
+    harness::{Origin, Proxy, client, eventually, h2, origin, proxy},
+    login::{PASSWORD, basic, users},
     numbers::counts,
 };
 
@@ -81,6 +82,7 @@ async fn a_refusal_and_a_redirect_are_the_services_own_and_the_gateway_hears_not
         let refused = proxy.client().get("chat.test", "/", &[]).await;
         assert_eq!((refused.status, refused.get(name), refused.text()), (status, Some(value), "no".to_owned()));
         assert_eq!(refused.has("set-cookie"), status == 302);
+        assert_eq!(refused.get("x-content-type-options"), Some("nosniff"), "a login page is worth framing");
         let mut h2 = proxy.client().h2("chat.test").await;
         assert_eq!(h2.get("/", &[]).await.status, status);
         assert_eq!(h2.websocket("/ws", &[]).await.err().expect("no WebSocket").status, status);
@@ -103,15 +105,21 @@ async fn where_the_service_is_away_slow_or_talks_nonsense_nobody_passes() {
     let nonsense = origin::answering("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n").run().await;
     let long = format!("HTTP/1.1 403 No\r\ncontent-length: 70000\r\n\r\n{}", "x".repeat(70_000));
     let long = origin::answering(long).run().await;
-    for (more, status, error) in [
-        (asking(&away, ""), 503, "auth_unavailable"),
-        (asking(&silent, ", timeout = \"50ms\""), 503, "auth_unavailable"),
-        (asking(&nonsense, ""), 502, "auth_invalid"),
-        (asking(&long, ""), 502, "auth_invalid"),
+    for (more, status, error, code) in [
+        (asking(&away, ""), 503, "auth_unavailable", "auth/away"),
+        (asking(&silent, ", timeout = \"50ms\""), 503, "auth_unavailable", "auth/away"),
+        (asking(&nonsense, ""), 502, "auth_invalid", "auth/no-http"),
+        (asking(&long, ""), 502, "auth_invalid", "auth/no-http"),
     ] {
         let proxy = proxy().site("chat.test", &gateway).more(&more).run().await;
-        let refused = proxy.client().get("chat.test", "/", &[]).await;
-        assert_eq!((refused.status, refused.json()["error"].clone()), (status, error.into()), "{more}");
+        for _ in 0..3 {
+            let refused = proxy.client().get("chat.test", "/", &[]).await;
+            assert_eq!((refused.status, refused.json()["error"].clone()), (status, error.into()), "{more}");
+        }
+        let report = proxy.app().report();
+        let [problem] = &report.problems[..] else { panic!("{:?}", report.problems) };
+        assert_eq!((&*problem.code, problem.times), (code, 3), "{more}");
+        assert!(problem.about.starts_with("auth:127.0.0.1:"), "{problem:?}");
     }
     assert!(gateway.requests().is_empty());
 }
@@ -133,8 +141,191 @@ async fn it_holds_for_websockets_and_a_route_may_do_without() {
     let asked = service.requests().len();
     let _ws = client.websocket("chat.test", "/open", &[]).await;
     assert_eq!(service.requests().len(), asked);
-    // Another service is another word about who is there.
-    let other = allowing().await;
-    proxy.reload(crate::harness::proxy().site("chat.test", &gateway).more(&asking(&other, "")));
+}
+
+#[tokio::test]
+async fn a_reload_to_another_word_about_who_is_there_ends_what_stood_on_the_old_one() {
+    let (gateway, service, other) = (origin::websocket().run().await, allowing().await, allowing().await);
+    let begin = |more: &str| proxy().site("chat.test", &gateway).more(more);
+    let (first, longer) = (asking(&service, ""), asking(&service, ", timeout = \"9s\""));
+    let proxy = begin(&first).run().await;
+    let client = proxy.client().at("203.0.113.7");
+    let mut ws = client.websocket("chat.test", "/ws", &[]).await;
+    proxy.reload(begin(&longer));
+    ws.send("still here").await;
+    assert_eq!(ws.next().await, "still here", "only more patient");
+    // What a client said in X-Extra until now was its own word.
+    let extra = longer.replace("\"X-Team\"", "\"X-Team\", \"X-Extra\"");
+    proxy.reload(begin(&extra));
     assert_eq!(ws.closed().await.0, 1008);
+    let mut ws = client.websocket("chat.test", "/ws", &[("x-extra", "eve's")]).await;
+    assert!(!gateway.last().has("x-extra"));
+    proxy.reload(begin(&asking(&other, "")));
+    assert_eq!(ws.closed().await.0, 1008);
+    let _ws = client.websocket("chat.test", "/ws", &[]).await;
+    assert_eq!((service.requests().len(), other.requests().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_question_with_it() {
+    let (gateway, service) = (origin::ok().run().await, origin::by_hand().run().await);
+    let proxy = proxy().site("chat.test", &gateway).more(&asking(&service, "")).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::get("chat.test", "/1", &[])).await;
+    let mut asked = service.connection().await;
+    asked.request().await;
+    drop(wire);
+    asked.closed().await;
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let begun = h2.begin("GET", "/2", &[], true).await;
+    let mut asked = service.connection().await;
+    asked.request().await;
+    drop(begun);
+    asked.closed().await;
+    assert!(gateway.requests().is_empty());
+    counts(&proxy, "clawgate_requests_open 0").await;
+}
+
+/// As many as one core asks at once.
+const PLACES: usize = 512;
+
+#[tokio::test]
+async fn one_question_too_many_is_refused_at_once_and_clients_that_leave_free_their_places() {
+    let (gateway, service) = (origin::ok().run().await, origin::by_hand().run().await);
+    let proxy = proxy().site("chat.test", &gateway).more(&asking(&service, ", timeout = \"60s\"")).run().await;
+    let client = proxy.client();
+    let mut waiting = Vec::new();
+    for n in 0..PLACES {
+        if n % 100 == 0 {
+            waiting.push((client.h2("chat.test").await, Vec::new()));
+        }
+        let (h2, begun) = waiting.last_mut().unwrap();
+        begun.push(h2.begin("GET", "/", &[], true).await);
+    }
+    eventually("every question at the service", || service.connections() == PLACES).await;
+    let refused = client.get("chat.test", "/", &[]).await;
+    assert_eq!((refused.status, refused.json()["error"].clone()), (503, "auth_busy".into()));
+    assert_eq!(refused.get("retry-after"), Some("1"));
+    let report = proxy.app().report();
+    assert!(report.problems.iter().any(|problem| problem.code == "auth/busy"), "{:?}", report.problems);
+    drop(waiting);
+    counts(&proxy, "clawgate_requests_open 0").await;
+    let mut wire = client.h1("chat.test").await;
+    wire.send(client::get("chat.test", "/", &[])).await;
+    for _ in 0..PLACES {
+        service.connection().await;
+    }
+    let mut asked = service.connection().await;
+    asked.request().await;
+    asked.send(ALLOWED).await;
+    assert_eq!(wire.response().await.status, 200);
+}
+
+const ALLOWED: &str = "HTTP/1.1 200 OK\r\nremote-user: ann\r\ncontent-length: 0\r\n\r\n";
+
+#[tokio::test]
+async fn a_kept_connection_that_the_service_has_closed_fails_no_request() {
+    for reset in [false, true] {
+        let end = |conn: origin::Conn| if reset { conn.reset() } else { drop(conn) };
+        let (gateway, service) = (origin::ok().run().await, origin::by_hand().run().await);
+        let proxy = proxy().site("chat.test", &gateway).more(&asking(&service, "")).run().await;
+        let mut wire = proxy.client().h1("chat.test").await;
+        // Closed before the next question.
+        for _ in 0..10 {
+            wire.send(client::get("chat.test", "/", &[])).await;
+            let mut asked = service.connection().await;
+            asked.request().await;
+            asked.send(ALLOWED).await;
+            assert_eq!(wire.response().await.status, 200, "reset: {reset}");
+            end(asked);
+        }
+        // Closed with the question on it.
+        wire.send(client::get("chat.test", "/1", &[])).await;
+        let mut asked = service.connection().await;
+        asked.request().await;
+        asked.send(ALLOWED).await;
+        assert_eq!(wire.response().await.status, 200);
+        wire.send(client::get("chat.test", "/2", &[])).await;
+        assert_eq!(asked.request().await.get("x-forwarded-uri"), Some("/2"));
+        end(asked);
+        let mut again = service.connection().await;
+        assert_eq!(again.request().await.get("x-forwarded-uri"), Some("/2"));
+        again.send(ALLOWED).await;
+        assert_eq!(wire.response().await.status, 200, "reset: {reset}");
+        // Asked again once, and not for ever.
+        wire.send(client::get("chat.test", "/3", &[])).await;
+        again.request().await;
+        end(again);
+        let mut last = service.connection().await;
+        last.request().await;
+        end(last);
+        let refused = wire.response().await;
+        assert_eq!((refused.status, refused.json()["error"].clone()), (503, "auth_unavailable".into()));
+        assert!(service.no_connection_waits());
+        assert_eq!(gateway.requests().len(), 12);
+    }
+}
+
+#[tokio::test]
+async fn the_services_return_is_noticed_by_the_next_request() {
+    let (gateway, place) = (origin::ok().run().await, origin::place());
+    let proxy = proxy().site("chat.test", &gateway).more(&asking(&place, "")).run().await;
+    let client = proxy.client();
+    for _ in 0..2 {
+        assert_eq!(client.get("chat.test", "/", &[]).await.status, 503);
+    }
+    let service = origin::answering(ALLOWED).run_at(&place).await;
+    assert_eq!(client.get("chat.test", "/", &[]).await.status, 200);
+    assert_eq!((service.requests().len(), gateway.requests().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn after_basic_auth_the_service_is_asked_and_sees_no_password() {
+    let (gateway, service) = (origin::ok().run().await, allowing().await);
+    let both = format!("{}\n{}", users(&["ann"]), asking(&service, ""));
+    let proxy = proxy().site("chat.test", &gateway).more(&both).run().await;
+    let client = proxy.client().at("203.0.113.7");
+    for fields in [vec![], vec![basic("ann", "wrong")]] {
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        assert_eq!(client.get("chat.test", "/", &fields).await.status, 401);
+    }
+    assert!(service.requests().is_empty(), "who has not logged in asks nothing of it");
+    // Once looked at, and once remembered.
+    for _ in 0..2 {
+        assert_eq!(client.get("chat.test", "/", &[&basic("ann", PASSWORD), "cookie: a=1"]).await.status, 200);
+    }
+    assert_eq!(service.requests().len(), 2);
+    for request in [service.last(), gateway.last()] {
+        assert!(!request.has("authorization") && request.has("cookie"), "{request:?}");
+    }
+    assert_eq!(gateway.last().get("remote-user"), Some("ann"));
+}
+
+/// What the service is told of who asks.
+async fn told(service: &Origin, proxy: &Proxy, fields: &[&str], http: bool) -> [String; 2] {
+    let mut wire = if http { proxy.client().http().await } else { proxy.client().h1("chat.test").await };
+    wire.send(client::get("chat.test", "/", fields)).await;
+    assert_eq!(wire.response().await.status, 200);
+    ["x-forwarded-for", "x-forwarded-proto"].map(|name| service.last().all(name).join("|"))
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_and_without_tls_the_service_hears_what_was_decided() {
+    let (gateway, service) = (origin::ok().run().await, allowing().await);
+    let begin = |top: &str| proxy().top(top).site("chat.test", &gateway).more(&asking(&service, ""));
+    let proxy = begin("trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]").run().await;
+    for (fields, client) in [
+        (vec!["x-forwarded-for: 203.0.113.9"], "203.0.113.9"),
+        (vec!["x-forwarded-for: 203.0.113.9, 198.51.100.1"], "198.51.100.1"),
+        (vec!["x-forwarded-for: 198.51.100.1, 203.0.113.9, 10.1.1.1"], "203.0.113.9"),
+        (vec!["forwarded: for=\"[2001:db8::1]:99\""], "2001:db8::1"),
+    ] {
+        for http in [false, true] {
+            let scheme = if http { "http" } else { "https" };
+            assert_eq!(told(&service, &proxy, &fields, http).await, [client, scheme], "{fields:?}");
+        }
+    }
+    // Nobody is trusted any more.
+    proxy.reload(begin(""));
+    assert_eq!(told(&service, &proxy, &["x-forwarded-for: 203.0.113.9"], false).await, ["127.0.0.1", "https"]);
 }

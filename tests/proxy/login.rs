@@ -9,7 +9,7 @@ use crate::{
     numbers::counts,
 };
 
-const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct horse";
 
 pub fn users(names: &[&str]) -> String {
     let hash = clawgate::login::hash(PASSWORD.as_bytes()).unwrap();
@@ -18,7 +18,7 @@ pub fn users(names: &[&str]) -> String {
     format!("basic_auth = {{ realm = \"at home\", users = [{}] }}", users.join(", "))
 }
 
-fn basic(name: &str, password: &str) -> String {
+pub fn basic(name: &str, password: &str) -> String {
     format!("authorization: Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 

@@ -60,7 +60,7 @@ pub fn resolve(file: File, report: &mut Report<'_>) -> (Config, Vec<SitePlaces>)
         drain: ranged(&file.drain, Code::ValueOutOfRange, Duration::ZERO..=hours(1), defaults::DRAIN, report),
         trusted_proxies: trusted(file.trusted_proxies, report),
         own_origin_only: false,
-        listeners: listeners(file.listen, has_login(&sites), report),
+        listeners: listeners(file.listen, logins(&sites), report),
         limits,
         log: log(file.log.value().unwrap_or_default()),
         probe: probe::probe(file.probe, &sites, &upstreams, report),
@@ -208,12 +208,17 @@ fn values<T>(list: Vec<At<T>>) -> Vec<T> {
     list.into_iter().map(|at| at.value).collect()
 }
 
-fn has_login(sites: &[Site]) -> bool {
-    let policies = sites.iter().flat_map(|site| site.routes.iter().map(|route| &route.policy).chain([&site.policy]));
-    policies.into_iter().any(|policy| policy.basic_auth.is_some())
+/// What clients log in with at any of these, for whoever reads it on the way.
+fn logins(sites: &[Site]) -> Option<&'static str> {
+    let policies = || sites.iter().flat_map(|site| site.routes.iter().map(|route| &route.policy).chain([&site.policy]));
+    if policies().any(|policy| policy.basic_auth.is_some()) {
+        return Some("passwords of basic_auth come over plain HTTP here");
+    }
+    let asks = policies().any(|policy| policy.forward_auth.is_some());
+    asks.then_some("what clients show the service of forward_auth comes over plain HTTP here")
 }
 
-fn listeners(key: Key<Vec<At<file::Listen>>>, has_login: bool, report: &mut Report<'_>) -> Vec<Listener> {
+fn listeners(key: Key<Vec<At<file::Listen>>>, logins: Option<&str>, report: &mut Report<'_>) -> Vec<Listener> {
     let (Key::Given(listens), mut seen) = (key, Vec::<At<SocketAddr>>::new()) else {
         return defaults::listeners();
     };
@@ -232,8 +237,10 @@ fn listeners(key: Key<Vec<At<file::Listen>>>, has_login: bool, report: &mut Repo
             }
             Key::Broken(_) => {}
             Key::Given(address) => {
-                if has_login && kind == ListenerKind::Http && !address.value.ip().to_canonical().is_loopback() {
-                    let message = "passwords of basic_auth come over plain HTTP here";
+                if let Some(message) = logins
+                    && kind == ListenerKind::Http
+                    && !address.value.ip().to_canonical().is_loopback()
+                {
                     let way_out =
                         "a loopback address, where only the proxy that ends TLS comes from, or serve = \"https\"";
                     report.add(Code::LoginPlain, listen.place, message, way_out);

@@ -223,7 +223,7 @@ more! { Code:
         "Nobody could be asked, so nobody could pass."
         "forward_auth = { url = \"http://127.0.0.1:9091/api/authz/forward-auth\", copy_headers = [\"Remote-User\"] }, or forward_auth = \"off\""
     LoginPlain
-        "Whoever is on the way between the client and this listener reads the password."
+        "Whoever is on the way between the client and this listener reads the password, or the cookie that stands for it."
         "[[listen]] address = \"127.0.0.1:8080\" if the proxy that ends TLS is on this machine; else serve = \"https\""
     DeviceKeysTwice
         "Two names for one key, or one name for two, and the log lies."

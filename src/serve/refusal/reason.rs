@@ -325,6 +325,11 @@ impl Reason {
 }
 
 impl Row {
+    /// Whether it is about the service of `forward_auth`, whose outages have lines of their own in the log.
+    pub fn is_of_service(&self) -> bool {
+        matches!(self.name, "auth_unavailable" | "auth_invalid" | "auth_busy")
+    }
+
     /// What the operator should know and do, where it is not the client's own fault: code, what, cure.
     pub(super) fn trouble(&self) -> Option<(&'static str, &'static str, &'static str)> {
         const GATEWAY: &str = "is it running? as its user: systemctl --user status openclaw-gateway, and \
@@ -361,6 +366,21 @@ impl Row {
                 "identity/loopback-client",
                 "a client on this machine is outside of clients, and the gateway would refuse its address",
                 "if what forwards from this machine is yours: trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]",
+            ),
+            "auth_unavailable" => (
+                "auth/away",
+                "the service of forward_auth does not answer in time, so nothing passes",
+                "is it running? clawgate check --only auth asks it, and says what came",
+            ),
+            "auth_invalid" => (
+                "auth/no-http",
+                "what the service of forward_auth answers is not HTTP, or too long, so nothing passes",
+                "is it the service that listens there? clawgate check --only auth asks it, and says what came",
+            ),
+            "auth_busy" => (
+                "auth/busy",
+                "too many requests wait for the service of forward_auth",
+                "it is slow, or somebody asks without end: allow and limits.requests let fewer people ask",
             ),
             "certificate_pending" => (
                 "certificate/pending",
