@@ -5,6 +5,7 @@
 //! and crashes cost nothing beyond what was written ahead.
 
 mod clock;
+mod early;
 mod look;
 mod mended;
 mod news;
@@ -36,6 +37,7 @@ use super::{
 };
 use crate::{cause::chain, challenge::Challenges, hooks::Teller, tls::CertStore};
 use clock::Clock;
+use early::Early;
 use set::Set;
 
 /// Nothing is put off longer than this without asking the plan again: clocks jump, machines sleep.
@@ -75,16 +77,18 @@ pub struct Surroundings {
 pub async fn run(
     mut open: impl FnMut() -> Result<Box<dyn Store>, StoreError>,
     around: Surroundings,
-    mut settings: Settings,
+    settings: Settings,
     mut inbox: mpsc::UnboundedReceiver<Command>,
 ) {
     let mut told = None;
+    let mut early = Early::new(settings);
     loop {
         // Where no certificate is wanted, no state directory is needed.
-        if !settings.wanted.is_empty() {
-            match open().and_then(|store| Driver::try_new(store, &around, settings.clone())) {
-                Ok(driver) => {
+        if !early.settings.wanted.is_empty() {
+            match open().and_then(|store| Driver::try_new(store, &around, early.settings.clone())) {
+                Ok(mut driver) => {
                     around.board.found(None);
+                    early.pass_on(&mut driver);
                     return driver.run(inbox).await;
                 }
                 Err(error) => {
@@ -99,12 +103,7 @@ pub async fn run(
         }
         tokio::select! {
             command = inbox.recv() => match command {
-                Some(Command::Configure(new)) => settings = *new,
-                Some(Command::Nudge(..) | Command::Rehearsed(_)) => {}
-                Some(Command::Revoke(_, answer)) => {
-                    let why = told.clone().unwrap_or_else(|| "no certificate is asked of any CA here".to_owned());
-                    let _ = answer.send(Err(why));
-                }
+                Some(command) => early.hear(command, told.as_deref()),
                 None => return,
             },
             () = tokio::time::sleep(UNUSABLE) => {}
@@ -223,17 +222,19 @@ impl Driver {
     async fn hear(&mut self, command: Command) {
         match command {
             Command::Configure(settings) => self.configure(*settings),
-            Command::Nudge(identifier, nudge) => {
-                for set in self.sets.iter_mut().filter(|set| set.wanted.identifiers.contains(&identifier)) {
-                    set.nudge(nudge);
-                }
-            }
+            Command::Nudge(identifier, nudge) => self.nudge(&identifier, nudge),
             Command::Rehearsed(rehearsal) => self.rehearsed(&rehearsal),
             Command::Revoke(identifier, answer) => {
                 let done = self.revoke(&identifier).await;
                 // Who asked may have gone.
                 let _ = answer.send(done);
             }
+        }
+    }
+
+    fn nudge(&mut self, identifier: &Identifier, nudge: Nudge) {
+        for set in self.sets.iter_mut().filter(|set| set.wanted.identifiers.contains(identifier)) {
+            set.nudge(nudge);
         }
     }
 

@@ -93,7 +93,12 @@ impl Set {
     /// orders are in the records.
     pub(super) fn reconfigured(self, wanted: Wanted) -> Set {
         let edited = self.wanted != wanted;
-        let nudge = if edited { Some(Nudge::ConfigEdited) } else { self.facts.nudge };
+        // Whoever asked by hand wants more than an edit does.
+        let nudge = match self.facts.nudge {
+            Some(Nudge::Manual) => Some(Nudge::Manual),
+            _ if edited => Some(Nudge::ConfigEdited),
+            other => other,
+        };
         let facts = Facts { nudge, orders: self.facts.orders, ..Facts::default() };
         Set { wanted, facts, due: Instant::now(), put_off: None, ..self }
     }

@@ -173,6 +173,27 @@ fn a_ca_that_wants_an_external_account_is_a_problem_with_its_cure_and_told_once(
     assert_eq!(told.driver.around.board.problems(5)[0].times, 2);
 }
 
+#[test]
+fn a_wish_from_before_the_store_could_be_used_is_granted_when_it_can_and_an_edit_does_not_replace_it() {
+    let mut told = Told::new();
+    let mut early = Early::new(Settings::none());
+    let said = |early: &mut Early, hindered| {
+        let (sender, mut answer) = oneshot::channel();
+        early.hear(Command::Revoke("a.test".into(), sender), hindered);
+        answer.try_recv().unwrap().unwrap_err()
+    };
+    assert_eq!(said(&mut early, Some("state/full: no room")), "state/full: no room");
+    early.hear(Command::Nudge("a.test".into(), Nudge::Manual), None);
+    early.hear(Command::Configure(Box::new(told.driver.settings.clone())), None);
+    assert_eq!(early.settings.wanted, told.driver.settings.wanted);
+    early.pass_on(&mut told.driver);
+    assert_eq!(told.driver.sets[0].facts.nudge, Some(Nudge::Manual));
+    let mut edited = told.driver.settings.clone();
+    edited.wanted[0].dns01 = true;
+    told.driver.configure(edited);
+    assert_eq!(told.driver.sets[0].facts.nudge, Some(Nudge::Manual));
+}
+
 #[tokio::test]
 async fn somebody_from_outside_shortens_the_wait_for_a_ca_that_could_not_be_reached() {
     let mut told = Told::new();
