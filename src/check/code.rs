@@ -193,6 +193,8 @@ codes! {
         "openclaw.json takes parts of itself from other files, which the check does not read."
     GatewayProcessUnknown Unknown "gateway/process-unknown"
         "Another user's process listens where we forward to; only root sees which, and what keeps it running."
+    GatewayKeeperUnknown Unknown "gateway/keeper-unknown"
+        "What keeps the gateway running cannot be looked at from here: a container, a supervisor, a shell that is gone, or a unit whose state may not be read. Whether it outlives a logout and comes back after a reboot is known there."
     GatewayVariableUnknown Unknown "gateway/variable-unknown"
         "openclaw.json takes a value from the environment, and whether the gateway has it cannot be seen as this user."
     GatewayAway Error "gateway/away"

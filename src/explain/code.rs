@@ -323,4 +323,12 @@ mod tests {
         }
         assert!(index.lines().all(|line| line.chars().count() <= 160), "{index}");
     }
+
+    #[test]
+    fn no_page_switches_the_gateways_token_on_without_giving_it_one() {
+        for page in all() {
+            let (on, whole) = ("gateway.auth.mode token", crate::gateway::translate::token_command!());
+            assert_eq!(page.way_out.matches(on).count(), page.way_out.matches(whole).count(), "{page:?}");
+        }
+    }
 }

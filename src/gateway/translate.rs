@@ -55,6 +55,15 @@ pub fn translate(seen: Seen<'_>, at: &Situation<'_>) -> Option<Cause> {
 pub const START: &str = "start it as its user: systemctl --user start openclaw-gateway (where there is no such unit yet: \
                          openclaw onboard --install-daemon)";
 
+/// Has the gateway ask for a token, and gives it one; to be copied as it is. The mode by itself would be a trap: without a
+/// token the gateway does not start, or makes one up that nobody knows.
+macro_rules! token_command {
+    () => {
+        "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token"
+    };
+}
+pub(crate) use token_command;
+
 /// What makes the gateway believe who attributed requests are from; to be copied as it is.
 pub fn attribution_command() -> String {
     format!("openclaw config set gateway.trustedProxies '[\"{ATTRIBUTED_SOURCE}\"]'")

@@ -13,6 +13,7 @@ use crate::config::{
     defaults,
     model::{ATTRIBUTED_SOURCE, Endpoint, Hostname, LOOPBACK_SOURCE},
 };
+use crate::gateway::translate::token_command;
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,9 +253,12 @@ pub fn notes(wanted: &Wanted, seen: &Seen) -> Vec<String> {
     let mut notes = Vec::new();
     if let Gateway::Read { without_auth: true, .. } = seen.gateway {
         notes.push(
-            "the gateway asks nobody for a token (gateway.auth.mode none), so clawgate gives the identity loopback to nobody: \
-             openclaw config set gateway.auth.mode token"
-                .into(),
+            concat!(
+                "the gateway asks nobody for a token (gateway.auth.mode none), so clawgate gives the identity loopback to \
+                 nobody: ",
+                token_command!()
+            )
+            .into(),
         );
     }
     if let Gateway::Read { trusted_proxies, .. } = &seen.gateway

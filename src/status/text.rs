@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     acme::show::{Row, day},
-    gateway::translate::START,
+    gateway::translate::{START, token_command},
 };
 
 const WIDTH: usize = 80;
@@ -285,7 +285,7 @@ fn cure(upstream: &Upstream) -> Option<String> {
             "`clawgate check --only gateway` says who listens there; another server than OpenClaw is kind = \"generic\""
                 .into(),
         ),
-        ("without-auth", _) => Some("nobody gets D1 until: openclaw config set gateway.auth.mode token".into()),
+        ("without-auth", _) => Some(concat!("nobody gets D1 until it has a token: ", token_command!()).into()),
         _ => None,
     }
 }

@@ -32,8 +32,12 @@ pub enum Listener {
 pub struct Process {
     pub pid: u32,
     pub name: String,
+    pub uid: Option<u32>,
+    /// Of that number, where `/etc/passwd` has it.
     pub user: Option<User>,
     pub seat: Seat,
+    /// By its name; else it only passes on what comes there, as docker-proxy, ssh and socat do.
+    pub is_gateway: bool,
     /// Where it listens on this port.
     pub addresses: Vec<SocketAddr>,
     /// `None` where it may not be read.
@@ -57,8 +61,13 @@ pub enum Seat {
     Session {
         scope: String,
     },
-    /// A container, an init script, a machine without systemd.
-    Elsewhere,
+    /// A container, a supervisor, an init script, a machine without systemd.
+    Elsewhere {
+        /// Its place in systemd's hierarchy, or the only one; empty where that may not be read.
+        group: String,
+        /// What has started it, unless that is gone; its id and name.
+        parent: Option<(u32, String)>,
+    },
 }
 
 /// Names of variables that are not empty, and the values of the few that say where things are.
@@ -87,13 +96,15 @@ pub fn find(world: &World, address: SocketAddr) -> Listener {
     let Some(found) = taken.holders.into_iter().next() else { return Listener::Hidden };
     let directory = Path::new("/proc").join(found.pid.to_string());
     let read = |name: &str| world.read(directory.join(name));
-    let uid = read("status").ok().and_then(|status| uid(&status));
+    let status = read("status").unwrap_or_default();
+    let uid = uid(&status);
     let user = uid.and_then(|uid| world.users().into_iter().find(|user| user.uid == uid));
-    let seat = seat(world, user.as_ref(), &read("cgroup").unwrap_or_default());
+    let seat = seat(world, user.as_ref(), &read("cgroup").unwrap_or_default(), || parent(world, &status));
     // What only forwards the port (docker-proxy, ssh, socat) knows nothing of the gateway's files.
     let is_gateway = NAMES.iter().any(|name| found.name.starts_with(name));
     let environment = read("environ").ok().filter(|_| is_gateway).map(|text| environment(&text, user.as_ref()));
-    Listener::Process(Box::new(Process { pid: found.pid, name: found.name, user, seat, addresses, environment }))
+    let (pid, name) = (found.pid, found.name);
+    Listener::Process(Box::new(Process { pid, name, uid, user, seat, is_gateway, addresses, environment }))
 }
 
 /// A gateway that runs here, whoever started it.
@@ -151,9 +162,15 @@ fn uid(status: &str) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+fn parent(world: &World, status: &str) -> Option<(u32, String)> {
+    let pid: u32 = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?;
+    let name = world.read(Path::new("/proc").join(pid.to_string()).join("comm")).ok()?;
+    Some((pid, name.trim_end().to_owned()))
+}
+
 /// From `/proc/PID/cgroup`: paths such as `/user.slice/user-0.slice/user@0.service/app.slice/openclaw-gateway.service`
 /// and `/user.slice/user-0.slice/session-3.scope`.
-fn seat(world: &World, user: Option<&User>, groups: &str) -> Seat {
+fn seat(world: &World, user: Option<&User>, groups: &str, parent: impl FnOnce() -> Option<(u32, String)>) -> Seat {
     // systemd's own hierarchy, or the only one.
     let ours = |line: &&str| line.starts_with("0::") || line.contains(":name=systemd:");
     let paths: Vec<&str> = groups.lines().filter(ours).filter_map(|line| line.splitn(3, ':').nth(2)).collect();
@@ -164,7 +181,8 @@ fn seat(world: &World, user: Option<&User>, groups: &str) -> Seat {
     match (service, scope) {
         (Some(unit), _) if of_user => Seat::UserService {
             unit: (*unit).to_owned(),
-            lingers: user.map_or(Some(false), |user| lingers(world, user)),
+            // The file has the user's name, and who has none here may have one in a directory service.
+            lingers: user.and_then(|user| lingers(world, user)),
             enabled: is_enabled(world, user, unit),
         },
         (Some(unit), None) => Seat::SystemService {
@@ -172,7 +190,11 @@ fn seat(world: &World, user: Option<&User>, groups: &str) -> Seat {
             enabled: world.is_wanted(&directories(&SYSTEM_UNITS), unit),
         },
         (None, Some(scope)) if of_user || scope.starts_with("session-") => Seat::Session { scope: (*scope).to_owned() },
-        _ => Seat::Elsewhere,
+        // Of two hierarchies one may have nothing to tell.
+        _ => Seat::Elsewhere {
+            group: paths.iter().max_by_key(|path| path.len()).map(|path| (*path).to_owned()).unwrap_or_default(),
+            parent: parent(),
+        },
     }
 }
 
@@ -279,6 +301,7 @@ mod tests {
 
     #[test]
     fn a_login_is_told_from_a_service_and_a_container_from_both() {
+        let elsewhere = |group: &str| Seat::Elsewhere { group: group.into(), parent: None };
         let cases = [
             ("/user.slice/user-1000.slice/session-3.scope", Seat::Session { scope: "session-3.scope".into() }),
             (
@@ -289,14 +312,32 @@ mod tests {
                 "/system.slice/openclaw.service",
                 Seat::SystemService { unit: "openclaw.service".into(), enabled: Some(false) },
             ),
-            ("/system.slice/docker-abc.scope", Seat::Elsewhere),
-            ("/", Seat::Elsewhere),
+            ("/system.slice/docker-abc.scope", elsewhere("/system.slice/docker-abc.scope")),
+            ("/", elsewhere("/")),
         ];
         for (group, seat) in cases {
             let machine = Machine::new();
             machine.gateway(group, 1000, &[]);
             assert_eq!(process(&machine).seat, seat, "{group}");
         }
+    }
+
+    #[test]
+    fn what_started_it_is_named_where_no_unit_has_it() {
+        let machine = Machine::new();
+        machine.gateway("/", 1000, &[]);
+        machine.file("/proc/4242/status", "Name:\topenclaw-gatewa\nPPid:\t77\nUid:\t1000\t1000\t1000\t1000\n");
+        machine.file("/proc/77/comm", "supervisord\n");
+        let seat = Seat::Elsewhere { group: "/".into(), parent: Some((77, "supervisord".into())) };
+        assert_eq!(process(&machine).seat, seat);
+    }
+
+    #[test]
+    fn whether_a_user_without_a_name_lingers_is_not_known() {
+        let machine = Machine::new();
+        machine.gateway("/user.slice/user-7.slice/user@7.service/app.slice/openclaw-gateway.service", 7, &[]);
+        let unit = "openclaw-gateway.service".to_owned();
+        assert_eq!(process(&machine).seat, Seat::UserService { unit, lingers: None, enabled: None });
     }
 
     #[test]

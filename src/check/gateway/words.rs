@@ -25,7 +25,7 @@ pub fn restart(listener: &Listener) -> String {
     match &process.seat {
         Seat::UserService { unit, .. } => format!("systemctl --user restart {}", name(unit)),
         Seat::SystemService { unit, .. } => format!("systemctl restart {}", name(unit)),
-        Seat::Session { .. } | Seat::Elsewhere => "start the gateway anew".into(),
+        Seat::Session { .. } | Seat::Elsewhere { .. } => "start the gateway anew".into(),
     }
 }
 

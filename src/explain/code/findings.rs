@@ -237,6 +237,9 @@ more! { Code:
     GatewayProcessUnknown
         "Whether it dies at a logout cannot be seen."
         "sudo clawgate check --only gateway"
+    GatewayKeeperUnknown
+        "A gateway that nobody starts again is gone after the next reboot, and one that was started by hand may be gone sooner."
+        "The finding has the command that asks whoever started it. As a service of systemd it is sure: openclaw onboard --install-daemon && loginctl enable-linger USER"
     GatewayVariableUnknown
         "A variable that is missing keeps the gateway from starting."
         "As root, or as the gateway's user: sudo clawgate check --only gateway"
@@ -263,10 +266,10 @@ more! { Code:
         "The finding has line and column. openclaw doctor repairs some of it."
     GatewayAuthOff
         "With a local client's rights and no token, anybody on the internet could run commands on this machine."
-        "openclaw config set gateway.auth.mode token, with OPENCLAW_GATEWAY_TOKEN in the .env beside openclaw.json"
+        "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token. Where OPENCLAW_GATEWAY_TOKEN is set already, the finding has the command that takes it from there."
     GatewayTokenMissing
         "The gateway refuses every client, or does not start."
-        "openssl rand -hex 32 makes one; write OPENCLAW_GATEWAY_TOKEN=... into the .env beside openclaw.json and restart the gateway."
+        "(umask 077; echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> ~/.openclaw/.env) as the gateway's user, then restart the gateway; the token is in that file."
     GatewayVariableUnset
         "At its next start the gateway is away for good."
         "(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env) as the gateway's user, then: systemctl --user restart openclaw-gateway"
@@ -278,10 +281,10 @@ more! { Code:
         "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"
     GatewayAuthPassword
         "A password that a person can remember can be guessed; a token of 32 random bytes cannot."
-        "openclaw config set gateway.auth.mode token, with OPENCLAW_GATEWAY_TOKEN from openssl rand -hex 32"
+        "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token. Where OPENCLAW_GATEWAY_TOKEN is set already, the finding has the command that takes it from there."
     GatewayAuthProxy
         "No client would be let in through clawgate."
-        "openclaw config set gateway.auth.mode token"
+        "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token"
     GatewayVariableFleeting
         "All works until the machine starts anew, or the gateway does: then it has no token."
         "(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env) as the gateway's user: the gateway and every openclaw command read it."

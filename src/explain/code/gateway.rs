@@ -2,7 +2,7 @@
 
 use super::Page;
 use crate::{
-    gateway::translate::{Situation, Trouble},
+    gateway::translate::{Situation, Trouble, token_command},
     headers::identity::Rule,
 };
 
@@ -81,7 +81,7 @@ fn way_out(rule: Rule) -> &'static str {
         Rule::ConfiguredLoopback => "To fence it, add to the same table: clients = [\"ADDRESS/32\"]",
         Rule::OutsideFence => "If it is your backend, add its address to the site's clients and run: clawgate reload",
         Rule::GatewayWithoutAuth => {
-            "Switch the gateway's authentication on: openclaw config set gateway.auth.mode token"
+            concat!("Give the gateway a token, and to your clients the same: ", token_command!())
         }
         Rule::AddressDisputed => "Let the proxy in front of clawgate send only one of the two fields.",
         Rule::Demoted => {

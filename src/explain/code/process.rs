@@ -30,7 +30,7 @@ const WARNINGS: [(&str, &str, &str, &str); 3] = [
         "gateway/no-auth",
         "The gateway accepts a connect without any token, so the identity loopback is not given to anyone.",
         "With it, anybody on the internet would be a paired operator.",
-        "On the gateway's host: openclaw config set gateway.auth.mode token",
+        concat!("On the gateway's host: ", crate::gateway::translate::token_command!()),
     ),
     (
         "identity/forwarder-on-host",

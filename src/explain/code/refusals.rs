@@ -248,7 +248,7 @@ fn way_out(name: &str) -> &'static str {
             "Name the tunnel or proxy on this host in trusted_proxies, such as trusted_proxies = [\"127.0.0.1\"], and run: \
              clawgate reload"
         }
-        "gateway_without_auth" => "openclaw config set gateway.auth.mode token",
+        "gateway_without_auth" => concat!("On the gateway's host: ", crate::gateway::translate::token_command!()),
         "method_connect" => "Nothing: this is no open proxy, and clients that look for one are told so.",
         "method_trace" => "Nothing: no browser and no program needs TRACE.",
         "method_too_long" => "Methods of more than 32 bytes are not registered; the client is broken or hostile.",

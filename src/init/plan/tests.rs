@@ -148,5 +148,5 @@ fn notes_name_what_would_surprise() {
     assert!(notes_of(&seen, &wanted(&[], None)).contains("no --clients"));
     let Gateway::Read { without_auth, trusted_proxies, .. } = &mut seen.gateway else { unreachable!() };
     (*without_auth, *trusted_proxies) = (true, Vec::new());
-    assert!(notes_of(&seen, &wanted(&["192.0.2.1/32"], None)).ends_with("openclaw config set gateway.auth.mode token"));
+    assert!(notes_of(&seen, &wanted(&["192.0.2.1/32"], None)).ends_with(token_command!()));
 }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use crate::gateway::translate;
+use crate::gateway::translate::{self, token_command};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -360,7 +360,7 @@ impl Row {
             "gateway_without_auth" => (
                 "gateway/no-auth",
                 "the gateway accepts a connect without any token, so nobody gets D1",
-                "set its authentication: openclaw config set gateway.auth.mode token",
+                concat!("give it a token: ", token_command!()),
             ),
             "loopback_client" => (
                 "identity/loopback-client",

@@ -5,7 +5,7 @@
 //! proxy it certifies ([`certified`]), with what that shows ([`leaf`]) and an [`opening`] in its firewall; a real name
 //! server for its DNS records is in [`knot`], and [`other`] clients that people come from. A test that needs a network for
 //! itself is [`alone`], with somebody [`outside`]; what `clawgate check` looks at there is a
-//! [`machine`], the gateway that is [`installed`] there, and where systemd put its processes ([`seats`]).
+//! [`machine`], the gateway that is [`installed`] there, where systemd put its processes ([`seats`]), and what stays [`closed`] to it.
 //!
 //! Everything here is a process or a socket of its own on loopback; nothing of the proxy's code is linked. A test that
 //! panics, times out or is killed leaves no process behind (see [`process`]).
@@ -18,6 +18,7 @@ pub mod backend;
 pub mod browser;
 pub mod cached;
 pub mod certified;
+pub mod closed;
 pub mod dial;
 pub mod edge;
 pub mod front;

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use clawgate_system::{Backend, Edge, Gateway, Meddler, Proxy, Version, on_both_gateways, proxy::HOST};
 
 /// What a test machine's own session does to the gateway's process is no matter here; the rest is.
-const OF_THE_MACHINE: [&str; 5] = [
+const OF_THE_MACHINE: [&str; 6] = [
+    "gateway/keeper-unknown",
     "gateway/dies-at-logout",
     "gateway/linger-off",
     "gateway/not-enabled",
@@ -244,7 +245,7 @@ on_both_gateways! {
     }
 
     async fn a_gateway_without_auth_is_an_error(version: Version) {
-        let gateway = Gateway::of(version).without_auth().run().await;
+        let mut gateway = Gateway::of(version).without_auth().run().await;
         let proxy = Proxy::before(&gateway).await;
         let (status, report) = proxy.check(&["--only", "gateway"]);
         assert_eq!(status, 69);
@@ -257,6 +258,18 @@ on_both_gateways! {
                 "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token",
             ]
         );
+        // What every page says is the same: pasted, it leaves a gateway that starts, with a token that its operator has.
+        let cure = said(&report, "gateway/auth-off")[3];
+        let pasted = gateway.shell(cure).await;
+        assert_eq!(pasted.code, Some(0), "{pasted:?}");
+        gateway.kill();
+        gateway.start().await;
+        let file = std::fs::read_to_string(gateway.config_file()).expect("it is there");
+        let file: serde_json::Value = serde_json::from_str(&file).expect("JSON, as OpenClaw writes it");
+        let token = proxy.file("token", file["gateway"]["auth"]["token"].as_str().expect("a token"));
+        let (_, report) = proxy.check(&["--only", "gateway", "--probe", "--token-file", &token]);
+        finding(&report, "probe/approved");
+        assert!(!codes(&report).contains(&"error gateway/auth-off".to_owned()), "{report:#}");
     }
 }
 

@@ -220,7 +220,10 @@ fn a_gateway_without_a_token_gets_one_by_the_cure() {
                 &*gateway.config_file().display().to_string(),
                 "there is no gateway.auth.token, and OPENCLAW_GATEWAY_TOKEN is not set for the gateway",
                 "without a token the gateway does not start, or makes one up that nobody knows",
-                &format!("echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> {}", gateway.dotenv().display()),
+                &format!(
+                    "(umask 077; echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> {})",
+                    gateway.dotenv().display()
+                ),
             ]
         );
         paste(&gateway, missing[3]).await;

@@ -11,6 +11,7 @@ use crate::{
         words,
     },
     config::model::IdentityRule,
+    gateway::translate::token_command,
 };
 
 impl Judge<'_> {
@@ -95,12 +96,10 @@ impl Judge<'_> {
         let file = path.display().to_string();
         let set = [token.process, token.unit, token.files];
         // A reference to a variable that is not there keeps the gateway from starting.
-        let value = match set.contains(&Known::Yes) {
-            true => format!("'${{{TOKEN}}}'"),
-            false => "\"$(openssl rand -hex 32)\"".to_owned(),
+        let to_token = match set.contains(&Known::Yes) {
+            true => token_command!().replace("\"$(openssl rand -hex 32)\"", &format!("'${{{TOKEN}}}'")),
+            false => token_command!().to_owned(),
         };
-        let to_token =
-            format!("openclaw config set gateway.auth.token {value} && openclaw config set gateway.auth.mode token");
         match openclaw.mode.as_deref() {
             Some("none") => {
                 let seen = "gateway.auth.mode is none: the gateway asks nobody for a credential";
@@ -122,7 +121,7 @@ impl Judge<'_> {
             _ if set == [Known::No; 3] => {
                 let seen = format!("there is no gateway.auth.token, and {TOKEN} is not set for the gateway");
                 let why = "without a token the gateway does not start, or makes one up that nobody knows";
-                let cure = format!("echo {TOKEN}=$(openssl rand -hex 32) >> {}", dotenv.display());
+                let cure = format!("(umask 077; echo {TOKEN}=$(openssl rand -hex 32) >> {})", dotenv.display());
                 self.add(Code::GatewayTokenMissing, file, seen, why, cure);
             }
             _ => {}

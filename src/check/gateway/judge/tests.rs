@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod answers;
+mod keeper;
 
 const HOST: &str = "claw.example.com";
 const SERVICE: &str = "/user.slice/user-0.slice/user@0.service/app.slice/openclaw-gateway.service";
@@ -296,8 +297,8 @@ fn auth_that_is_off_or_weak_or_has_nothing_to_compare_with() {
     machine.file("/root/.config/systemd/user/openclaw-gateway.service", "[Service]\n");
     let missing = "error[gateway/token-missing]: there is no gateway.auth.token, and OPENCLAW_GATEWAY_TOKEN is not set for \
                    the gateway\n  --> /root/.openclaw/openclaw.json\n   = why: without a token the gateway does not start, \
-                   or makes one up that nobody knows\n   = cure: echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> \
-                   /root/.openclaw/.env\n";
+                   or makes one up that nobody knows\n   = cure: (umask 077; echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> \
+                   /root/.openclaw/.env)\n";
     assert_eq!(said(r#""auth": { "mode": "token" }"#), [missing]);
 }
 
