@@ -1,92 +1,9 @@
-//! Tells a TLS record from everything else that is sent to an https port, before rustls answers it with an alert.
-
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
-
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+//! What else than a TLS record is sent to an https port, and the answer to it.
 
 use crate::config::model::Hostname;
 
 /// The content type of a TLS handshake record (RFC 8446 §5.1).
-const HANDSHAKE: u8 = 0x16;
-/// How much of a request is kept to answer it.
-const KEPT: usize = 2048;
-
-/// A connection whose first read fails when it is not TLS, and then has the bytes that came instead. Without it the
-/// bytes would have to be peeked at, a system call for every connection.
-#[derive(Debug)]
-pub(super) struct FirstBytes {
-    stream: TcpStream,
-    seen: Seen,
-}
-
-#[derive(Debug)]
-enum Seen {
-    Nothing,
-    Tls,
-    Other(Box<[u8]>),
-}
-
-impl FirstBytes {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        FirstBytes { stream, seen: Seen::Nothing }
-    }
-
-    pub(super) fn get_ref(&self) -> &TcpStream {
-        &self.stream
-    }
-
-    /// The connection, and what was sent on it if that was not TLS.
-    pub(super) fn into_parts(self) -> (TcpStream, Option<Box<[u8]>>) {
-        let other = match self.seen {
-            Seen::Nothing | Seen::Tls => None,
-            Seen::Other(bytes) => Some(bytes),
-        };
-        (self.stream, other)
-    }
-}
-
-impl AsyncRead for FirstBytes {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        if matches!(this.seen, Seen::Nothing) {
-            let bytes = &buf.filled()[before..];
-            match bytes.first() {
-                None => {}
-                Some(&HANDSHAKE) => this.seen = Seen::Tls,
-                Some(_) => {
-                    this.seen = Seen::Other(bytes[..bytes.len().min(KEPT)].into());
-                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// Only alerts are written through it.
-impl AsyncWrite for FirstBytes {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-}
-
+pub(super) const HANDSHAKE: u8 = 0x16;
 /// The answer to a plain HTTP request on an https port. Not a redirect: what was sent in the clear (a `?token=`) is to
 /// be noticed by who sent it, and port 80 is there to redirect.
 pub(super) fn https_only(request: &[u8]) -> String {

@@ -20,7 +20,8 @@ use rustls::{
     AlertDescription, CipherSuite, HandshakeKind, NamedGroup, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{
-        Acceptor, ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets, danger::ClientCertVerifier,
+        Accepted, Acceptor, ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets,
+        danger::ClientCertVerifier,
     },
     sign::{CertifiedKey, SingleCertAndKey},
 };
@@ -29,13 +30,13 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
 };
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
     client_auth::{Asking, Chain, Pair, Rule},
-    first_bytes::FirstBytes,
+    first_bytes::{self, HANDSHAKE},
     provisional::Outlook,
     store::{CertStore, without_trailing_dot},
+    stream::TlsStream,
 };
 use crate::{
     challenge::{ACME_TLS_ALPN, Challenges, knock::Door},
@@ -52,6 +53,9 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
 
 /// A fatal `inappropriate_fallback` (RFC 7507 §3), which rustls does not know how to send either.
 const INAPPROPRIATE_FALLBACK: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 86];
+
+/// Most ClientHellos fit.
+const FIRST_READ: usize = 2048;
 
 /// How long we wait for a client to take in why it was refused. A close with its bytes unread would be a reset, which
 /// overtakes the answer.
@@ -75,7 +79,7 @@ pub struct Terminator {
 /// A connection with its handshake done.
 #[derive(Debug)]
 pub struct Tls {
-    pub stream: TlsStream<Tcp>,
+    pub stream: TlsStream,
     /// Lower case, without trailing dot; the name a Host has to belong to. `None` where the client sent none, or an
     /// address.
     pub sni: Option<Arc<str>>,
@@ -187,7 +191,7 @@ impl HandshakeError {
     }
 }
 
-/// tokio-rustls wraps what rustls says into an `io::Error`.
+/// What rustls says comes in an `io::Error`.
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -269,19 +273,18 @@ impl Terminator {
         timeout_at(deadline, Box::pin(self.handshake(stream, peer))).await.unwrap_or(Err(HandshakeError::Deadline))
     }
 
-    async fn handshake(&self, stream: TcpStream, peer: SocketAddr) -> Result<Tls, HandshakeError> {
-        let mut hello = LazyConfigAcceptor::new(Acceptor::default(), FirstBytes::new(stream));
-        let start = match (&mut hello).await {
-            Ok(start) => start,
-            Err(error) => {
-                return Err(match hello.take_io().map(FirstBytes::into_parts) {
-                    Some((stream, Some(bytes))) => refuse_plaintext(stream, &bytes).await,
-                    _ => error.into(),
-                });
+    async fn handshake(&self, mut stream: TcpStream, peer: SocketAddr) -> Result<Tls, HandshakeError> {
+        let mut seen = Vec::with_capacity(FIRST_READ);
+        let accepted = match first_message(&mut stream, &mut seen).await {
+            Ok(accepted) => accepted,
+            Err(_) if seen.first().is_some_and(|byte| *byte != HANDSHAKE) => {
+                return Err(refuse_plaintext(stream, &seen).await);
             }
+            Err(error) => return Err(error),
         };
-        let local = || start.io.get_ref().local_addr().ok().map(|address| address.ip().to_canonical());
-        let choice = self.choose(&start.client_hello(), local);
+        let local = || stream.local_addr().ok().map(|address| address.ip().to_canonical());
+        let choice = self.choose(&accepted.client_hello(), local);
+        drop(accepted);
         if self.challenges.knocks.any()
             && let Choice::Serve { sni, .. } = &choice
         {
@@ -290,13 +293,10 @@ impl Terminator {
             let name = sni.as_deref().map_or_else(|| local.map(|ip| ip.to_string()), |sni| Some(sni.to_owned()));
             self.challenges.knocks.heard(&name.unwrap_or_default(), peer.ip(), local, Door::Https);
         }
-        // From here on the bytes are TLS; the stream goes on without its wrapper.
-        let (mut stream, _) = start.io.into_parts();
-        let resume = |stream| tokio_rustls::StartHandshake::from_parts(start.accepted, Tcp::new(stream));
         match choice {
             Choice::Serve { config, sni, provisional } => {
-                let stream = resume(stream).into_stream(config).await?;
-                let tls = stream.get_ref().1;
+                let stream = TlsStream::accept(Tcp::new(stream), config, seen).await?;
+                let tls = stream.agreed();
                 let alpn = if tls.alpn_protocol() == Some(H2) { Alpn::H2 } else { Alpn::H1 };
                 let resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
                 let group = tls.negotiated_key_exchange_group();
@@ -306,7 +306,7 @@ impl Terminator {
                 Ok(Tls { stream, sni, alpn, provisional, resumed, post_quantum, chain })
             }
             Choice::Challenge(config) => {
-                let mut stream = resume(stream).into_stream(config).await?;
+                let mut stream = TlsStream::accept(Tcp::new(stream), config, seen).await?;
                 // The CA has its certificate; a close that fails changes nothing about that.
                 let _ = stream.shutdown().await;
                 Err(HandshakeError::ChallengeAnswered)
@@ -444,6 +444,36 @@ fn knows_post_quantum(hello: &ClientHello<'_>) -> bool {
     hello.named_groups().is_some_and(|groups| groups.contains(&NamedGroup::X25519MLKEM768)) && knows_tls_1_3(hello)
 }
 
+/// The ClientHello, which is read once here, for what it decides, and once by whoever goes on. `seen` is what was read;
+/// where that is no TLS, nothing more is.
+async fn first_message(stream: &mut TcpStream, seen: &mut Vec<u8>) -> Result<Accepted, HandshakeError> {
+    let mut acceptor = Acceptor::default();
+    loop {
+        let before = seen.len();
+        seen.reserve(FIRST_READ);
+        if stream.read_buf(seen).await? == 0 {
+            return Err(HandshakeError::ClientClosed);
+        }
+        if seen[0] != HANDSHAKE {
+            return Err(HandshakeError::NotTls);
+        }
+        let mut new = &seen[before..];
+        while !new.is_empty() {
+            acceptor.read_tls(&mut new)?;
+            match acceptor.accept() {
+                Ok(Some(accepted)) => return Ok(accepted),
+                Ok(None) => {}
+                Err((error, mut alert)) => {
+                    let mut said = Vec::new();
+                    let _ = alert.write_all(&mut said);
+                    let _ = stream.write_all(&said).await;
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+}
+
 async fn refuse_plaintext(mut stream: TcpStream, bytes: &[u8]) -> HandshakeError {
     if bytes.starts_with(b"PROXY ") || bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n") {
         return HandshakeError::UnexpectedProxyHeader;
@@ -453,7 +483,7 @@ async fn refuse_plaintext(mut stream: TcpStream, bytes: &[u8]) -> HandshakeError
     if method.is_empty() || !method.iter().all(u8::is_ascii_uppercase) {
         return HandshakeError::NotTls;
     }
-    last_words(&mut stream, super::first_bytes::https_only(bytes).as_bytes()).await;
+    last_words(&mut stream, first_bytes::https_only(bytes).as_bytes()).await;
     HandshakeError::PlainHttp
 }
 

@@ -17,11 +17,13 @@ pub mod internal_ca;
 pub mod keeper;
 pub mod provisional;
 pub mod store;
+mod stream;
 
 pub use handshake::{Alpn, HandshakeError, Terminator, Tls};
 pub use keeper::{CertEvent, CertKeeper, Prepared, StoredFiles};
 pub use provisional::{Cause, Outlook};
 pub use store::{CertStore, Names};
+pub use stream::TlsStream;
 
 #[cfg(test)]
 mod testing;

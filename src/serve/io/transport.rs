@@ -7,13 +7,12 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_rustls::server::TlsStream;
 
-use crate::socket::Tcp;
+use crate::{socket::Tcp, tls::TlsStream};
 
 pub enum Transport {
     Plain(Tcp),
-    Tls(Box<TlsStream<Tcp>>),
+    Tls(Box<TlsStream>),
 }
 
 impl AsyncRead for Transport {

@@ -255,7 +255,7 @@ async fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
         let client = Client { versions: vec![version], ..server.client() };
         let (client, served) = handshake(&server.terminator, client.config(), "first.test").await;
         client.unwrap();
-        assert_eq!(served.unwrap().stream.get_ref().1.protocol_version(), Some(spoken));
+        assert_eq!(served.unwrap().stream.agreed().protocol_version(), Some(spoken));
     }
     let (record, error) = answer_to(&server.terminator, &client_hello(TLS1_0, Some(b"first.test"))).await;
     assert_eq!(alert(&record), Some(70), "protocol_version");
@@ -279,7 +279,7 @@ async fn the_post_quantum_group_is_agreed_on_with_every_client_that_has_it() {
         let client = Client { groups: Some(groups), versions: vec![version], ..server.client() };
         let (client, served) = handshake(&server.terminator, client.config(), "first.test").await;
         client.unwrap();
-        served.unwrap().stream.get_ref().1.negotiated_key_exchange_group().unwrap().name()
+        served.unwrap().stream.agreed().negotiated_key_exchange_group().unwrap().name()
     };
     assert_eq!(agreed(vec![X25519MLKEM768, X25519], &TLS13).await, NamedGroup::X25519MLKEM768);
     assert_eq!(agreed(vec![X25519, SECP256R1, X25519MLKEM768], &TLS13).await, NamedGroup::X25519MLKEM768);
@@ -299,7 +299,7 @@ async fn a_session_resumes_on_another_core() {
         for core in [&one_core, &another, &one_core] {
             let (near, served) = handshake(core, client.clone(), "first.test").await;
             let (mut near, mut served) = (near.unwrap(), served.unwrap());
-            kinds.push(served.stream.get_ref().1.handshake_kind().unwrap());
+            kinds.push(served.stream.agreed().handshake_kind().unwrap());
             // In TLS 1.3 the ticket comes after the handshake: reading anything takes it in.
             served.stream.write_all(b"x").await.unwrap();
             near.read_u8().await.unwrap();
