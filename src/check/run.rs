@@ -71,14 +71,15 @@ async fn world(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Fac
         &[Topic::Ports],
         look(wants(Topic::Ports), WHOLE, blocking(move || facts::ports::look(&own, facts::here::interfaces()))),
     );
+    let services = waiting.until(&[Topic::Auth], look(wants(Topic::Auth), WHOLE, facts::auth::look(config)));
     // One after the other: a rehearsal of our own holds the ports, and would be found there.
     let ports_and_staging =
         async { (ports.await, look(options.staging, WITH_STAGING, facts::staging::look(config)).await) };
     let firewall =
         waiting.until(&[Topic::Firewall], look(wants(Topic::Firewall), WHOLE, blocking(facts::firewall::look)));
-    let ((here, names, strangers), cas, state, ledger, (ports, staging), firewall) =
-        tokio::join!(names, cas, state, ledger, ports_and_staging, firewall);
-    Facts { here, names, strangers, ports, firewall, cas, staging, state, ledger }
+    let ((here, names, strangers), cas, state, ledger, (ports, staging), firewall, services) =
+        tokio::join!(names, cas, state, ledger, ports_and_staging, firewall, services);
+    Facts { here, names, strangers, ports, firewall, cas, staging, state, ledger, services }
 }
 
 async fn openclaw(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Look<gateway::Facts> {

@@ -19,12 +19,14 @@ pub enum Topic {
     State,
     /// This machine's clock.
     Clock,
+    /// The services that are asked before the gateway (`forward_auth`).
+    Auth,
     /// OpenClaw.
     Gateway,
 }
 
 impl Topic {
-    pub const ALL: [Topic; 8] = [
+    pub const ALL: [Topic; 9] = [
         Topic::Config,
         Topic::Dns,
         Topic::Ports,
@@ -32,12 +34,21 @@ impl Topic {
         Topic::Acme,
         Topic::State,
         Topic::Clock,
+        Topic::Auth,
         Topic::Gateway,
     ];
 
     /// Those that look at the world.
-    pub const LIVE: [Topic; 7] =
-        [Topic::Dns, Topic::Ports, Topic::Firewall, Topic::Acme, Topic::State, Topic::Clock, Topic::Gateway];
+    pub const LIVE: [Topic; 8] = [
+        Topic::Dns,
+        Topic::Ports,
+        Topic::Firewall,
+        Topic::Acme,
+        Topic::State,
+        Topic::Clock,
+        Topic::Auth,
+        Topic::Gateway,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,6 +59,7 @@ impl Topic {
             Topic::Acme => "acme",
             Topic::State => "state",
             Topic::Clock => "clock",
+            Topic::Auth => "auth",
             Topic::Gateway => "gateway",
         }
     }

@@ -1,5 +1,6 @@
 //! Looks at the world, all at once, each look with a deadline of its own. Nothing here decides what is good.
 
+pub mod auth;
 pub mod ca;
 pub mod cloud;
 pub mod firewall;
@@ -48,6 +49,7 @@ pub struct Facts {
     pub staging: Look<Result<crate::acme::rehearsal::Rehearsal, staging::NotTried>>,
     pub state: Look<state::State>,
     pub ledger: Look<Result<ledger::Ledger, String>>,
+    pub services: Look<Vec<auth::Service>>,
 }
 
 /// `look`, unless it is not wanted; not for longer than `within`.

@@ -1,5 +1,6 @@
 //! What was seen, and what it means for the configuration. Pure.
 
+pub mod auth;
 pub mod ca;
 mod caa;
 pub mod firewall;
@@ -32,6 +33,8 @@ pub fn judge(config: &Config, options: &Options, facts: &Facts) -> Vec<Finding> 
     if options.wants(Topic::Clock) {
         on(&mut findings, Topic::Clock, &facts.cas, |cas| ca::clock(cas));
     }
+    let by_name = options.only.contains(&Topic::Auth);
+    on(&mut findings, Topic::Auth, &facts.services, |services| auth::judge(services, by_name));
     on(&mut findings, Topic::Acme, &facts.staging, |tried| staging::judge(config, tried));
     // What was seen from outside is no question any more.
     if let Some(Ok(rehearsal)) = facts.staging.seen() {

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     super::facts::{
+        auth,
         ca::{Answer, Ca},
         here::{Here, Interface},
         ledger::Ledger,
@@ -320,6 +321,33 @@ mod outside {
         let found = only(staging::judge(&config(""), &not));
         assert_eq!((found.code, found.code.exit()), (Code::AcmeStagingForbidden, crate::exit::NO_PERMISSION));
     }
+}
+
+#[test]
+fn a_service_of_forward_auth_has_to_answer_and_to_send_strangers_away() {
+    use auth::Answer::{Away, NoHttp, Silent, Status};
+    let found = |answer| {
+        let url = "http://127.0.0.1:9091/check".to_owned();
+        let waited = Duration::from_secs(5);
+        only(super::auth::judge(&[auth::Service { url, host: "chat.example.com".into(), waited, answer }], false))
+    };
+    for (answer, code) in [
+        (Status(302), Code::AuthAnswers),
+        (Status(401), Code::AuthAnswers),
+        (Status(200), Code::AuthOpen),
+        (Status(404), Code::AuthUnusable),
+        (Status(500), Code::AuthUnusable),
+        (Away("connection refused".into()), Code::AuthAway),
+        (Silent, Code::AuthSilent),
+        (NoHttp("x".into()), Code::AuthNoHttp),
+    ] {
+        assert_eq!(found(answer.clone()).code, code, "{answer:?}");
+    }
+    let away = found(Away("connection refused".into()));
+    assert_eq!(away.seen, "http://127.0.0.1:9091/check: connection refused");
+    assert!(away.cure.starts_with("start the service, or mend url in forward_auth; curl -i "), "{}", away.cure);
+    assert!(super::auth::judge(&[], false).is_empty());
+    assert_eq!(only(super::auth::judge(&[], true)).code, Code::AuthNotNeeded);
 }
 
 #[test]

@@ -210,6 +210,30 @@ more! { Code:
     ClockUnfinished
         "A clock that is wrong by hours is rare, and shows in odd ways."
         "Try again: clawgate check --only clock. By hand: timedatectl"
+    AuthAnswers
+        "It is what keeps strangers from the gateway's own login."
+        "Nothing is to be done."
+    AuthNotNeeded
+        "The gateway's own token is the only login then, or basic_auth."
+        "Nothing is to be done. For a service: forward_auth = { url = \"http://127.0.0.1:9091/api/authz/forward-auth\" } in the [[site]]"
+    AuthOpen
+        "Who was to be kept out until he logs in is not: the gateway's token is the only lock."
+        "Write a rule for the host in the service, whose default should be to deny. Then: clawgate check --only auth"
+    AuthUnusable
+        "Each client gets that answer instead of the gateway's, whether it has logged in or not."
+        "The url has to be the one for proxies that ask, such as /api/authz/forward-auth of Authelia or /oauth2/auth of oauth2-proxy. curl -i URL shows it."
+    AuthAway
+        "Whatever goes wrong with the question, nothing passes: every request gets 503."
+        "Start the service, or mend url in forward_auth; ss -ltn shows who listens. Then: clawgate check --only auth"
+    AuthSilent
+        "Every request waits for it, and then gets 503."
+        "Look at the service's log and load; timeout in forward_auth sets how long it is waited for. Then: clawgate check --only auth"
+    AuthNoHttp
+        "Every request gets 502: nobody knows what such an answer means."
+        "Mend url in forward_auth: it is plain HTTP, so a port that speaks TLS does not do. Then: clawgate check --only auth"
+    AuthUnfinished
+        "A service that is slow now is slow for every request."
+        "Try again: clawgate check --only auth"
     GatewayUnfinished
         "A gateway that does not answer within seconds leaves clients waiting too."
         "Try again: clawgate check --only gateway. If it lasts: openclaw gateway status"
