@@ -6,7 +6,8 @@
 //! 2. [`client_address`](client_address::client_address): who we believe the client is;
 //! 3. [`identity::is_browser`] and [`identity::decide`] **before anything is removed**: a client must not be able to
 //!    strip what it is judged by (`Connection: Origin`);
-//! 4. [`hop::strip_request`]: what belonged to the client's connection only, and the framing;
+//! 4. [`hop::strip_request`]: what belonged to the client's connection only, and the framing; of a WebSocket the
+//!    [`handshake`] too;
 //! 5. [`claims::remove`]: whatever the client said about itself;
 //! 6. [`policy::apply`]: the operator's own edits;
 //! 7. [`forwarded::apply`]: what the gateway may believe, made by us, last, so that nothing can remove it.
@@ -22,6 +23,7 @@ pub mod claims;
 pub mod client_address;
 pub mod forwarded;
 mod framing;
+pub mod handshake;
 pub mod hop;
 pub mod identity;
 pub mod method;

@@ -44,6 +44,7 @@ pub fn serve(
     let html = wants_html(request.headers());
     let mut judged = judge::judge(&core, &client, request, &mut finish, html);
     async move {
+        let asks_upgrade = matches!(&judged, Ok(Judged::Forward(plan)) if plan.asked.is_some());
         let result = match &mut judged {
             Ok(Judged::Forward(plan)) => forward(&core, &client, plan, &mut finish).await,
             Ok(Judged::Answer(answer)) => Ok(Answer::Whole(std::mem::take(answer))),
@@ -51,7 +52,9 @@ pub fn serve(
         };
         match result {
             Ok(mut answer) => {
-                if core.stage() != Stage::Serving || finish.upload_had_trailers() {
+                // As in `judge`: behind a handshake that was refused there is no request.
+                let refused_upgrade = asks_upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+                if core.stage() != Stage::Serving || finish.upload_had_trailers() || refused_upgrade {
                     close_after(answer.headers_mut(), client.h2);
                 }
                 Ok(answer.into_response(finish))
@@ -64,7 +67,8 @@ pub fn serve(
                     let https = client.https() && !client.provisional;
                     security::apply(response.headers_mut(), &policy.security_headers, https);
                 }
-                if core.stage() != Stage::Serving || finish.upload_unfinished() || refusal.ends_connection {
+                let ends = refusal.ends_connection || asks_upgrade;
+                if core.stage() != Stage::Serving || finish.upload_unfinished() || ends {
                     close_after(response.headers_mut(), client.h2);
                 }
                 Ok(Answer::Whole(response).into_response(finish))
@@ -81,6 +85,13 @@ pub enum Answer {
 }
 
 impl Answer {
+    fn status(&self) -> StatusCode {
+        match self {
+            Answer::Upstream(response) => response.status(),
+            Answer::Whole(response) => response.status(),
+        }
+    }
+
     fn headers_mut(&mut self) -> &mut HeaderMap {
         match self {
             Answer::Upstream(response) => response.headers_mut(),

@@ -19,7 +19,7 @@ use crate::{
     headers::{
         ask, authority, claims,
         client_address::{self, Seen},
-        forwarded,
+        forwarded, handshake,
         hop::{self, FramingError, Hop},
         identity::{self, Facts, Identity, Rule},
         method, policy,
@@ -193,6 +193,12 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
     let hop = hop::strip_request(head.version, &head.method, &mut head.headers)?;
     around.stepped(Step::Hop, &head.headers);
     let asked = asked.filter(|_| hop.upgrade_websocket || protocol.is_some());
+    if asked.is_some() {
+        handshake::check(&head.headers, scene.h2).map_err(|error| Refusal {
+            ends_connection: true,
+            ..Refusal::because(Reason::UpgradeInvalid, error.to_string())
+        })?;
+    }
     if head.method == Method::OPTIONS {
         if let Some(answer) = last_hop(&mut head.headers) {
             return Ok(Verdict::Answer(answer));

@@ -180,8 +180,8 @@ pub fn judge(
     };
     // Before the operator's own `request_headers`, which would be no fault of the client's.
     let credential = head.headers.contains_key(header::AUTHORIZATION);
-    let forward = match head::judge(&scene, &mut head, &mut OnConnection { core, client, finish, present: &snapshot })?
-    {
+    let verdict = head::judge(&scene, &mut head, &mut OnConnection { core, client, finish, present: &snapshot });
+    let forward = match verdict.map_err(|refusal| not_upgraded(refusal, head.headers.contains_key(header::UPGRADE)))? {
         Verdict::Forward(forward) => forward,
         Verdict::Answer(answer) => return Ok(Judged::Answer(answer)),
     };
@@ -197,7 +197,9 @@ pub fn judge(
     let gateway = snapshot.behind(route).gateway.is_some();
     let asking = Asking { address, what, fenced, gateway };
     let look = finish.is_look();
-    let known = !look && limit::ask(core, &snapshot, route, asking, finish.started().into_std())?;
+    let known = !look
+        && limit::ask(core, &snapshot, route, asking, finish.started().into_std())
+            .map_err(|refusal| not_upgraded(refusal, asked.is_some()))?;
     let until = finish.started() + hold;
     let (body, upload) = if asked.is_some() {
         // Over HTTP/2 the stream of an extended CONNECT is the tunnel; over HTTP/1.1 such a request has no body.
@@ -234,9 +236,15 @@ pub fn judge(
         snapshot,
     });
     if plan.question.is_none() {
-        plan.decide_now()?;
+        plan.decide_now().map_err(|refusal| not_upgraded(refusal, plan.asked.is_some()))?;
     }
     Ok(Judged::Forward(plan))
+}
+
+/// A connection on which an upgrade was asked for and refused is at its end: what comes behind may be frames already, and
+/// something before us may pass on everything that comes as if it had been granted.
+fn not_upgraded(refusal: Refusal, asks_upgrade: bool) -> Refusal {
+    Refusal { ends_connection: refusal.ends_connection || asks_upgrade, ..refusal }
 }
 
 /// The connection that a request came on, as its judgement sees it.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::{Refusal, Row};
+use super::{Reason, Refusal, Row};
 use crate::headers::method;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -38,6 +38,10 @@ impl Refusal {
             // RFC 9110 §15.5.6 wants the methods that do work.
             const ALLOW: HeaderValue = HeaderValue::from_static(method::ALLOW);
             headers.insert(header::ALLOW, ALLOW);
+        }
+        if row.name == Reason::UpgradeInvalid.row().name {
+            // RFC 6455 §4.4: the version that does work.
+            headers.insert(header::SEC_WEBSOCKET_VERSION, const { HeaderValue::from_static("13") });
         }
         response
     }

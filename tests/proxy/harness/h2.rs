@@ -87,6 +87,23 @@ impl H2 {
         Ok(Socket { fields: answer.fields, send, receive: answer.body, buffer: Vec::new() })
     }
 
+    /// Asks for so many WebSockets at once, and waits for none of them.
+    pub async fn open_websockets(
+        &mut self,
+        target: &str,
+        n: usize,
+    ) -> Vec<(h2::client::ResponseFuture, SendStream<Bytes>)> {
+        let sender = self.sender.clone();
+        super::eventually("SETTINGS_ENABLE_CONNECT_PROTOCOL", || sender.is_extended_connect_protocol_enabled()).await;
+        let mut opened = Vec::new();
+        for _ in 0..n {
+            let mut request = self.request("CONNECT", target, &[]);
+            request.extensions_mut().insert(Protocol::from_static("websocket"));
+            opened.push(self.send(request, false).await);
+        }
+        opened
+    }
+
     /// Begins a GET, unless the connection is over.
     pub async fn try_begin(&mut self, target: &str) -> Option<SendStream<Bytes>> {
         self.sender = within("room for a stream", self.sender.clone().ready()).await.ok()?;

@@ -371,6 +371,11 @@ impl Conn {
         Some(request)
     }
 
+    /// Says 101 to a request that was read.
+    pub async fn switch(&mut self, request: &Request) {
+        accept_websocket(&mut self.wire, &request.head).await;
+    }
+
     /// Reads a request for a WebSocket and says 101.
     pub async fn accept_websocket(&mut self) -> Request {
         let request = self.request().await;

@@ -7,6 +7,7 @@ mod floods;
 mod neighbours;
 mod slow;
 mod smuggling;
+mod upgrades;
 
 use crate::harness::{client, h2, origin, proxy};
 
