@@ -33,6 +33,8 @@ are ***.
   clawgate explain --from 203.0.113.9 --websocket -H 'Origin: https://chat.example.com' /
   clawgate explain gateway/pairing-required
   clawgate explain 78
+  clawgate explain 1008
+  clawgate explain dns/
   clawgate explain"
 )]
 pub(super) struct Args {
@@ -63,7 +65,8 @@ pub(super) struct Args {
     /// For programs
     #[arg(long)]
     json: bool,
-    /// A request, as [METHOD] PATH or [METHOD] URL; or the name of a finding, refusal, trouble or exit code
+    /// A request, as [METHOD] PATH or [METHOD] URL; or the name of a finding, refusal or trouble, an HTTP status, a
+    /// close code or an exit code
     #[arg(value_name = "WORD", num_args = 0..=2)]
     words: Vec<String>,
 }

@@ -13,15 +13,14 @@ macro_rules! more {
 mod config;
 mod findings;
 mod gateway;
+mod list;
+mod meant;
+mod number;
 mod process;
 mod refusals;
 
-use std::fmt::Write as _;
-
-use crate::{
-    acme, check,
-    config::{Code, finding::did_you_mean},
-};
+pub use self::{list::index, meant::Unknown};
+use crate::{acme, check, config::Code};
 
 /// One page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,18 +34,6 @@ pub struct Page {
     pub why: String,
     /// What to do, with the command or the line among it.
     pub way_out: String,
-}
-
-/// Nothing is called so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("nothing is called `{word}`{}; `clawgate explain` lists all codes", meant(.nearest.as_deref()))]
-pub struct Unknown {
-    pub word: String,
-    pub nearest: Option<String>,
-}
-
-fn meant(nearest: Option<&str>) -> String {
-    nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default()
 }
 
 /// Every page, by kind.
@@ -122,7 +109,8 @@ fn sentence(text: &str) -> String {
     format!("{}.", capital(text))
 }
 
-/// The pages of `word`: a code in any case, or its part behind the slash. A few names stand for two things.
+/// The pages of `word`: a code in any case, or its part behind the slash. A few names stand for two things, a number of an
+/// answer or a close frame for several, and `dns/` for all that begins so.
 ///
 /// # Errors
 /// With the code that was probably meant.
@@ -130,8 +118,15 @@ pub fn page(word: &str) -> Result<String, Unknown> {
     let all = all();
     // The gateway's own words are in capitals, with underscores.
     let words = [word.trim().to_owned(), word.trim().replace('_', "-")];
-    let found = words.iter().find_map(|word| of(&all, word));
-    found.ok_or_else(|| unknown(&all, word.trim()))
+    let also = match meant::family(&all, word.trim()).is_empty() {
+        true => String::new(),
+        false => {
+            format!("\n`clawgate explain {0}/` lists all that begin with {0}/.\n", word.trim().to_ascii_lowercase())
+        }
+    };
+    let found = words.iter().find_map(|word| of(&all, word)).map(|pages| pages + &also);
+    let found = found.or_else(|| number::page(&all, word.trim())).or_else(|| room(&all, word.trim()));
+    found.ok_or_else(|| meant::unknown(&all, word.trim()))
 }
 
 fn of(all: &[Page], word: &str) -> Option<String> {
@@ -141,71 +136,20 @@ fn of(all: &[Page], word: &str) -> Option<String> {
     if found.is_empty() {
         found = all.iter().filter(part).collect();
     }
-    // An HTTP status stands for every refusal that has it.
-    if found.is_empty() && word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit()) {
-        let refusal = format!("refusal with {word},");
-        found = all.iter().filter(|page| page.kind.starts_with(&refusal)).collect();
-    }
     (!found.is_empty()).then(|| found.into_iter().map(shown).collect::<Vec<_>>().join("\n"))
 }
 
-fn unknown(all: &[Page], word: &str) -> Unknown {
-    let ends = all.iter().filter_map(|page| page.code.split_once('/')).map(|(_, last)| last);
-    let nearest = did_you_mean(word, all.iter().map(|page| page.code.as_str()).chain(ends)).map(str::to_owned);
-    Unknown { word: word.escape_debug().take(80).collect(), nearest }
+/// The list of `dns/`, or `dns`.
+fn room(all: &[Page], word: &str) -> Option<String> {
+    let own = meant::family(all, word.strip_suffix('/').unwrap_or(word));
+    let pages: Vec<Page> = all.iter().filter(|page| own.contains(&page.code.as_str())).cloned().collect();
+    (!pages.is_empty()).then(|| list::listed(&pages))
 }
 
 fn shown(page: &Page) -> String {
     let (what, why) = (wrapped(&page.what), wrapped(&format!("Why it matters: {}", page.why)));
     // The way out is one line: there are commands in it, to be copied whole.
     format!("{}: {}\n\n{what}\n{why}\n\nWay out:\n  {}\n", page.code, page.kind, page.way_out)
-}
-
-/// Every code with the beginning of its page.
-pub fn index() -> String {
-    let mut text = String::new();
-    let mut last = "";
-    let all = all();
-    let width = all.iter().map(|page| page.code.len()).max().unwrap_or_default();
-    for page in &all {
-        let room = room(page);
-        if room != last {
-            let gap = if last.is_empty() { "" } else { "\n" };
-            let _ = writeln!(text, "{gap}{room}");
-            last = room;
-        }
-        let _ = writeln!(text, "  {:<width$}  {}", page.code, beginning(&page.what));
-    }
-    text.push_str("\n`clawgate explain CODE` prints one of these pages; `clawgate explain --from ADDRESS PATH` explains a request.\n");
-    text
-}
-
-/// As much of a page as stands beside its code.
-fn beginning(what: &str) -> String {
-    const LONGEST: usize = 100;
-    let first = what.split_inclusive(". ").next().unwrap_or_default().trim_end().trim_end_matches('.');
-    match first.char_indices().nth(LONGEST) {
-        None => first.to_owned(),
-        Some((end, _)) => {
-            let cut = &first[..end];
-            format!("{} ...", cut.rsplit_once(' ').map_or(cut, |(whole, _)| whole))
-        }
-    }
-}
-
-/// What the list is divided by: the part of the kind that does not differ from code to code.
-fn room(page: &Page) -> &'static str {
-    const ROOMS: [(&str, &str); 8] = [
-        ("of the configuration", "Findings about the configuration"),
-        ("of a live check", "Findings of clawgate --check about the world around it"),
-        ("refusal", "Refusals: answers of clawgate's own"),
-        ("gateway", "What the gateway says"),
-        ("of a certificate", "What keeps a certificate away"),
-        ("rule", "Rules that choose an identity"),
-        ("warning", "Warnings of the running process"),
-        ("exit", "Exit codes"),
-    ];
-    ROOMS.iter().find(|(word, _)| page.kind.contains(word)).map_or("Others", |(_, room)| room)
 }
 
 /// Broken between words at 100 columns.
@@ -231,7 +175,7 @@ fn wrapped(text: &str) -> String {
 mod tests {
     use std::collections::HashSet;
 
-    use super::*;
+    use super::{list::room, *};
 
     #[test]
     fn every_code_has_a_page_with_what_it_means_why_it_matters_and_the_way_out() {
@@ -303,7 +247,17 @@ mod tests {
         assert_eq!(page("pairing-required").unwrap(), whole);
         assert!(whole.contains("openclaw devices approve"), "{whole}");
         assert!(page("78").unwrap().starts_with("78: exit code"));
-        assert!(page("421").unwrap().starts_with("misdirected: refusal with 421"));
+        assert!(page("421").unwrap().contains("misdirected: refusal with 421"));
+        assert!(page("1008").unwrap().starts_with("1008: close code of a WebSocket"));
+        for word in ["dns/", "DNS/"] {
+            let list = page(word).unwrap();
+            assert!(list.contains("\n  dns/no-address ") && !list.contains(" acme/"), "{list}");
+        }
+        assert!(page("ports").unwrap().contains("\n  ports/"), "of no code a part");
+        // Two codes end so, and others begin so.
+        let dns = page("dns").unwrap();
+        assert!(dns.starts_with("acme/dns: ") && dns.contains("\ncertificate/dns: "), "{dns}");
+        assert!(dns.ends_with("`clawgate explain dns/` lists all that begin with dns/.\n"), "{dns}");
     }
 
     #[test]

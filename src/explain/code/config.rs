@@ -5,7 +5,7 @@ use crate::config::Code;
 more! { Code:
     FileUnreadable
         "The service starts with the whole configuration or not at all."
-        "clawgate init HOST writes one where there is none. ls -l PATH shows whose it is; as a rule: chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml"
+        "`clawgate init HOST` writes one where there is none. ls -l PATH shows whose it is; as a rule: chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml"
     FileNotUtf8
         "A name or a path that is read in another encoding is another name."
         "iconv -f latin1 -t utf-8 OLD > NEW, or save it as UTF-8 in the editor."
@@ -71,7 +71,7 @@ more! { Code:
         "allow = [\"198.51.100.7\", \"203.0.113.0/24\", \"home.example.net\"]"
     ValueDeviceKey
         "A key that is read wrongly lets the right device stand outside."
-        "clawgate pin lists the keys seen lately, with the lines for the configuration."
+        "`clawgate pin` lists the keys seen lately, with the lines for the configuration."
     ValueCaBundle
         "Without a CA that can be read nobody could come in, or one that was not meant would decide who does."
         "openssl x509 -in FILE -noout -subject shows what is in it; ca = \"${file:/etc/clawgate/clients-ca.pem}\""
@@ -107,7 +107,7 @@ more! { Code:
         "chown root:clawgate FILE && chmod 640 FILE; or a systemd credential, ${cred:NAME}"
     InterpolateUnknownHere
         "Whether the service has the value shows at its start only."
-        "sudo clawgate check --only config sees more; nothing has to be changed for it."
+        "`sudo clawgate check --only config` sees more; nothing has to be changed for it."
     SiteMissing
         "Nobody would be answered, and no certificate be asked for."
         "[[site]] and below it host = \"chat.example.com\"; clawgate init HOST writes the whole file."
@@ -215,7 +215,7 @@ more! { Code:
         "client_certificate = { ca = \"${file:/etc/clawgate/clients-ca.pem}\" }, or { pins = [\"sha256:...\"] }"
     LoginIncomplete
         "A site that asks for a password nobody has is closed to everyone."
-        "clawgate hash-password prints the hash; basic_auth = { users = [{ name = \"ann\", password_hash = \"...\" }] }, or basic_auth = \"off\""
+        "`clawgate hash-password` prints the hash; basic_auth = { users = [{ name = \"ann\", password_hash = \"...\" }] }, or basic_auth = \"off\""
     LoginTwice
         "Only one of the two passwords could be right, and nobody would know which."
         "Remove the line with the old password; clawgate hash-password makes a new hash."
@@ -251,7 +251,7 @@ more! { Code:
         "certificate = \".../fullchain.pem\", the file that has the chain too"
     SandboxNeedsRestart
         "A sandbox that could be widened from inside would hold nobody."
-        "clawgate --check, then: systemctl restart clawgate. Or keep such files where it may read: below /etc/clawgate, beside those that it has already."
+        "`clawgate --check`, then: systemctl restart clawgate. Or keep such files where it may read: below /etc/clawgate, beside those that it has already."
     ListenDuplicateAddress
         "The second one could not listen, and the service would not start."
         "Take one of the two [[listen]] out."

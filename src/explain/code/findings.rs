@@ -26,10 +26,10 @@ more! { Code:
         "Point the name at the public address; or certificate = \"internal\" in the [[site]]; or prove it by a DNS record with [acme.dns]."
     DnsBehindNat
         "Where the address is translated to this machine all is well; where not, orders fail and count."
-        "clawgate check --staging proves it from outside, at a directory whose failures do not count."
+        "`clawgate check --staging` proves it from outside, at a directory whose failures do not count."
     DnsBehindForwarder
         "Whether what stands before this machine sends port 80 and 443 on to it cannot be seen from here."
-        "clawgate check --staging proves it from outside, at a directory whose failures do not count."
+        "`clawgate check --staging` proves it from outside, at a directory whose failures do not count."
     DnsNoListener
         "Let's Encrypt tries IPv6 first where there is an AAAA record, and clients do too: they are refused there."
         "Add [[listen]] with address = \"[::]:443\" and one with \"[::]:80\", or take the AAAA record away. Then: clawgate check --only dns,ports"
@@ -58,7 +58,7 @@ more! { Code:
         "An answer that does not come in 5 s often does not come to the CA either."
         "Try again: clawgate check --only dns. If it lasts: resolvectl status"
     PortsFree
-        "clawgate can listen there when it starts."
+        "It can listen there when it starts."
         "Nothing is to be done: systemctl enable --now clawgate"
     PortsOurs
         "The service runs, and the check has not disturbed it."
@@ -89,7 +89,7 @@ more! { Code:
         "Look at the rule that the finding names: nft list ruleset. clawgate check --staging proves it from outside."
     FirewallHidden
         "A packet filter that drops everything looks from here like one that drops nothing."
-        "sudo clawgate check --only firewall; where a tool is missing: apt install nftables"
+        "`sudo clawgate check --only firewall`; where a tool is missing: apt install nftables"
     FirewallCloud
         "It is the most frequent reason for a first certificate that does not come."
         "In the provider's console, open TCP 80 and 443 inbound from 0.0.0.0/0 and ::/0. Proof: clawgate check --staging"
@@ -122,7 +122,7 @@ more! { Code:
         "Mend what the finding names, then: clawgate certs renew NAME"
     AcmeRenewalWaits
         "There is time: the first renewal is tried weeks before the last day. Nobody notices anything until then."
-        "clawgate certs has the CA's words and the next try; clawgate check --only dns,ports,firewall shows what changed."
+        "`clawgate certs` has the CA's words and the next try; `clawgate check --only dns,ports,firewall` shows what changed."
     AcmeReached
         "It is the proof from outside: DNS, both firewalls and the ports are right."
         "Nothing is to be done; the real order is made by the service: clawgate certs"
@@ -182,7 +182,7 @@ more! { Code:
         "ls -la PATH shows whose it is: chown -R clawgate: /var/lib/clawgate"
     StateNewer
         "An older version might read a ledger wrongly and ask for more than the CA allows."
-        "clawgate version shows which one this is: install the newer one again, or put the backup of the state directory back."
+        "`clawgate version` shows which one this is: install the newer one again, or put the backup of the state directory back."
     StateDamaged
         "A file that is half written, or edited, says nothing that can be trusted."
         "Move the file that the finding names away and start again: systemctl restart clawgate. From a backup: docs/STATE.md"
@@ -344,7 +344,7 @@ more! { Code:
         "Nothing is to be done."
     ProbeNeedsPairing
         "A key that nobody keeps is no use approving, so nothing is known about your backend's."
-        "clawgate check --probe --device-key PATH --token-file PATH, with the key that the backend has"
+        "`clawgate check --probe --device-key PATH --token-file PATH`, with the key that the backend has"
     ProbeNotPaired
         "The backend cannot connect until a person has approved it."
         "With a key of your own: openclaw devices approve REQUEST, which the finding names. To have it approved by itself: clients = [\"ADDRESS/32\"] in the [[site]], and no 127.0.0.1 in gateway.trustedProxies"
@@ -356,7 +356,7 @@ more! { Code:
         "Compare it with OPENCLAW_GATEWAY_TOKEN in the .env beside openclaw.json, or gateway.auth.token in it."
     ProbeNoToken
         "Without the token nothing of the gateway can be tried."
-        "clawgate check --probe --token-file PATH, or OPENCLAW_GATEWAY_TOKEN in the environment of the check"
+        "`clawgate check --probe --token-file PATH`, or OPENCLAW_GATEWAY_TOKEN in the environment of the check"
     ProbeProtocol
         "No message after the first one would be understood."
         "openclaw --version and clawgate version: protocol 3 was spoken until 2026.5, protocol 4 since. Update the older side."
@@ -365,7 +365,7 @@ more! { Code:
         "The finding has the gateway's words and the way out; more is in journalctl --user -u openclaw-gateway -n 50"
     ProbeImpossible
         "Nothing was tried, so nothing is known."
-        "clawgate check --probe --token-file PATH --device-key PATH, with files that this user may read; or look at the other findings."
+        "`clawgate check --probe --token-file PATH --device-key PATH`, with files that this user may read; or look at the other findings."
     ProbeLeft
         "Nobody has its key any more, so it is no danger; but it stands in the list of devices."
         "openclaw devices remove DEVICE, which the finding names."

@@ -23,7 +23,7 @@ const WARNINGS: [(&str, &str, &str, &str); 3] = [
         "A client sent a wrong token, password or signature as often as limits.auth_failures allows, so it waits: 5 minutes the \
          first time, twice as long each time after that, up to an hour.",
         "Whoever guesses gets a few tries an hour; nobody else is touched.",
-        "clawgate status lists who. Give the client the right token; systemctl restart clawgate, or a reload with \
+        "`clawgate status` lists who. Give the client the right token; systemctl restart clawgate, or a reload with \
          limits.auth_failures = \"unlimited\", lets it in at once.",
     ),
     (
@@ -58,7 +58,7 @@ const EXIT_CODES: [(u8, &str, &str, &str); 9] = [
         exit::USAGE,
         "The command line is wrong; the message on stderr says where.",
         "Nothing was done, and nothing was changed.",
-        "clawgate help, or clawgate help COMMAND",
+        "`clawgate help`, or `clawgate help COMMAND`",
     ),
     (
         exit::UNAVAILABLE,
@@ -82,7 +82,7 @@ const EXIT_CODES: [(u8, &str, &str, &str); 9] = [
         exit::TRY_LATER,
         "Nothing is wrong, but the CA's limits forbid to ask it now; the ledger says until when.",
         "A try before that would be refused and could put the time off.",
-        "clawgate certs shows the limits and the next try.",
+        "`clawgate certs` shows the limits and the next try.",
     ),
     (
         exit::NO_PERMISSION,
@@ -94,6 +94,6 @@ const EXIT_CODES: [(u8, &str, &str, &str); 9] = [
         exit::CONFIG,
         "The configuration is wrong, so nothing was started or changed; systemd does not try again.",
         "A service that runs goes on with the old one; one that is stopped stays away until it is mended.",
-        "clawgate --check lists every error with its place and the way out.",
+        "`clawgate --check` lists every error with its place and the way out.",
     ),
 ];

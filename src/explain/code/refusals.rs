@@ -86,6 +86,9 @@ fn why(side: Side, name: &str) -> &'static str {
     match name {
         "misdirected" => "A site is served under its own names only, so that no other name can be used to get at it.",
         "not_allowed" => "The list was written so that strangers see nothing at all of the gateway.",
+        "login_required" | "login_failed" | "auth_denied" | "client_certificate" => {
+            "Whoever has not shown who they are sees nothing at all of the gateway."
+        }
         "method_trace" => {
             "A script could read in the answer what it may not see otherwise: cookies, and what the proxy adds."
         }
@@ -238,7 +241,7 @@ fn way_out(name: &str) -> &'static str {
             "The page and the log name the gateway's trouble, such as gateway/rate-limited: clawgate explain that code. \
              `clawgate status` lists the last ones."
         }
-        "certificate_pending" => "clawgate certs says how the certificate stands, and when it is tried next.",
+        "certificate_pending" => "`clawgate certs` says how the certificate stands, and when it is tried next.",
         "overloaded" => "limits.connections and limits.connections_per_client set how many there may be.",
         "draining" => "Ask again: it is stopping, or starting anew. systemctl status clawgate",
         "proxy_internal_error" => {
