@@ -1,6 +1,12 @@
 //! The command line: words in, one of the library's commands called, an exit code out. A command with more than a line
 //! of its own has a file: its arguments, and how its answer is shown.
 
+/// Shadows the standard one, so that no message to the operator can forget what [`worded`] adds; and a stderr that is
+/// closed is no panic.
+macro_rules! eprintln {
+    ($($message:tt)*) => { $crate::cli::complain(&format!($($message)*)) };
+}
+
 mod allow;
 mod ca;
 mod certs;
@@ -16,13 +22,14 @@ mod reload;
 mod status;
 mod top;
 
-use std::{ffi::OsString, io::Write as _, path::PathBuf};
+use std::{borrow::Cow, ffi::OsString, io::Write as _, path::PathBuf, sync::OnceLock};
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clawgate::{
     admin::{self, Refused},
     app::StartError,
+    command::Commands,
     config::defaults::CONFIG,
     exit,
     process::{
@@ -80,7 +87,7 @@ enum Command {
     ImportCertbot(import::Certbot),
     /// Write a first configuration, and say what the gateway's own lacks
     Init(init::Args),
-    /// Put configuration files into their canonical form
+    /// Put configuration files into their canonical form; what they mean stays
     Fmt(fmt::Args),
     /// What happens to a request, and what a code means
     Explain(explain::Args),
@@ -112,6 +119,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
             return Ok(if error.use_stderr() { exit::USAGE } else { 0 });
         }
     };
+    let _ = COMMANDS.set(Commands::beside(&cli.config));
     let done = |()| 0;
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => Ok(run::run(&cli.config).map(done)?),
@@ -138,8 +146,31 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
     }
 }
 
-/// To stdout; a reader that went away (`| head`) is no failure.
+/// As our own commands are typed beside the configuration that was given.
+static COMMANDS: OnceLock<Commands> = OnceLock::new();
+
+fn commands() -> &'static Commands {
+    COMMANDS.get_or_init(Commands::default)
+}
+
+/// What an operator reads, with that configuration in the commands that it names.
+fn worded(text: &str) -> Cow<'_, str> {
+    commands().in_text(text)
+}
+
+/// To stderr, as a line.
+fn complain(text: &str) {
+    // Where nobody can be told, there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{}", worded(text));
+}
+
+/// To stdout, for an operator.
 fn print(text: &str) -> anyhow::Result<u8> {
+    write(&worded(text))
+}
+
+/// To stdout as it is; a reader that went away (`| head`) is no failure.
+fn write(text: &str) -> anyhow::Result<u8> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
         _ => Ok(0),
@@ -158,9 +189,10 @@ fn code_of(refused: Refused) -> u8 {
 /// The whole chain, for stderr.
 pub(crate) fn message(error: &anyhow::Error) -> String {
     let message = format!("{error:#}");
+    let message = worded(&message);
     // Findings begin with their own `error[...]`.
     if message.starts_with("error[") || message.starts_with("warning[") {
-        message
+        message.into_owned()
     } else {
         format!("clawgate: {message}")
     }
@@ -206,7 +238,7 @@ mod tests {
     use std::path::Path;
 
     use clap::CommandFactory as _;
-    use clawgate::{check::Topic, listen::BindError};
+    use clawgate::{check::Topic, command::READS_CONFIG, listen::BindError};
 
     use super::*;
 
@@ -217,6 +249,64 @@ mod tests {
     #[test]
     fn the_command_line_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn it_is_known_which_commands_read_a_configuration() {
+        let without = ["demo", "generate", "hash-password", "version"];
+        let defined = Cli::command();
+        let names: Vec<&str> = defined.get_subcommands().map(clap::Command::get_name).collect();
+        for name in &names {
+            assert_ne!(without.contains(name), READS_CONFIG.contains(name), "{name}");
+        }
+        for name in READS_CONFIG {
+            assert!(names.contains(&name) || parsed(&format!("clawgate {name}")).is_ok(), "{name}");
+        }
+    }
+
+    /// Those between backticks, and those that are all there is.
+    fn commands_of(text: &str) -> Vec<String> {
+        let quoted = text.split('`').skip(1).step_by(2);
+        let alone = text.rsplit_once(": ").map_or(text, |(_, last)| last);
+        let alone = Some(alone)
+            .filter(|text| !text.contains('`') && !text.contains(". "))
+            .map(|text| text.trim_end_matches('.'));
+        let ours = |text: &&str| {
+            let words = text.trim_start_matches("sudo ").strip_prefix("clawgate ");
+            let next = words.and_then(|words| words.split(' ').next());
+            next.is_some_and(|next| {
+                next == "--config" || parsed(&format!("clawgate {next} --help")).is_err_and(|e| !e.use_stderr())
+            })
+        };
+        quoted.chain(alone).filter(ours).map(|text| text.trim_start_matches("sudo ").to_owned()).collect()
+    }
+
+    #[test]
+    fn every_command_of_a_page_can_be_typed_beside_any_configuration() {
+        let commands = Commands::beside(Path::new("/x.toml"));
+        let (mut typed, mut wrong) = (0, Vec::new());
+        for page in clawgate::explain::code::all() {
+            for text in [&page.why, &page.way_out] {
+                for command in commands_of(&commands.in_text(text)) {
+                    let line = command.replace("ADDRESS", "192.0.2.1").replace("ADDR", "192.0.2.1");
+                    let line = line.replace("HOST", "a.test").replace("COMMAND", "status");
+                    let cli = match parsed(&line) {
+                        Ok(cli) => cli,
+                        Err(error) if !error.use_stderr() => continue,
+                        Err(_) => {
+                            wrong.push(format!("{}: {command}", page.code));
+                            continue;
+                        }
+                    };
+                    let reads =
+                        !matches!(cli.command, Some(Command::HashPassword | Command::Version | Command::Demo { .. }));
+                    assert_eq!(cli.config == Path::new("/x.toml"), reads, "{}: {command}", page.code);
+                    typed += 1;
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert!(typed > 60, "{typed}");
     }
 
     #[test]

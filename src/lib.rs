@@ -6,7 +6,7 @@
 //! unix socket), [`explain`] (a request's way and a code's meaning, offline), [`init`] (a first configuration), [`process`] (signals, systemd, logs,
 //! reload), [`app`] (builds them bottom-up), [`check`] (what stands in the way, before the start). Below them all:
 //! [`claim`] (which fields say who a client is), [`socket`] (a cheap TCP stream), [`network`] (whom an address stands for), [`cause`] (an error in one line), [`look`] (a request that is counted nowhere) and [`dns`] (what the DNS says about a name); above [`config`] alone [`hooks`] (who is
-//! told what happened).
+//! told what happened) and [`command`] (how our own commands are typed).
 
 pub mod acme;
 pub mod admin;
@@ -16,6 +16,7 @@ pub mod cause;
 pub mod challenge;
 pub mod check;
 pub mod claim;
+pub mod command;
 pub mod config;
 pub mod dns;
 pub mod exit;

@@ -12,7 +12,7 @@ const STOREYS: [&[&str]; 7] = [
     &["app", "check", "explain", "init", "process", "demo", "top"],
     &["admin", "serve", "status"],
     &["acme", "upstream", "gateway", "listen", "tls", "route", "headers", "allow", "limits", "login"],
-    &["hooks"],
+    &["command", "hooks"],
     &["config"],
     &[
         "cause",

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use clawgate::process::load;
 
-use super::print;
+use super::write;
 
 pub(super) fn run(path: &Path) -> anyhow::Result<u8> {
     let root = load::root_path(&load::state_dir(path));
@@ -16,5 +16,5 @@ pub(super) fn run(path: &Path) -> anyhow::Result<u8> {
             root.display()
         )
     })?;
-    print(&pem)
+    write(&pem)
 }

@@ -15,6 +15,14 @@ use clawgate::{
 use super::print;
 
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(
+    after_help = "White space is all that changes: blanks around =, blank lines, an array on one line where it fits. Every comment \
+stays with what it is about; no key, no value and no order changes, and a file whose meaning would change is left as it is.
+
+A file that `clawgate check --only config` would call wrong, in its TOML, its keys or its values, is not formatted; then no file \
+is, and the exit code is 78 with the findings. Each file is looked at by itself: what another one of conf.d has to have, and what \
+stands outside of them (${env:...}, certificates, the DNS), is for `clawgate check`."
+)]
 pub(super) struct Args {
     /// Change nothing; the exit code is 1 where something would be changed
     #[arg(long)]

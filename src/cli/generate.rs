@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Command, Subcommand};
 use clap_complete::Shell;
 
-use super::print;
+use super::write;
 
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(super) enum What {
@@ -24,7 +24,7 @@ pub(super) fn run(mut command: Command, what: &What) -> anyhow::Result<u8> {
         What::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut command, "clawgate", &mut text);
-            print(&String::from_utf8(text).context("completions are text")?)
+            write(&String::from_utf8(text).context("completions are text")?)
         }
         What::Man { directory } => {
             man(command, directory).with_context(|| format!("cannot write below {}", directory.display()))?;

@@ -20,7 +20,7 @@ use clawgate::{
 };
 use ipnet::IpNet;
 
-use super::print;
+use super::{print, worded};
 
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(
@@ -94,7 +94,7 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
 /// Writes the file where there is none. `None` is a configuration that would not hold, the code is what is to be said of
 /// one that is there.
 fn write_config(path: &Path, wanted: &Wanted, seen: &Seen) -> anyhow::Result<Option<u8>> {
-    let text = plan::config(wanted, seen);
+    let text = worded(&plan::config(wanted, seen)).into_owned();
     let source = Source { name: path.display().to_string(), text };
     // What does not hold is not written, a mail address that is none for example.
     if let Err(findings) = config::parse(std::slice::from_ref(&source), &config::NoSecrets) {

@@ -18,7 +18,7 @@ use clawgate::{
     },
 };
 
-use super::{code_of, print};
+use super::{code_of, commands, print, write};
 
 /// Between two looks of `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
@@ -71,7 +71,7 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
             // One line each, so that a program reads them as they come.
             true if args.watch => format!("{}\n", serde_json::to_string(&report)?),
             true => format!("{}\n", serde_json::to_string_pretty(&report)?),
-            false => text::page(&report, colour),
+            false => text::page(&report, colour, commands()),
         };
         let clear = if args.watch && terminal && !args.json { CLEAR } else { "" };
         let code = print(&format!("{clear}{page}"))?;
@@ -91,7 +91,7 @@ fn token(path: &Path) -> Option<String> {
 
 pub(super) fn metrics(path: &Path) -> anyhow::Result<u8> {
     match ask(path, &Verb::Metrics)? {
-        Ok(text) => print(&text),
+        Ok(text) => write(&text),
         Err(code) => Ok(code),
     }
 }
@@ -102,8 +102,9 @@ pub(super) fn ask(path: &Path, verb: &Verb) -> anyhow::Result<Result<String, u8>
         Ok(answer) => answer,
         Err(error @ CallError::NotRunning { .. }) => {
             eprintln!(
-                "clawgate: {error}\n\n  is it running?        systemctl status clawgate\n  \
-                 why did it end?       journalctl -u clawgate -n 50\n  what stands in the way? clawgate --check"
+                "clawgate: {error}\n\n  is it running?           systemctl status clawgate\n  \
+                 why did it end?          journalctl -u clawgate -n 50\n  \
+                 what stands in the way?  clawgate --check"
             );
             return Ok(Err(exit::UNAVAILABLE));
         }

@@ -11,7 +11,7 @@ use clawgate::{
     top,
 };
 
-use super::status::ask;
+use super::{status::ask, worded};
 
 pub(super) fn run(path: &Path) -> anyhow::Result<u8> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
@@ -24,10 +24,10 @@ pub(super) fn run(path: &Path) -> anyhow::Result<u8> {
         Err(code) => return Ok(code),
     };
     let first: Moment =
-        serde_json::from_str(&text).context("the answer cannot be understood; is another version running?")?;
+        serde_json::from_str(&worded(&text)).context("the answer cannot be understood; is another version running?")?;
     let path = path.to_owned();
     let next = move || match admin::call(&load::admin_socket(&path), &Verb::Top) {
-        Ok(Answer { ok: true, text, .. }) => serde_json::from_str(&text).map_err(|error| error.to_string()),
+        Ok(Answer { ok: true, text, .. }) => serde_json::from_str(&worded(&text)).map_err(|error| error.to_string()),
         Ok(Answer { text, .. }) => Err(text),
         Err(error) => Err(error.to_string()),
     };

@@ -8,12 +8,15 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::check::gateway::Running;
-use crate::config::{
-    defaults,
-    model::{ATTRIBUTED_SOURCE, Endpoint, Hostname, LOOPBACK_SOURCE},
-};
 use crate::gateway::translate::token_command;
+use crate::{
+    check::gateway::Running,
+    command::Commands,
+    config::{
+        defaults,
+        model::{ATTRIBUTED_SOURCE, Endpoint, Hostname, LOOPBACK_SOURCE},
+    },
+};
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -283,24 +286,19 @@ pub fn notes(wanted: &Wanted, seen: &Seen) -> Vec<String> {
 /// What to type next, in order, each with a word about it.
 pub fn next(seen: &Seen, config: &Path) -> Vec<(String, &'static str)> {
     let mut next = Vec::new();
-    let option = match config == Path::new(defaults::CONFIG) {
-        true => String::new(),
-        false => format!(" --config {}", config.display()),
-    };
+    let commands = Commands::beside(config);
+    let ours = |command: &str| commands.in_text(command).into_owned();
     if seen.caddy.is_some() {
-        next.push((format!("clawgate{option} import-caddy --apply"), "takes over Caddy's account and certificates"));
+        next.push((ours("clawgate import-caddy --apply"), "takes over Caddy's account and certificates"));
     }
     if seen.caddy_serves {
         next.push(("systemctl disable --now caddy".to_owned(), "it holds ports 80 and 443"));
     }
-    next.push((format!("clawgate{option} --check"), "says what is missing: DNS, ports, the gateway"));
+    next.push((ours("clawgate --check"), "says what is missing: DNS, ports, the gateway"));
     next.push(match config == Path::new(defaults::CONFIG) {
         true => ("systemctl enable --now clawgate".to_owned(), "starts it"),
         // The unit reads another file.
-        false => (
-            format!("clawgate{option} run"),
-            "starts it here, until Ctrl-C; the service reads /etc/clawgate/config.toml",
-        ),
+        false => (ours("clawgate run"), "starts it here, until Ctrl-C; the service reads /etc/clawgate/config.toml"),
     });
     next
 }

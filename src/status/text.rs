@@ -2,19 +2,24 @@
 //!
 //! Pure. What came from outside (a CA's words, a close reason) loses its control characters here.
 
+mod measure;
+mod said;
+mod wrap;
+
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::{
-    Host, LockedOut, Probe, Problem, Report, Times, Upstream,
-    health::Health,
-    outside::{Asked, PATH},
+pub(crate) use self::{
+    measure::{ago, bytes, time},
+    wrap::clean,
 };
-use crate::{
-    acme::show::{Row, day},
-    gateway::translate::{START, token_command},
+use self::{
+    said::{answer, as_whom, certificate, cure, health_line, next, times},
+    wrap::wrapped,
 };
+use super::{Host, LockedOut, Probe, Problem, Report, Upstream};
+use crate::command::Commands;
 
 const WIDTH: usize = 80;
 /// Where what is said about something begins.
@@ -37,9 +42,9 @@ enum Mood {
     Bad,
 }
 
-/// The whole page.
-pub fn page(report: &Report, colour: Colour) -> String {
-    let mut page = Page { text: String::new(), colour };
+/// The whole page, with our own commands as they are typed there.
+pub fn page(report: &Report, colour: Colour, commands: &Commands) -> String {
+    let mut page = Page { text: String::new(), colour, commands };
     page.head(report);
     for host in &report.hosts {
         page.host(host, report);
@@ -55,12 +60,13 @@ pub fn page(report: &Report, colour: Colour) -> String {
     page.text
 }
 
-struct Page {
+struct Page<'c> {
     text: String,
     colour: Colour,
+    commands: &'c Commands,
 }
 
-impl Page {
+impl Page<'_> {
     fn head(&mut self, report: &Report) {
         let process = &report.process;
         let up = ago(report.now, process.started);
@@ -257,7 +263,8 @@ impl Page {
 
     /// A label and what belongs to it, in lines that fit.
     fn line(&mut self, label: &str, mood: Mood, text: &str) {
-        let text = clean(text);
+        // Before it is cut into lines, which would hide a command.
+        let text = clean(&self.commands.in_text(text));
         let style = match (self.colour, mood) {
             (Colour::No, _) | (_, Mood::Plain) => Style::new(),
             (Colour::Yes, Mood::Good) => AnsiColor::Green.on_default(),
@@ -270,183 +277,6 @@ impl Page {
             label = "";
         }
     }
-}
-
-/// The way out, where an upstream cannot be used as it should: it may have had no request yet that would have told.
-fn cure(upstream: &Upstream) -> Option<String> {
-    let is_here = upstream.address.starts_with("127.") || upstream.address.starts_with("[::1]");
-    match (&*upstream.state, upstream.gateway) {
-        ("away", true) if is_here => Some(format!("{START}; `clawgate check --only gateway` says what stands in the way")),
-        ("away", _) => Some(format!(
-            "nobody answers there: see that it runs, and that {} can be reached from here",
-            upstream.address
-        )),
-        ("up", true) if upstream.last_look.as_deref() == Some("foreign") => Some(
-            "`clawgate check --only gateway` says who listens there; another server than OpenClaw is kind = \"generic\""
-                .into(),
-        ),
-        ("without-auth", _) => Some(concat!("nobody gets D1 until it has a token: ", token_command!()).into()),
-        _ => None,
-    }
-}
-
-fn certificate(host: &Host, now: u64) -> (Mood, String) {
-    let issuer = host.issuer.as_deref().unwrap_or("unknown issuer");
-    match (host.provisional, host.not_after) {
-        (true, _) => (Mood::Bad, "NO CERTIFICATE YET; a stand-in is shown and nothing is forwarded".into()),
-        (false, None) => (Mood::Bad, "no certificate".into()),
-        (false, Some(end)) if end < now => (Mood::Bad, format!("certificate EXPIRED {} ago ({issuer})", ago(now, end))),
-        (false, Some(end)) => {
-            let days = (end - now) / DAY;
-            // Our own CA renews its leaves by the day.
-            let late = host.source == "public" && days < 7 || host.source == "files" && days < 14;
-            let left = if days >= 2 { format!("{days} days left") } else { format!("{} left", ago(end, now)) };
-            (if late { Mood::Warn } else { Mood::Good }, format!("certificate {left} ({issuer})"))
-        }
-    }
-}
-
-/// What a monitor gets.
-fn answer(asked: &Asked, host: &str) -> (Mood, String) {
-    let Asked { address, status, seconds, error } = asked;
-    let error = error.as_deref().unwrap_or_default();
-    let Some(status) = status else {
-        return (Mood::Bad, format!("GET {PATH} could not be asked at {address}: {error}"));
-    };
-    let took = seconds.map_or(String::new(), |seconds| format!(" in {}", time(seconds)));
-    match (status, error) {
-        (200..300, _) => (Mood::Good, format!("GET {PATH} answers {status}{took}")),
-        (403, "not_allowed") => (
-            Mood::Warn,
-            format!(
-                "GET {PATH} answers 403{took}: this machine itself is not on the allow list; for another address: \
-                 clawgate explain --from ADDRESS --host {host} {PATH}"
-            ),
-        ),
-        (_, "") => (Mood::Bad, format!("GET {PATH} answers {status}{took}")),
-        (_, error) => (Mood::Bad, format!("GET {PATH} answers {status}{took} ({error}; see clawgate explain {error})")),
-    }
-}
-
-/// What the gateway says of itself.
-fn health_line(health: &Health) -> (Mood, String) {
-    let Health { healthz, readyz, failing, error } = health;
-    let said = |path: &str, status: &Option<u16>| status.map(|status| format!("{path} {status}"));
-    let mut text =
-        [said("/healthz", healthz), said("/readyz", readyz)].into_iter().flatten().collect::<Vec<_>>().join(", ");
-    let well = |status: &Option<u16>| status.is_some_and(|status| (200..300).contains(&status));
-    let mood = match (well(healthz), well(readyz)) {
-        (true, true) => Mood::Good,
-        // A chat channel that is out of order is enough for this, and all the rest works.
-        (true, false) if readyz.is_some() => Mood::Warn,
-        _ => Mood::Bad,
-    };
-    if !failing.is_empty() {
-        text += &format!(", failing: {}", failing.join(", "));
-    }
-    if let Some(error) = error {
-        let so_far = if text.is_empty() { String::new() } else { format!("{text}; ") };
-        text = format!("{so_far}its health could not be asked: {error}");
-    }
-    (mood, text)
-}
-
-/// The next step and the tries that are left.
-fn next(row: &Row, now: u64) -> String {
-    let when = match row.next.at {
-        None => "now".into(),
-        Some(at) if at > now + DAY => format!("on {}", day(crate::acme::model::CaTime(at))),
-        Some(at) => format!("in {}", ago(at, now)),
-    };
-    let mut text = format!("next: {} {when}, {}", row.next.action, row.next.why);
-    for tries in &row.buckets {
-        let _ = write!(text, "; tries at {}: {}", tries.ca, tries.text);
-    }
-    text
-}
-
-const DAY: u64 = 86_400;
-
-/// A span of time in its two largest units.
-pub(crate) fn ago(now: u64, then: u64) -> String {
-    let seconds = now.saturating_sub(then);
-    let (days, hours, minutes) = (seconds / DAY, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
-}
-
-/// Seconds, as a person reads them.
-pub(crate) fn time(seconds: f64) -> String {
-    match seconds {
-        s if s < 0.001 => format!("{:.0} µs", s * 1e6),
-        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
-        s => format!("{s:.1} s"),
-    }
-}
-
-pub(crate) fn bytes(n: u64) -> String {
-    let n = n as f64;
-    match n {
-        n if n < 1024.0 => format!("{n:.0} B"),
-        n if n < 1024.0 * 1024.0 => format!("{:.0} KiB", n / 1024.0),
-        n if n < 1024.0 * 1024.0 * 1024.0 => format!("{:.0} MiB", n / (1024.0 * 1024.0)),
-        n => format!("{:.1} GiB", n / (1024.0 * 1024.0 * 1024.0)),
-    }
-}
-
-fn as_whom(identity: &str) -> &str {
-    match identity {
-        "loopback" => "backend (loopback, D1)",
-        other => other,
-    }
-}
-
-fn times(all: &[Times]) -> String {
-    const MOST: usize = 6;
-    let mut parts: Vec<String> = all.iter().take(MOST).map(|t| format!("{} {}", t.times, t.name)).collect();
-    if all.len() > MOST {
-        let rest: u64 = all[MOST..].iter().map(|t| t.times).sum();
-        parts.push(format!("{rest} others"));
-    }
-    parts.join(", ")
-}
-
-pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// In lines of at most `width` characters, cut between words where that is possible.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let mut word = word;
-        loop {
-            let line = lines.last_mut().expect("never empty");
-            let (used, more) = (line.chars().count(), word.chars().count());
-            let space = usize::from(used > 0);
-            if used + space + more <= width {
-                if space == 1 {
-                    line.push(' ');
-                }
-                line.push_str(word);
-                break;
-            }
-            if used > 0 {
-                lines.push(String::new());
-                continue;
-            }
-            // A word that is longer than a line.
-            let cut = word.char_indices().nth(width).map_or(word.len(), |(at, _)| at);
-            line.push_str(&word[..cut]);
-            word = &word[cut..];
-            lines.push(String::new());
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

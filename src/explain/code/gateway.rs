@@ -91,7 +91,7 @@ fn way_out(rule: Rule) -> &'static str {
             "Nothing is to be done. To take it away, take the address out of the site's clients and run: clawgate reload"
         }
         Rule::PinnedKey => {
-            "A key that is to come in has to be in device_keys: clawgate pin prints the line for each that was seen."
+            "A key that is to come in has to be in device_keys; `clawgate pin` prints the line for each that was seen."
         }
         Rule::NoKeyShown => {
             "Nothing, where only a WebSocket matters. Paths that a backend asks over HTTP can have a route of their own: [[site.route]] with identity = \"loopback\" and clients."

@@ -76,7 +76,7 @@ const EXIT_CODES: [(u8, &str, &str, &str); 9] = [
         exit::OS_ERROR,
         "The operating system refused something: a port that is taken, a file that cannot be made.",
         "The service does not run until it is mended.",
-        "The message names it. For a port: clawgate --check says who holds it.",
+        "The message names it. For a port: `clawgate --check` says who holds it.",
     ),
     (
         exit::TRY_LATER,

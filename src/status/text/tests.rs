@@ -1,10 +1,14 @@
 use proptest::prelude::*;
 
-use super::*;
+use super::{measure::DAY, *};
 use crate::{
-    acme::show::{Installed, Next, Source, Tries, Trouble},
-    status::{Connections, Machine, Process, Sessions, Traffic},
+    acme::show::{Installed, Next, Row, Source, Tries, Trouble},
+    status::{Connections, Machine, Process, Sessions, Times, Traffic, health::Health},
 };
+
+fn page(report: &Report, colour: Colour) -> String {
+    super::page(report, colour, &Commands::default())
+}
 
 const NOW: u64 = 1_795_000_000;
 
@@ -224,6 +228,15 @@ fn without_colours_there_are_none() {
     assert!(!page(&report, Colour::No).contains('\u{1b}'));
 }
 
+#[test]
+fn a_command_names_the_configuration_and_stays_in_one_line() {
+    let mut report = well();
+    report.upstreams[0].last_look = Some("foreign".into());
+    let commands = Commands::beside("/home/me/clawgate.toml".as_ref());
+    let page = super::page(&report, Colour::No, &commands);
+    assert!(page.contains("`clawgate --config /home/me/clawgate.toml check --only gateway`"), "{page}");
+}
+
 proptest! {
     #[test]
     fn no_line_is_wider_than_a_screen(warning in ".{0,400}", host in "[a-z.]{1,250}", cure in ".{0,200}") {
@@ -237,7 +250,7 @@ proptest! {
     }
 
     #[test]
-    fn wrapping_loses_no_word(text in "[a-z]{1,30}( [a-z]{1,30}){0,20}", width in 1usize..40) {
+    fn wrapping_loses_no_word(text in "[a-z`]{1,30}( [a-z`]{1,30}){0,20}", width in 1usize..40) {
         let lines = wrapped(&text, width);
         prop_assert!(lines.iter().all(|line| line.chars().count() <= width));
         prop_assert_eq!(lines.concat().replace(' ', ""), text.replace(' ', ""));
