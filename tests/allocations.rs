@@ -2,6 +2,8 @@
 //!
 //! Over plain HTTP, so that everything counted is the proxy's: client and origin are threads that allocate nothing.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     io::{Read, Write},
@@ -86,7 +88,7 @@ fn a_warm_request_takes_few_pieces_of_memory() {
          [[site]]\nhost = \"chat.test\"\nupstream = \"{}\"\ncertificate = \"internal\"\n",
         origin()
     );
-    let source = config::Source { name: "test.toml".into(), text: text.into() };
+    let source = config::Source { name: "test.toml".into(), text };
     let config = config::parse(&[source], &config::NoSecrets).map(|loaded| loaded.config);
     let config = config.unwrap_or_else(|findings| panic!("{findings}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
