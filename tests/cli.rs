@@ -13,6 +13,9 @@ use std::{
 
 use clawgate::command::READS_CONFIG;
 
+#[path = "cli/agree.rs"]
+mod agree;
+
 struct Ran {
     code: Option<i32>,
     stdout: String,

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use clawgate::{
     check::gateway::World,
-    config::{self, Source, model::Hostname},
+    config::{self, Config, Source, model::Hostname},
     exit,
     init::{
         act::Openclaw,
@@ -67,15 +67,15 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
     let mut wanted = Wanted { host: args.host, clients: args.clients, email: args.email };
 
     print(&format!("{}\n", seen.place))?;
-    let Some(code) = write_config(path, &wanted, &seen)? else { return Ok(exit::CONFIG) };
-    let changes = plan::changes(&wanted, &seen);
+    let Some((code, config)) = write_config(path, &wanted, &seen)? else { return Ok(exit::CONFIG) };
+    let changes = plan::changes(&config, &wanted.host, &seen);
     let failed = match gateway(&seen, &changes, args.apply)? {
         true => exit::UNAVAILABLE,
         false => 0,
     };
     if wanted.clients.is_empty() {
         // A file that was there may have what the arguments lack.
-        wanted.clients = fence(path, &wanted.host);
+        wanted.clients = fence(&config, &wanted.host);
     }
     let mut text = String::new();
     for note in plan::notes(&wanted, &seen) {
@@ -92,22 +92,28 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
 }
 
 /// Writes the file where there is none. `None` is a configuration that would not hold, the code is what is to be said of
-/// one that is there.
-fn write_config(path: &Path, wanted: &Wanted, seen: &Seen) -> anyhow::Result<Option<u8>> {
+/// one that is there. The configuration is the one in force then: what is there, if it serves the host.
+fn write_config(path: &Path, wanted: &Wanted, seen: &Seen) -> anyhow::Result<Option<(u8, Config)>> {
     let text = worded(&plan::config(wanted, seen)).into_owned();
     let source = Source { name: path.display().to_string(), text };
     // What does not hold is not written, a mail address that is none for example.
-    if let Err(findings) = config::parse(std::slice::from_ref(&source), &config::NoSecrets) {
-        eprintln!("{findings}");
-        return Ok(None);
-    }
+    let new = match config::parse(std::slice::from_ref(&source), &config::NoSecrets) {
+        Ok(loaded) => loaded.config,
+        Err(findings) => {
+            eprintln!("{findings}");
+            return Ok(None);
+        }
+    };
     let indented: String = source.text.lines().map(|line| format!("    {line}\n")).collect();
     match write::create(path, &source.text) {
         Ok(()) => {
             print(&format!("wrote {}:\n{indented}\n", path.display()))?;
-            Ok(Some(0))
+            Ok(Some((0, new)))
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => already(path, wanted).map(Some),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Some(match already(path, wanted)? {
+            Some(there) => (0, there),
+            None => (exit::CONFIG, new),
+        })),
         Err(error) => {
             let sudo = if error.kind() == ErrorKind::PermissionDenied { "; run it as root" } else { "" };
             let said = format!("cannot write {}{sudo}. It would have been:\n{indented}", path.display());
@@ -116,15 +122,15 @@ fn write_config(path: &Path, wanted: &Wanted, seen: &Seen) -> anyhow::Result<Opt
     }
 }
 
-/// What is there stays; whether it does what is asked for is another thing.
-fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<u8> {
+/// What is there stays; `None` where it does not do what is asked for.
+fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<Option<Config>> {
     let shown = path.display();
     match load::load_as_service(path) {
         Ok(loaded) => {
             let hosts: Vec<&Hostname> = loaded.config.sites.iter().flat_map(|site| &site.hosts).collect();
             if hosts.iter().any(|host| host.matches(wanted.host.as_str()) || **host == wanted.host) {
                 print(&format!("{shown} is there already and serves {}; it stays as it is\n\n", wanted.host))?;
-                return Ok(0);
+                return Ok(Some(loaded.config));
             }
             let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
             eprintln!(
@@ -141,14 +147,13 @@ fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<u8> {
             );
         }
     }
-    Ok(exit::CONFIG)
+    Ok(None)
 }
 
 /// `clients` of the site that serves `host`, as the file has it.
-fn fence(path: &Path, host: &Hostname) -> Vec<IpNet> {
-    let Ok(loaded) = load::load_as_service(path) else { return Vec::new() };
+fn fence(config: &Config, host: &Hostname) -> Vec<IpNet> {
     let serves = |own: &Hostname| own.matches(host.as_str()) || own == host;
-    let site = loaded.config.sites.iter().find(|site| site.hosts.iter().any(serves));
+    let site = config.sites.iter().find(|site| site.hosts.iter().any(serves));
     site.map(|site| site.policy.clients.clone()).unwrap_or_default()
 }
 
@@ -159,7 +164,10 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
             print(&format!("the gateway's {} has all that it needs\n", path.display()))?;
             return Ok(false);
         }
-        Gateway::Read { path, .. } => (format!("the gateway's {} lacks", path.display()), Some(path)),
+        Gateway::Read { path, .. } if changes.iter().all(|change| change.list.removed.is_empty()) => {
+            (format!("the gateway's {} lacks", path.display()), Some(path))
+        }
+        Gateway::Read { path, .. } => (format!("the gateway's {} is not right yet", path.display()), Some(path)),
         Gateway::Unreadable { path, why } => (
             format!(
                 "the gateway's {} cannot be read: {why}. A list that is set replaces the one that is there, so add what it \
@@ -224,7 +232,7 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let (mut failed, mut restart) = (false, false);
     for change in changes {
-        print(&format!("  {}\n", change.command()))?;
+        print(&format!("  {}\n    # {}\n", change.list.command(), change.why))?;
         match runtime.block_on(openclaw.apply(change)) {
             Ok(said) => {
                 // Older gateways take it at their next start only.
@@ -251,7 +259,7 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
 
 fn list(changes: &[Change]) -> anyhow::Result<()> {
     for change in changes {
-        print(&format!("  {}\n      # {}\n", change.command(), change.why))?;
+        print(&format!("  {}\n      # {}\n", change.list.command(), change.why))?;
     }
     Ok(())
 }

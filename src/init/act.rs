@@ -107,7 +107,7 @@ impl Openclaw {
     pub async fn apply(&self, change: &Change) -> Result<String, ActError> {
         let mut command = Command::new(&self.program);
         command
-            .args(change.arguments())
+            .args(change.list.arguments())
             .env("OPENCLAW_CONFIG_PATH", &self.file)
             // npm's wrapper asks PATH for node.
             .env("PATH", with_directories(self.program.parent()))

@@ -69,6 +69,7 @@ fn read(path: PathBuf, openclaw: Openclaw) -> Gateway {
         path,
         trusted_proxies: openclaw.trusted_proxies.unwrap_or_default(),
         allowed_origins: openclaw.allowed_origins.unwrap_or_default(),
+        origin_by_host: openclaw.origin_by_host,
         without_auth: openclaw.mode.as_deref() == Some("none"),
     }
 }
@@ -104,6 +105,7 @@ mod tests {
                     path: "/home/claw/.openclaw/openclaw.json".into(),
                     trusted_proxies: vec!["10.0.0.1".into()],
                     allowed_origins: vec!["https://a.test".into()],
+                    origin_by_host: false,
                     without_auth: true,
                 },
                 Place {

@@ -8,14 +8,14 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::gateway::translate::token_command;
 use crate::{
-    check::gateway::Running,
+    check::gateway::{self, Running},
     command::Commands,
     config::{
-        defaults,
-        model::{ATTRIBUTED_SOURCE, Endpoint, Hostname, LOOPBACK_SOURCE},
+        Config, defaults,
+        model::{Endpoint, Hostname, Site, UpstreamKind},
     },
+    gateway::translate::token_command,
 };
 
 /// What was asked for.
@@ -131,6 +131,8 @@ pub enum Gateway {
         path: PathBuf,
         trusted_proxies: Vec<String>,
         allowed_origins: Vec<String>,
+        /// The gateway's page may connect wherever it was loaded from.
+        origin_by_host: bool,
         /// `gateway.auth.mode` is `none`.
         without_auth: bool,
     },
@@ -144,26 +146,11 @@ pub enum Gateway {
     },
 }
 
-/// One list of the gateway's that lacks something.
+/// One list of the gateway's that is not right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    pub key: &'static str,
-    /// The whole list, what is there before what is missing.
-    pub values: Vec<String>,
-    pub why: &'static str,
-}
-
-impl Change {
-    /// What comes behind `openclaw`.
-    pub fn arguments(&self) -> [String; 4] {
-        ["config".into(), "set".into(), self.key.into(), serde_json::json!(self.values).to_string()]
-    }
-
-    /// As it is typed.
-    pub fn command(&self) -> String {
-        let [config, set, key, value] = self.arguments();
-        format!("openclaw {config} {set} {key} '{}'", value.replace('\'', r"'\''"))
-    }
+    pub list: gateway::Change,
+    pub why: String,
 }
 
 /// The new configuration.
@@ -210,45 +197,37 @@ fn upstream(seen: &Seen) -> Option<String> {
     (!is_default).then(|| seen.place.address.to_string())
 }
 
-/// What the gateway's configuration lacks. Where it cannot be read, what it would lack if it were empty.
-pub fn changes(wanted: &Wanted, seen: &Seen) -> Vec<Change> {
-    let (proxies, origins) = match &seen.gateway {
-        Gateway::Read { trusted_proxies, allowed_origins, .. } => (&trusted_proxies[..], &allowed_origins[..]),
-        Gateway::Unreadable { .. } | Gateway::Missing { .. } => (&[][..], &[][..]),
-    };
-    let mut changes = Vec::new();
-    let add = |there: &[String], missing: String| there.iter().cloned().chain([missing]).collect();
-    if !proxies.iter().any(|proxy| trusts(proxy)) {
-        changes.push(Change {
-            key: "gateway.trustedProxies",
-            values: add(proxies, ATTRIBUTED_SOURCE.to_string()),
-            why: "from there clawgate tells the gateway who asks; without it browsers get a 403",
-        });
+/// What the gateway's configuration has to be told for the sites beside `host` that `config` has. Where it cannot be read,
+/// what it would lack if it were empty.
+pub fn changes(config: &Config, host: &Hostname, seen: &Seen) -> Vec<Change> {
+    let serves = |site: &&Site| site.hosts.iter().any(|own| own.matches(host.as_str()) || own == host);
+    let Some(upstream) = config.sites.iter().find(serves).map(|site| site.upstream.0) else { return Vec::new() };
+    if config.upstreams[upstream].kind != UpstreamKind::Openclaw {
+        return Vec::new();
     }
-    let host = wanted.host.as_str();
-    let origin = if wanted.host.ip().is_some_and(|ip| ip.is_ipv6()) {
-        format!("https://[{host}]")
-    } else {
-        format!("https://{host}")
+    let (proxies, origins, by_host) = match &seen.gateway {
+        Gateway::Read { trusted_proxies, allowed_origins, origin_by_host, .. } => {
+            (&trusted_proxies[..], &allowed_origins[..], *origin_by_host)
+        }
+        Gateway::Unreadable { .. } | Gateway::Missing { .. } => (&[][..], &[][..], false),
     };
-    // A wildcard is no origin that a browser sends.
-    let origins_matter = wanted.host.wildcard_suffix().is_none();
-    if origins_matter
-        && !origins.iter().any(|own| own == "*" || own.trim_end_matches('/').eq_ignore_ascii_case(&origin))
-    {
-        changes.push(Change {
-            key: "gateway.controlUi.allowedOrigins",
-            values: add(origins, origin),
-            why: "the gateway's web page is served from there",
-        });
-    }
-    changes
-}
-
-/// Whether this entry of `trustedProxies` holds 127.0.0.2.
-fn trusts(entry: &str) -> bool {
-    let address = IpAddr::V4(ATTRIBUTED_SOURCE);
-    entry.parse::<IpNet>().is_ok_and(|network| network.contains(&address)) || entry.parse() == Ok(address)
+    let trusted = gateway::trusted_proxies(config, upstream, proxies).map(|list| {
+        let mut why = Vec::new();
+        if !list.added.is_empty() {
+            why.push("from 127.0.0.2 clawgate tells the gateway who asks; without it browsers get a 403".to_owned());
+        }
+        if !list.removed.is_empty() {
+            why.push(format!(
+                "{} goes: with it any program of this machine may say for whom it speaks, and before 2026.6 no backend is \
+                 approved by itself",
+                list.removed.join(" and ")
+            ));
+        }
+        Change { list, why: why.join("; ") }
+    });
+    let allowed = gateway::allowed_origins(config, upstream, origins).filter(|_| !by_host);
+    let allowed = allowed.map(|list| Change { list, why: "the gateway's web page is served from there".into() });
+    trusted.into_iter().chain(allowed).collect()
 }
 
 /// What the operator should know, each with its way out.
@@ -262,15 +241,6 @@ pub fn notes(wanted: &Wanted, seen: &Seen) -> Vec<String> {
                 token_command!()
             )
             .into(),
-        );
-    }
-    if let Gateway::Read { trusted_proxies, .. } = &seen.gateway
-        && trusted_proxies.iter().any(|proxy| proxy.parse() == Ok(IpAddr::V4(LOOPBACK_SOURCE)))
-    {
-        notes.push(
-            "gateway.trustedProxies names 127.0.0.1, with which older gateways (2026.3) approve no backend by itself; take it out \
-             if no other proxy on this host needs it"
-                .into(),
         );
     }
     if wanted.clients.is_empty() {

@@ -1,11 +1,8 @@
 //! Who will be approved, who has to be paired, and who gets 403: the identity rules against what the gateway believes.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use ipnet::IpNet;
-
 use super::{
     file::Known,
+    lists,
     live::Knock,
     openclaw::{Openclaw, Version},
 };
@@ -65,7 +62,7 @@ impl Trust {
         };
         let Some(openclaw) = openclaw else { return Trust { version, forbidden, ..Trust::default() } };
         let listed = openclaw.trusted_proxies.as_deref().unwrap_or_default();
-        let has = |address| match (names(listed, address), openclaw.includes) {
+        let has = |address| match (lists::has(listed, address), openclaw.includes) {
             (true, _) => Known::Yes,
             (false, true) => Known::Unknown,
             (false, false) => Known::No,
@@ -98,15 +95,6 @@ impl Trust {
             (Known::Unknown, _, _) => Fate::PairedOrForbidden,
         }
     }
-}
-
-/// Whether a list of addresses and networks has `address`.
-fn names(listed: &[String], address: Ipv4Addr) -> bool {
-    listed.iter().any(|entry| match (entry.trim().parse::<IpNet>(), entry.trim().parse::<IpAddr>()) {
-        (Ok(network), _) => network.contains(&IpAddr::V4(address)),
-        (_, Ok(listed)) => listed.to_canonical() == IpAddr::V4(address),
-        _ => false,
-    })
 }
 
 /// For the clients of `site` that go to `upstream`.

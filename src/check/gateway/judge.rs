@@ -20,7 +20,7 @@ use crate::{
     check::{Code, Finding},
     config::{
         Config,
-        model::{ListenerKind, Site, Upstream},
+        model::{Site, Upstream},
     },
     gateway::pairing::Outcome,
 };
@@ -140,18 +140,5 @@ impl<'f> Judge<'f> {
             Listener::Nobody | Listener::Hidden => None,
         };
         told.or(of_process).or_else(|| self.read().and_then(|(_, openclaw)| openclaw.version))
-    }
-
-    /// `https://HOST`, with the port where it is not 443.
-    fn origin(&self, host: &str) -> String {
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        let listeners = self.config.listeners.iter().filter(|listener| listener.kind == ListenerKind::Https);
-        // What a balancer in front of us is asked for, its port is not ours.
-        let ports: Vec<u16> =
-            listeners.filter(|l| l.proxy_protocol_from.is_empty()).map(|l| l.address.port()).collect();
-        match ports.first() {
-            Some(port) if !ports.contains(&443) => format!("https://{host}:{port}"),
-            _ => format!("https://{host}"),
-        }
     }
 }

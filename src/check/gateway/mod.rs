@@ -6,6 +6,7 @@
 mod expect;
 mod file;
 mod judge;
+mod lists;
 mod live;
 mod openclaw;
 mod process;
@@ -32,6 +33,7 @@ use crate::config::{
 pub use self::{
     file::File,
     judge::judge,
+    lists::{Change, allowed_origins, trusted_proxies},
     openclaw::Openclaw,
     process::{Running, port_of_unit, running},
     world::World,

@@ -1,3 +1,5 @@
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::config::{self, Source, format};
 
@@ -17,6 +19,7 @@ fn gateway(port: Option<u16>, proxies: &[&str], origins: &[&str]) -> Seen {
             path: "/root/.openclaw/openclaw.json".into(),
             trusted_proxies: owned(proxies),
             allowed_origins: owned(origins),
+            origin_by_host: false,
             without_auth: false,
         },
         caddy: None,
@@ -24,7 +27,7 @@ fn gateway(port: Option<u16>, proxies: &[&str], origins: &[&str]) -> Seen {
     }
 }
 
-const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(LOOPBACK_SOURCE), 18789);
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 18789);
 
 fn place(running: &[Running], variable: Option<u16>, file: Option<u16>) -> Place {
     let file = file.map(|port| (Path::new("/c.json"), port));
@@ -67,8 +70,16 @@ fn where_the_gateway_is_says_who_runs_then_what_is_written_then_the_default() {
     );
 }
 
+/// For the configuration that `init` writes.
 fn commands(seen: &Seen) -> Vec<String> {
-    changes(&wanted(&[], None), seen).iter().map(Change::command).collect()
+    let wanted = wanted(&[], None);
+    commands_for(&config(&wanted, seen), seen)
+}
+
+fn commands_for(text: &str, seen: &Seen) -> Vec<String> {
+    let source = Source { name: "config.toml".into(), text: text.into() };
+    let config = config::parse(&[source], &config::NoSecrets).unwrap().config;
+    changes(&config, &wanted(&[], None).host, seen).iter().map(|change| change.list.command()).collect()
 }
 
 #[test]
@@ -106,7 +117,7 @@ fn the_gateways_port_is_taken_over_where_it_is_another() {
 }
 
 #[test]
-fn lists_of_the_gateway_are_added_to_and_never_shortened() {
+fn lists_of_the_gateway_are_added_to_and_lose_nothing_but_127_0_0_1() {
     assert_eq!(
         commands(&gateway(None, &[], &[])),
         [
@@ -121,30 +132,54 @@ fn lists_of_the_gateway_are_added_to_and_never_shortened() {
             r#"openclaw config set gateway.controlUi.allowedOrigins '["https://old.example.com","http://localhost:18789","https://chat.example.com"]'"#,
         ]
     );
+    let seen = gateway(None, &["127.0.0.1", "10.0.0.1"], &["*"]);
+    assert_eq!(commands(&seen), [r#"openclaw config set gateway.trustedProxies '["10.0.0.1","127.0.0.2"]'"#]);
+    let text = config(&wanted(&[], None), &seen);
+    let parsed = config::parse(&[Source { name: "c".into(), text }], &config::NoSecrets).unwrap().config;
+    let why = &changes(&parsed, &wanted(&[], None).host, &seen)[0].why;
+    let expected = "from 127.0.0.2 clawgate tells the gateway who asks; without it browsers get a 403; 127.0.0.1 goes: with it \
+                    any program of this machine may say for whom it speaks, and before 2026.6 no backend is approved by itself";
+    assert_eq!(why, expected, "what is taken out is said");
 }
 
 #[test]
 fn what_is_there_is_not_set_again() {
     for (proxies, origins) in [
         (&["127.0.0.2"][..], &["https://chat.example.com"][..]),
-        (&["127.0.0.0/8"], &["HTTPS://Chat.Example.com/"]),
+        (&["127.0.0.2/31"], &[" HTTPS://Chat.Example.com"]),
         (&["10.0.0.1", "127.0.0.2/32"], &["*"]),
     ] {
         assert_eq!(commands(&gateway(None, proxies, origins)), [""; 0], "{proxies:?} {origins:?}");
     }
+    let mut seen = gateway(None, &["127.0.0.2"], &[]);
+    let Gateway::Read { origin_by_host, .. } = &mut seen.gateway else { unreachable!() };
+    *origin_by_host = true;
+    assert_eq!(commands(&seen), [""; 0]);
 }
 
+/// A configuration that was there before has the last word on what its sites need.
 #[test]
-fn what_stands_in_the_gateways_file_cannot_leave_the_quotes_of_a_command() {
-    let shown = commands(&gateway(None, &["x'; rm -rf /; '"], &["*"]));
-    assert_eq!(shown, [r#"openclaw config set gateway.trustedProxies '["x'\''; rm -rf /; '\''","127.0.0.2"]'"#]);
+fn the_lists_are_those_that_the_configuration_needs() {
+    let site = "[[site]]\nhosts = [\"chat.example.com\", \"localhost\"]\n";
+    let elsewhere =
+        format!("[[listen]]\naddress = \"0.0.0.0:8443\"\nserve = \"https\"\n{site}identity = \"loopback\"\n");
+    assert_eq!(
+        commands_for(&elsewhere, &gateway(None, &["127.0.0.1"], &[])),
+        [
+            "openclaw config set gateway.trustedProxies '[]'",
+            r#"openclaw config set gateway.controlUi.allowedOrigins '["https://chat.example.com:8443"]'"#,
+        ]
+    );
+    assert_eq!(commands_for(&format!("{site}kind = \"generic\"\n"), &gateway(None, &[], &[])), [""; 0]);
+    let other = "[[site]]\nhost = \"other.example.com\"\n";
+    assert_eq!(commands_for(other, &gateway(None, &[], &[])), [""; 0]);
 }
 
 #[test]
 fn notes_name_what_would_surprise() {
     let mut seen = gateway(None, &["127.0.0.1", "127.0.0.2"], &[]);
     let notes_of = |seen: &Seen, wanted: &Wanted| notes(wanted, seen).join("\n");
-    assert!(notes_of(&seen, &wanted(&["192.0.2.1/32"], None)).contains("names 127.0.0.1"));
+    assert_eq!(notes_of(&seen, &wanted(&["192.0.2.1/32"], None)), "");
     assert!(notes_of(&seen, &wanted(&[], None)).contains("no --clients"));
     let Gateway::Read { without_auth, trusted_proxies, .. } = &mut seen.gateway else { unreachable!() };
     (*without_auth, *trusted_proxies) = (true, Vec::new());

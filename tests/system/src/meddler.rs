@@ -25,7 +25,19 @@ use tokio_tungstenite::{
     },
 };
 
-type Change = Arc<dyn Fn(&mut Value) + Send + Sync>;
+#[derive(Clone)]
+struct Change {
+    of: Of,
+    make: Arc<dyn Fn(&mut Value) + Send + Sync>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The parameters of each `connect`.
+    Connect,
+    /// The gateway's answers.
+    Answers,
+}
 
 pub struct Meddler {
     pub port: u16,
@@ -42,10 +54,19 @@ impl Drop for Meddler {
 impl Meddler {
     /// Before the gateway on `gateway`; `change` gets the parameters of each `connect`.
     pub async fn before(gateway: u16, change: impl Fn(&mut Value) + Send + Sync + 'static) -> Meddler {
+        Meddler::run(gateway, Change { of: Of::Connect, make: Arc::new(change) }).await
+    }
+
+    /// The same; `change` gets each answer of the gateway's, for what none of the releases here would say.
+    pub async fn behind(gateway: u16, change: impl Fn(&mut Value) + Send + Sync + 'static) -> Meddler {
+        Meddler::run(gateway, Change { of: Of::Answers, make: Arc::new(change) }).await
+    }
+
+    async fn run(gateway: u16, change: Change) -> Meddler {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on loopback");
         let port = listener.local_addr().expect("a bound socket has an address").port();
         let answers = Arc::new(Mutex::new(Vec::new()));
-        let (seen, change): (_, Change) = (answers.clone(), Arc::new(change));
+        let seen = answers.clone();
         let task = tokio::spawn(async move {
             let mut open = JoinSet::new();
             while let Ok((stream, peer)) = listener.accept().await {
@@ -106,10 +127,15 @@ async fn serve(
     let down = async {
         while let Some(message) = from_gateway.next().await {
             let message = message?;
-            if let Some(answer) = json(&message).filter(|said| said["type"] == "res") {
-                answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+            let Some(mut answer) = json(&message).filter(|said| said["type"] == "res") else {
+                to_client.send(message).await?;
+                continue;
+            };
+            answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer.clone());
+            if change.of == Of::Answers {
+                (change.make)(&mut answer);
             }
-            to_client.send(message).await?;
+            to_client.send(Message::text(answer.to_string())).await?;
         }
         Ok::<_, Failure>(())
     };
@@ -126,8 +152,8 @@ fn json(message: &Message) -> Option<Value> {
 
 fn changed(message: Message, change: &Change) -> Message {
     match json(&message) {
-        Some(mut said) if said["method"] == "connect" => {
-            change(&mut said["params"]);
+        Some(mut said) if said["method"] == "connect" && change.of == Of::Connect => {
+            (change.make)(&mut said["params"]);
             Message::text(said.to_string())
         }
         _ => message,

@@ -1,8 +1,15 @@
 //! `clawgate init --apply` and the gateway's own command.
 
-use std::{fs, net::Ipv4Addr, process::Command, time::Duration};
+use std::{collections::BTreeSet, fs, net::Ipv4Addr, process::Command, time::Duration};
 
-use clawgate_system::{Backend, Edge, Gateway, Proxy, Refused, Version, alone::alone, process::say, proxy, wait};
+use clawgate_system::{
+    Backend, Edge, Gateway, Proxy, Refused, Version,
+    alone::alone,
+    on_both_gateways,
+    process::say,
+    proxy::{self, HOST},
+    wait,
+};
 use serde_json::Value;
 
 /// Whom the gateway has to be told of.
@@ -76,6 +83,46 @@ fn a_gateway_that_runs_is_found_with_its_port_and_its_file() {
         let line = format!("# Where the gateway listens.\nupstream = \"127.0.0.1:{port}\"\n");
         assert!(config.contains(&line), "{config}");
     });
+}
+
+on_both_gateways! {
+    /// Many a guide has its readers write 127.0.0.1, and the site is on a port of its own.
+    async fn what_init_says_check_says_too_and_after_it_all_is_well(version: Version) {
+        let mut gateway = Gateway::of(version).trusting(&["127.0.0.1", "10.0.0.9"]).run().await;
+        gateway.keep_token();
+        let proxy = Proxy::before(&gateway).await;
+        let wrong = |report: &Value| -> Vec<String> {
+            let findings = report["findings"].as_array().expect("a list").iter();
+            let lists = findings.filter(|finding| finding["cure"].as_str().is_some_and(|cure| cure.contains("config set")));
+            lists.map(|finding| finding["cure"].as_str().expect("text").to_owned()).collect()
+        };
+        let arguments = ["--only", "gateway", "--probe", "--token-file", &gateway.token_file()];
+        let cures: BTreeSet<String> = wrong(&proxy.check(&arguments).1).into_iter().collect();
+        let expected = [
+            format!("openclaw config set gateway.controlUi.allowedOrigins '[\"{}\"]'", proxy.origin()),
+            r#"openclaw config set gateway.trustedProxies '["10.0.0.9","127.0.0.2"]'"#.to_owned(),
+        ];
+        assert_eq!(cures, BTreeSet::from(expected));
+        let file = gateway.config_file();
+        let said = proxy.command(&format!("init {HOST} --openclaw-config {}", file.display()));
+        let shown = said.lines().map(str::trim).filter(|line| line.starts_with("openclaw config set"));
+        assert_eq!(shown.map(str::to_owned).collect::<BTreeSet<_>>(), cures, "{said}");
+        assert!(said.contains(&format!("the gateway's {} is not right yet:\n", file.display())), "{said}");
+        assert!(said.contains("; 127.0.0.1 goes: with it any program of this machine may say"), "{said}");
+
+        for cure in &cures {
+            let pasted = gateway.shell(cure).await;
+            assert_eq!(pasted.code, Some(0), "{cure}: {pasted:?}");
+        }
+        gateway.kill();
+        gateway.start().await;
+        let report = proxy.check(&arguments).1;
+        assert_eq!(wrong(&report), [""; 0], "{report:#}");
+        let codes: Vec<&str> = report["findings"].as_array().expect("a list").iter().map(|f| f["code"].as_str().unwrap()).collect();
+        assert!(codes.contains(&"probe/approved") && codes.contains(&"gateway/identities"), "{report:#}");
+        let again = proxy.command(&format!("init {HOST} --openclaw-config {}", file.display()));
+        assert!(again.contains("has all that it needs"), "{again}");
+    }
 }
 
 #[tokio::test]

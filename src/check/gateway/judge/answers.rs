@@ -1,8 +1,11 @@
 //! What the gateway answered.
 
-use super::{Code, Judge, Listener};
+use super::{Code, Judge, Listener, openclaw::takes_out};
 use crate::{
-    check::gateway::live::{Knock, Live, Reply},
+    check::gateway::{
+        live::{Knock, Live, Reply},
+        words,
+    },
     gateway::translate::{START, Trouble, attribution_command},
 };
 
@@ -83,8 +86,19 @@ impl Judge<'_> {
             }
             Some(Knock::Refused { trouble: Some(Trouble::ProxyAttributionRequired), .. }) => {
                 let seen = "the gateway answers 403 proxy_attribution_required to what comes from 127.0.0.2";
-                let cure = self.read().map_or_else(attribution_command, |_| self.trust_command());
-                self.add(Code::GatewayAttribution, at, seen, ATTRIBUTION, cure);
+                let (seen, why, cure) = match (self.read().filter(|_| self.is_its_file()), self.trust()) {
+                    (None, _) => (seen.to_owned(), ATTRIBUTION.to_owned(), attribution_command()),
+                    (Some(_), Some(change)) => {
+                        (seen.to_owned(), format!("{ATTRIBUTION}{}", takes_out(&change)), change.command())
+                    }
+                    // It has been written since the gateway was started.
+                    (Some((path, _)), None) => (
+                        format!("{seen}, which {} names among its trusted proxies", path.display()),
+                        "the gateway goes on with what it read when it was started".to_owned(),
+                        words::restart(self.listener()),
+                    ),
+                };
+                self.add(Code::GatewayAttribution, at, seen, why, cure);
             }
             Some(_) => {}
         }

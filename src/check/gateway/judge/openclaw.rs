@@ -7,10 +7,9 @@ use crate::{
     check::gateway::{
         expect::{Fate, Fates, fates},
         file::{Known, Sources, TOKEN},
+        lists::{self, Change},
         openclaw::{Credential, Version},
-        words,
     },
-    config::model::IdentityRule,
     gateway::translate::token_command,
 };
 
@@ -133,65 +132,68 @@ impl Judge<'_> {
             return;
         }
         let there = openclaw.allowed_origins.as_deref().unwrap_or_default();
-        let has = |origin: &str| {
-            let same = |entry: &String| entry.trim() == "*" || entry.trim().eq_ignore_ascii_case(origin);
-            there.iter().any(same)
-        };
-        // A wildcard has no origin of its own, and the gateway takes its own machine's for granted.
-        let hosts = self.sites().flat_map(|site| &site.hosts).filter(|host| host.wildcard_suffix().is_none());
-        let missing: Vec<(String, String)> = hosts
-            .filter(|host| !is_granted(host.as_str()))
-            .map(|host| (host.to_string(), self.origin(host.as_str())))
-            .filter(|(_, origin)| !has(origin))
-            .collect();
-        let mut wanted = there.to_vec();
-        wanted.extend(missing.iter().map(|(_, origin)| origin.clone()));
+        let (config, upstream) = (self.config, self.gateway.upstream);
         // One command for all of them: the list is replaced whole.
-        let cure = words::set_list("gateway.controlUi.allowedOrigins", &wanted, None, &[]);
-        for (host, origin) in missing {
+        let Some(change) = lists::allowed_origins(config, upstream, there) else { return };
+        let cure = change.command();
+        for (host, origin) in lists::missing_origins(config, upstream, there) {
             let seen = format!("gateway.controlUi.allowedOrigins in {} lacks {origin}", path.display());
             let why = "the gateway's web page says \"origin not allowed\" there";
-            self.add(Code::GatewayOrigin, host, seen, why, cure.clone());
+            self.add(Code::GatewayOrigin, host.to_string(), seen, why, cure.clone());
         }
     }
 
-    /// The command that adds our address to what is there, and takes out what should not be: one for all that is found
-    /// wrong with the list, because it is replaced whole.
-    pub(super) fn trust_command(&self) -> String {
+    /// What puts the list of trusted proxies right: one command for all that is found wrong with it, because it is
+    /// replaced whole. `None` where the file is right as it is.
+    pub(super) fn trust(&self) -> Option<Change> {
         let there = self.read().and_then(|(_, openclaw)| openclaw.trusted_proxies.as_deref()).unwrap_or_default();
-        words::set_list("gateway.trustedProxies", there, Some("127.0.0.2"), &LOOPBACKS)
+        lists::trusted_proxies(self.config, self.gateway.upstream, there)
     }
 
     fn trusted(&mut self, path: &Path) {
-        let file = path.display().to_string();
-        let only_local = self.sites().all(|site| site.policy.identity == IdentityRule::Loopback);
-        if self.trust.attributed == Known::No && self.trust.forbidden != Known::Yes && !only_local {
+        let Some(change) = self.trust() else { return };
+        let (file, cure) = (path.display().to_string(), change.command());
+        let is_wanted = lists::attributes(self.config, self.gateway.upstream);
+        if self.trust.attributed == Known::No && self.trust.forbidden != Known::Yes && is_wanted {
             let seen = "gateway.trustedProxies lacks 127.0.0.2";
-            match (self.trust.forbidden, self.trust.version) {
-                (Known::Unknown, Some(version)) if version >= Version::ATTRIBUTION => {
-                    let seen = format!("{seen}, and OpenClaw {version} answers 403 to a proxy that it does not know");
-                    self.add(Code::GatewayAttribution, file.clone(), seen, ATTRIBUTION, self.trust_command());
-                }
-                _ => {
-                    let why = "the gateway takes all browsers for one client, and from 2026.8.1 on it answers them 403";
-                    self.add(Code::GatewayAttributionMissing, file.clone(), seen, why, self.trust_command());
-                }
-            }
+            let (code, seen, why) = match (self.trust.forbidden, self.trust.version) {
+                (Known::Unknown, Some(version)) if version >= Version::ATTRIBUTION => (
+                    Code::GatewayAttribution,
+                    format!("{seen}, and OpenClaw {version} answers 403 to a proxy that it does not know"),
+                    ATTRIBUTION,
+                ),
+                _ => (
+                    Code::GatewayAttributionMissing,
+                    seen.to_owned(),
+                    "the gateway takes all browsers for one client, and from 2026.8.1 on it answers them 403",
+                ),
+            };
+            self.add(code, file.clone(), seen, format!("{why}{}", takes_out(&change)), cure.clone());
         }
         if self.trust.loopback == Known::Yes {
-            let cure = self.trust_command();
-            if self.trust.approves_local() != Known::No {
-                let seen = "gateway.trustedProxies has 127.0.0.1";
-                let why = "every program of this machine may say for whom it speaks, and before 2026.6 no backend is \
-                           approved by itself";
-                self.add(Code::GatewayLoopbackTrusted, file, seen, why, cure);
-            } else {
-                let version = self.trust.version.map(|version| version.to_string()).unwrap_or_default();
-                let seen = format!("gateway.trustedProxies has 127.0.0.1, and the gateway is OpenClaw {version}");
-                let why =
-                    "a trusted proxy that names no client is no local client there: every backend has to be paired";
-                self.add(Code::GatewayApprovalBroken, file, seen, why, cure);
-            }
+            let removed = list_all(&change.removed);
+            let has = match change.removed.iter().all(|entry| entry.trim() == "127.0.0.1") {
+                true => "gateway.trustedProxies has 127.0.0.1".to_owned(),
+                false => format!("gateway.trustedProxies has {removed}, and with it 127.0.0.1"),
+            };
+            let broken = self.trust.approves_local() == Known::No;
+            let (code, seen, why) = match self.trust.version.filter(|_| broken) {
+                Some(version) => (
+                    Code::GatewayApprovalBroken,
+                    format!("{has}, and the gateway is OpenClaw {version}"),
+                    "a trusted proxy that names no client is no local client there: every backend has to be paired",
+                ),
+                None => (
+                    Code::GatewayLoopbackTrusted,
+                    has,
+                    "every program of this machine may say for whom it speaks, and before 2026.6 no backend is approved by \
+                     itself",
+                ),
+            };
+            let wide = change.removed.iter().filter(|entry| is_wide(entry));
+            let others: String =
+                wide.map(|entry| format!("; a proxy elsewhere that is in {entry} is to be named by itself")).collect();
+            self.add(code, file, seen, format!("{why}{others}"), cure);
         }
     }
 
@@ -222,24 +224,29 @@ impl Judge<'_> {
     }
 }
 
-/// Entries that make 127.0.0.1 a trusted proxy.
-const LOOPBACKS: [&str; 4] = ["127.0.0.1", "127.0.0.1/32", "127.0.0.0/8", "::ffff:127.0.0.1"];
+/// What the command does beside what the finding is about.
+pub(super) fn takes_out(change: &Change) -> String {
+    match change.removed.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; the command takes {} out as well, through which any program of this machine may say for whom it speaks",
+            list_all(&change.removed)
+        ),
+    }
+}
+
+/// Whether this network has more in it than this machine.
+fn is_wide(entry: &str) -> bool {
+    entry.trim().parse::<ipnet::Ipv4Net>().is_ok_and(|network| network.prefix_len() < 8)
+}
+
+fn list_all(entries: &[String]) -> String {
+    entries.iter().map(|entry| entry.trim()).collect::<Vec<_>>().join(" and ")
+}
 
 fn is_local(bind: &str) -> bool {
     // `auto` is loopback wherever there is one; what it came to is seen at the process.
     matches!(bind, "loopback" | "auto" | "localhost" | "127.0.0.1" | "::1")
-}
-
-/// Hosts whose own origin the gateway's page may have without being listed.
-fn is_granted(host: &str) -> bool {
-    let ip = host.parse::<std::net::IpAddr>();
-    host == "localhost"
-        || host.ends_with(".local")
-        || host.ends_with(".ts.net")
-        || ip.is_ok_and(|ip| match ip.to_canonical() {
-            std::net::IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
-            std::net::IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-        })
 }
 
 fn list(words: &[String]) -> String {

@@ -78,9 +78,9 @@ impl Judge<'_> {
             Some(Trouble::PairingRequired) if !own_key => {
                 let seen = format!("{seen}; this probe's request goes by itself after five minutes");
                 let why = "the gateway takes no local client for one, so every backend waits for a person";
-                let cure = match self.trust.approves_local() {
-                    Known::No => self.trust_command(),
-                    Known::Yes | Known::Unknown => {
+                let cure = match (self.trust.approves_local(), self.trust()) {
+                    (Known::No, Some(change)) => change.command(),
+                    (Known::No, None) | (Known::Yes | Known::Unknown, _) => {
                         "openclaw config get gateway.trustedProxies: 127.0.0.1 must not be in it; or update OpenClaw to \
                          2026.6 or newer"
                             .to_owned()

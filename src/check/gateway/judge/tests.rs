@@ -163,6 +163,16 @@ fn snag_4_a_second_address_that_the_gateway_does_not_trust() {
                      there with their address in X-Forwarded-For, and the gateway does not trust it to say so\n   = cure: \
                      openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'\n";
     assert_eq!(wrong(&machine, Live { attributed: Some(refused), ..live() }), [forbidden]);
+    // It was told since, and goes on with what it had.
+    machine.file(FILE, GUIDE);
+    let refused = Knock::Refused { status: 403, trouble: Some(Trouble::ProxyAttributionRequired) };
+    let said = wrong(&machine, Live { attributed: Some(refused), ..live() });
+    let told = "error[gateway/attribution]: the gateway answers 403 proxy_attribution_required to what comes from 127.0.0.2, \
+                which /root/.openclaw/openclaw.json names among its trusted proxies\n  --> 127.0.0.1:18789\n   = why: the \
+                gateway goes on with what it read when it was started\n   = cure: systemctl --user restart \
+                openclaw-gateway\n";
+    assert_eq!(said, [told]);
+    machine.file(FILE, &GUIDE.replace(r#""trustedProxies": ["127.0.0.2"],"#, ""));
     // It does not run, and its version is known.
     let said = wrong(&machine, away());
     assert!(said.iter().any(|text| text.starts_with(
@@ -184,7 +194,7 @@ fn snag_4_a_trusted_127_0_0_1_breaks_the_approval_of_old_gateways() {
     let machine = machine();
     let both = GUIDE.replace(r#"["127.0.0.2"]"#, r#"["127.0.0.1", "127.0.0.2", "10.0.0.9"]"#);
     machine.file(FILE, &both);
-    let cure = "   = cure: openclaw config set gateway.trustedProxies '[\"10.0.0.9\",\"127.0.0.2\"]'\n";
+    let cure = "   = cure: openclaw config set gateway.trustedProxies '[\"127.0.0.2\",\"10.0.0.9\"]'\n";
     let warned = format!(
         "warning[gateway/loopback-trusted]: gateway.trustedProxies has 127.0.0.1\n  --> /root/.openclaw/openclaw.json\n   \
          = why: every program of this machine may say for whom it speaks, and before 2026.6 no backend is approved by \
@@ -194,8 +204,19 @@ fn snag_4_a_trusted_127_0_0_1_breaks_the_approval_of_old_gateways() {
     // Both things that are wrong with the list have one cure: the second must not undo the first.
     machine.file(FILE, &GUIDE.replace(r#"["127.0.0.2"]"#, r#"["127.0.0.1", "10.0.0.9"]"#));
     let said = wrong(&machine, live());
+    let one = "   = cure: openclaw config set gateway.trustedProxies '[\"10.0.0.9\",\"127.0.0.2\"]'\n";
     assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said.iter().all(|finding| finding.ends_with(cure)), "{said:?}");
+    assert!(said.iter().all(|finding| finding.ends_with(one)), "{said:?}");
+    // And what it does beside is said.
+    let also = "from 2026.8.1 on it answers them 403; the command takes 127.0.0.1 out as well, through which any program of \
+                this machine may say for whom it speaks\n";
+    assert!(said[0].contains(also), "{said:?}");
+    // A network is more than its first address.
+    machine.file(FILE, &GUIDE.replace(r#"["127.0.0.2"]"#, r#"["0.0.0.0/0"]"#));
+    let said = wrong(&machine, live());
+    let network = "warning[gateway/loopback-trusted]: gateway.trustedProxies has 0.0.0.0/0, and with it 127.0.0.1\n";
+    assert!(said.len() == 1 && said[0].starts_with(network), "{said:?}");
+    assert!(said[0].contains("; a proxy elsewhere that is in 0.0.0.0/0 is to be named by itself\n"), "{said:?}");
     machine.file(FILE, &both);
     machine.gateway(SERVICE, 0, &["HOME=/root", "OPENCLAW_GATEWAY_TOKEN=x", "OPENCLAW_SERVICE_VERSION=2026.3.13"]);
     let broken = format!(

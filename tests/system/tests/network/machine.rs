@@ -130,6 +130,42 @@ fn rules_that_drop_a_port_are_found_and_the_command_is_of_whoever_made_them() {
 }
 
 #[test]
+fn a_rule_that_asks_for_more_than_the_port_is_unclear_and_never_green() {
+    let name = "machine::a_rule_that_asks_for_more_than_the_port_is_unclear_and_never_green";
+    alone(name, &[OURS, DNS], async || {
+        let machine = Machine::with(&["chat.example.com A 203.0.114.7"]).await;
+        let rules = machine.folder.path().join("rules");
+        // As often as it likes, and what another rule has marked.
+        for rule in ["tcp dport 443 limit rate 10/second accept", "tcp dport 443 meta mark 7 accept"] {
+            let text = format!(
+                "flush ruleset\ntable inet filter {{ chain input {{ type filter hook input priority 0; policy drop;\n\
+                 iifname \"lo\" accept\n ct state established,related accept\n tcp dport 80 accept\n {rule}\n }}\n}}\n"
+            );
+            fs::write(&rules, text).unwrap();
+            run("nft", &["-f", rules.to_str().unwrap()]);
+            let report = machine.look("firewall").await;
+            assert_eq!(
+                (report.code, report.snags()),
+                (Some(0), vec!["firewall/unclear", "firewall/cloud"]),
+                "{report:#?}"
+            );
+            assert_eq!(
+                report.finding("firewall/unclear"),
+                [
+                    "port 443",
+                    "whether nftables (inet filter, chain input) lets port 443 in depends on more than the port",
+                    "a port that is dropped here is reached by nobody",
+                    "`clawgate check --staging` proves it from outside",
+                ]
+            );
+            assert_eq!(report.finding("firewall/open")[1], "this machine's packet filter lets port 80 in");
+        }
+        run("nft", &["add", "rule", "inet", "filter", "input", "tcp", "dport", "443", "accept"]);
+        assert_eq!(machine.look("firewall").await.snags(), ["firewall/cloud"]);
+    });
+}
+
+#[test]
 fn a_state_directory_on_tmpfs_is_found_and_one_with_open_keys_too() {
     alone("machine::a_state_directory_on_tmpfs_is_found_and_one_with_open_keys_too", &[OURS, DNS], async || {
         let machine = Machine::with(&["chat.example.com A 203.0.114.7"]).await;
