@@ -36,9 +36,9 @@ pub(super) fn add(app: &App, network: &str, site: Option<&str>, seconds: u64) ->
 }
 
 fn opening(config: &Config, network: &str, site: Option<&str>, seconds: u64, now: u64) -> Result<Temporary, String> {
-    let network = config::network(network)?;
+    let network = config::network(network).map_err(|wrong| format!("{network:?}: {wrong}"))?;
     if !(1..=LONGEST).contains(&seconds) {
-        return Err("between 1s and 30d; for longer write it into the site's allow".into());
+        return Err(format!("{seconds} s is not between 1s and 30d; for longer write it into the site's allow"));
     }
     let site = match site {
         None => None,
@@ -58,7 +58,7 @@ fn opening(config: &Config, network: &str, site: Option<&str>, seconds: u64, now
 pub(super) fn remove(app: &App, network: &str) -> Answer {
     let network = match config::network(network) {
         Ok(network) => network,
-        Err(wrong) => return Answer::refused(Refused::BadRequest, wrong),
+        Err(wrong) => return Answer::refused(Refused::BadRequest, format!("{network:?}: {wrong}")),
     };
     match app.disallow(network) {
         Ok(0) => Answer::refused(

@@ -148,14 +148,14 @@ fn trouble(error: &HandshakeError) -> Option<(&'static str, &'static str)> {
     match error {
         HandshakeError::ClientAlert(UnknownCA | CertificateUnknown | BadCertificate | CertificateExpired) => Some((
             "tls/certificate-not-trusted",
-            "see what clients are shown: clawgate certs; a certificate of the internal CA is trusted where its root is \
-             installed: clawgate ca",
+            "see what clients are shown: `clawgate certs`; a certificate of the internal CA is trusted where its root is \
+             installed: `clawgate ca`",
         )),
         HandshakeError::UnexpectedProxyHeader => Some((
             "tls/unexpected-proxy-header",
             "if that is your load balancer: proxy_protocol_from in its [[listen]]",
         )),
-        HandshakeError::NoCertificate => Some(("tls/no-certificate", "clawgate certs says what is there")),
+        HandshakeError::NoCertificate => Some(("tls/no-certificate", "`clawgate certs` says what is there")),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@
 //! What lies in front of the machine, a cloud's firewall say, is not seen.
 
 use std::{
-    io::{self, Read as _},
+    io::{self, BufRead as _, Read as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::Arc,
     thread,
@@ -28,8 +28,8 @@ use crate::{look::FIELD, socket::Until};
 pub const DEADLINE: Duration = Duration::from_secs(3);
 /// Hosts that are asked.
 const MOST: usize = 16;
-/// Of an answer's head.
-const HEAD: usize = 16 * 1024;
+/// Of an answer; a refusal of ours is a few hundred bytes.
+const ANSWER: u64 = 16 * 1024;
 
 /// One answer, or why there is none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -47,7 +47,8 @@ pub struct Asked {
 /// Asks at every host, all at once, and writes down what came. With the process's own token it is counted nowhere there.
 pub fn ask(report: &mut Report, token: Option<&str>) {
     let door = door(&report.process.listeners, own_address);
-    let hosts = report.hosts.iter_mut().take(MOST);
+    // Nobody asks for `*.example.com` itself.
+    let hosts = report.hosts.iter_mut().filter(|host| !host.name.starts_with("*.")).take(MOST);
     thread::scope(|scope| {
         for host in hosts {
             let door = &door;
@@ -140,18 +141,23 @@ impl Door {
 fn exchange(mut stream: impl io::Read + io::Write, request: &[u8]) -> io::Result<(u16, Option<String>)> {
     stream.write_all(request)?;
     stream.flush()?;
-    let mut head = Vec::new();
-    let mut bytes = io::BufReader::new(stream.take(HEAD as u64)).bytes();
-    while !head.ends_with(b"\r\n\r\n") {
-        match bytes.next() {
-            Some(byte) => head.push(byte?),
-            None => break,
+    let mut answer = Vec::new();
+    let mut reader = io::BufReader::new(stream.take(ANSWER));
+    while !answer.ends_with(b"\r\n\r\n") {
+        if reader.read_until(b'\n', &mut answer)? == 0 {
+            break;
         }
     }
-    read(&String::from_utf8_lossy(&head)).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))
+    let (status, error) = read(&String::from_utf8_lossy(&answer))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))?;
+    let Some(kind) = error else { return Ok((status, None)) };
+    // A page for programs has the reason, of which the head names the kind. However the connection ends, what came counts.
+    let mut body = Vec::new();
+    let _ = reader.read_to_end(&mut body);
+    Ok((status, Some(reason(&body).unwrap_or(kind))))
 }
 
-/// The status, and what `Proxy-Status` (RFC 9209 §2.3.1) calls the error.
+/// The status, and of a refusal of ours the kind as `Proxy-Status` (RFC 9209 §2.3.1) has it.
 fn read(head: &str) -> Option<(u16, Option<String>)> {
     let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
     let error = head.lines().find_map(|line| {
@@ -160,6 +166,15 @@ fn read(head: &str) -> Option<(u16, Option<String>)> {
         Some(error.split([';', ',']).next()?.trim().to_owned())
     });
     Some((status, error))
+}
+
+/// What the access log calls it too, and what has a page.
+fn reason(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Refused {
+        error: String,
+    }
+    serde_json::from_slice(body).ok().map(|Refused { error }| error)
 }
 
 fn client_config() -> io::Result<Arc<ClientConfig>> {
@@ -240,14 +255,46 @@ mod tests {
         assert_eq!(door(&listeners(&["http 0.0.0.0:80 (redirects)"]), own), None);
     }
 
-    #[test]
-    fn an_answer_is_read_with_the_name_of_its_refusal() {
-        let head = "HTTP/1.1 403 Forbidden\r\nProxy-Status: clawgate; error=not_allowed; details=\"x\"\r\n\r\n";
-        assert_eq!(read(head), Some((403, Some("not_allowed".into()))));
-        assert_eq!(read("HTTP/1.1 200 OK\r\nserver: error=x\r\n\r\n"), Some((200, None)));
-        for garbage in ["", "SSH-2.0-x\r\n", "HTTP/1.1 2", "HTTP/1.1 abc\r\n"] {
-            assert_eq!(read(garbage), None, "{garbage:?}");
+    /// A connection on which all has come already.
+    struct Came(io::Cursor<Vec<u8>>);
+
+    impl io::Read for Came {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.0.read(into)
         }
+    }
+
+    impl io::Write for Came {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_with_the_name_that_its_refusal_has_a_page_by() {
+        let answer = |text: &str| exchange(Came(io::Cursor::new(text.into())), b"GET").ok();
+        let head = "HTTP/1.1 403 Forbidden\r\nProxy-Status: clawgate; error=http_request_denied\r\n\r\n";
+        let whole = format!("{head}{{\"status\":403,\"error\":\"not_allowed\",\"message\":\"x\"}}\n");
+        assert_eq!(answer(&whole), Some((403, Some("not_allowed".into()))));
+        assert_eq!(answer(head), Some((403, Some("http_request_denied".into()))), "cut off, its kind is left");
+        let gateways = "HTTP/1.1 403 Forbidden\r\n\r\n{\"error\":\"x\"}";
+        assert_eq!(answer(gateways), Some((403, None)), "the gateway's own is none of ours");
+        assert_eq!(answer("HTTP/1.1 200 OK\r\nserver: error=x\r\n\r\n"), Some((200, None)));
+        for garbage in ["", "SSH-2.0-x\r\n", "HTTP/1.1 2", "HTTP/1.1 abc\r\n"] {
+            assert_eq!(answer(garbage), None, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_not_asked() {
+        let host = |name: &str| Host { name: name.into(), ..Host::default() };
+        let mut report = Report { hosts: vec![host("*.a.test"), host("a.test")], ..Report::default() };
+        ask(&mut report, None);
+        assert!(report.hosts[0].asked.is_none() && report.hosts[1].asked.is_some());
     }
 
     #[test]

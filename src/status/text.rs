@@ -112,6 +112,9 @@ impl Page<'_> {
                 (Mood::Bad, "ANSWERS, AND IS NO OPENCLAW GATEWAY".to_owned())
             }
             "up" => (Mood::Good, format!("up for {since}")),
+            "away" if upstream.last_look.as_deref() == Some("not-ready") => {
+                (Mood::Bad, format!("NOT READY for {since}"))
+            }
             "away" => (Mood::Bad, format!("AWAY for {since}")),
             "without-auth" => (Mood::Bad, format!("up for {since}, AND LETS ANYONE IN")),
             "unknown" => (Mood::Warn, "not looked at yet".to_owned()),

@@ -18,7 +18,7 @@ const SERVICE: u32 = 64_990;
 const MEMBER: u32 = 64_991;
 const STRANGER: u32 = 64_992;
 
-const LOOK: [&str; 6] = ["certs", "status", "metrics", "top", "pin", "allow-list"];
+const LOOK: [&str; 7] = ["certs", "look", "status", "metrics", "top", "pin", "allow-list"];
 
 fn changes() -> [Value; 6] {
     [

@@ -144,6 +144,16 @@ async fn looked(proxy: &Proxy, token: Option<String>) -> Asked {
     asked.await.unwrap()
 }
 
+#[tokio::test]
+async fn status_names_a_refusal_as_the_access_log_does() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).more("allow = [\"192.0.2.1\"]").run().await;
+    let asked = looked(&proxy, proxy.app().look()).await;
+    assert_eq!((asked.status, asked.error.as_deref()), (Some(403), Some("not_allowed")), "{asked:?}");
+    let [record] = &proxy.records(1).await[..] else { panic!("one request") };
+    assert_eq!(record["refusal"], "not_allowed");
+}
+
 /// All that a request may change but the time.
 fn counted(proxy: &Proxy) -> Vec<String> {
     let metrics = [

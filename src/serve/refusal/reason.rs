@@ -370,12 +370,12 @@ impl Row {
             "auth_unavailable" => (
                 "auth/away",
                 "the service of forward_auth does not answer in time, so nothing passes",
-                "is it running? clawgate check --only auth asks it, and says what came",
+                "is it running? `clawgate check --only auth` asks it, and says what came",
             ),
             "auth_invalid" => (
                 "auth/no-http",
                 "what the service of forward_auth answers is not HTTP, or too long, so nothing passes",
-                "is it the service that listens there? clawgate check --only auth asks it, and says what came",
+                "is it the service that listens there? `clawgate check --only auth` asks it, and says what came",
             ),
             "auth_busy" => (
                 "auth/busy",
@@ -385,7 +385,7 @@ impl Row {
             "certificate_pending" => (
                 "certificate/pending",
                 "its certificate is not here yet, and nothing is forwarded until it is",
-                "clawgate certs says what it waits for",
+                "`clawgate certs` says what it waits for",
             ),
             "exhausted" => {
                 ("proxy/exhausted", "no descriptor or port is left", "raise LimitNOFILE: systemctl edit clawgate")

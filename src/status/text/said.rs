@@ -23,6 +23,10 @@ use crate::{
 pub(super) fn cure(upstream: &Upstream) -> Option<String> {
     let is_here = upstream.address.starts_with("127.") || upstream.address.starts_with("[::1]");
     match (&*upstream.state, upstream.gateway) {
+        // It is there: what it says of itself stands above.
+        ("away", true) if upstream.last_look.as_deref() == Some("not-ready") => {
+            Some("it starts, or a part of it is out of order: `openclaw gateway status`, as its user".into())
+        }
         ("away", true) if is_here => Some(format!("{START}; `clawgate check --only gateway` says what stands in the way")),
         ("away", _) => Some(format!(
             "nobody answers there: see that it runs, and that {} can be reached from here",
@@ -67,11 +71,24 @@ pub(super) fn answer(asked: &Asked, host: &str) -> (Mood, String) {
             Mood::Warn,
             format!(
                 "GET {PATH} answers 403{took}: this machine itself is not on the allow list; for another address: \
-                 clawgate explain --from ADDRESS --host {host} {PATH}"
+                 `clawgate explain --from ADDRESS --host {host} {PATH}`"
             ),
         ),
+        (401, "login_required") => (
+            Mood::Warn,
+            format!(
+                "GET {PATH} answers 401{took}: it asks for a login; a monitor that has none needs a [[site.route]] for \
+                 this path with basic_auth = \"off\""
+            ),
+        ),
+        (403, "client_certificate") => (
+            Mood::Warn,
+            format!("GET {PATH} answers 403{took}: it asks for a client's certificate, and status has none"),
+        ),
         (_, "") => (Mood::Bad, format!("GET {PATH} answers {status}{took}")),
-        (_, error) => (Mood::Bad, format!("GET {PATH} answers {status}{took} ({error}; see clawgate explain {error})")),
+        (_, error) => {
+            (Mood::Bad, format!("GET {PATH} answers {status}{took} ({error}; see `clawgate explain {error}`)"))
+        }
     }
 }
 

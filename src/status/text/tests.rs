@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::{measure::DAY, *};
 use crate::{
     acme::show::{Installed, Next, Row, Source, Tries, Trouble},
-    status::{Connections, Machine, Process, Sessions, Times, Traffic, health::Health},
+    status::{Connections, Machine, Process, Sessions, Times, Traffic, health::Health, outside::Asked},
 };
 
 fn page(report: &Report, colour: Colour) -> String {
@@ -219,6 +219,39 @@ fn another_server_in_the_gateways_place_is_no_gateway_that_is_up() {
     let page = page(&report, Colour::No);
     assert!(page.contains("127.0.0.1:18789  ANSWERS, AND IS NO OPENCLAW GATEWAY"), "{page}");
     assert!(page.contains("`clawgate check --only gateway` says who listens there"), "{page}");
+}
+
+#[test]
+fn a_gateway_that_answers_and_is_not_ready_is_not_to_be_started() {
+    let mut report = well();
+    report.upstreams[0].state = "away".into();
+    report.upstreams[0].last_look = Some("not-ready".into());
+    report.upstreams[0].health =
+        Some(Health { healthz: Some(200), readyz: Some(503), failing: vec!["telegram".into()], error: None });
+    let page = page(&report, Colour::No);
+    let lines = "gateway       127.0.0.1:18789  NOT READY for 2 h 0 min, OpenClaw 2026.9.6\n              \
+                 /healthz 200, /readyz 503, failing: telegram\n              it starts, or a part of it is out of order: ";
+    assert!(page.contains(lines) && !page.contains("start it as its user"), "{page}");
+}
+
+#[test]
+fn what_a_monitor_gets_is_said_with_what_helps() {
+    let said = |status, error: &str| {
+        let asked = Asked { status: Some(status), seconds: Some(0.01), error: Some(error.into()), address: "x".into() };
+        answer(&asked, "chat.test")
+    };
+    let (mood, text) = said(403, "not_allowed");
+    assert_eq!(mood, Mood::Warn);
+    assert!(text.ends_with("`clawgate explain --from ADDRESS --host chat.test /api/status`"), "{text}");
+    let (mood, text) = said(401, "login_required");
+    assert!(mood == Mood::Warn && text.contains("basic_auth = \"off\""), "{text}");
+    assert_eq!(said(403, "client_certificate").0, Mood::Warn);
+    let (mood, text) = said(503, "certificate_pending");
+    assert_eq!(mood, Mood::Bad);
+    assert_eq!(
+        text,
+        "GET /api/status answers 503 in 10 ms (certificate_pending; see `clawgate explain certificate_pending`)"
+    );
 }
 
 #[test]
