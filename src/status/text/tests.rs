@@ -230,7 +230,7 @@ fn a_gateway_that_answers_and_is_not_ready_is_not_to_be_started() {
         Some(Health { healthz: Some(200), readyz: Some(503), failing: vec!["telegram".into()], error: None });
     let page = page(&report, Colour::No);
     let lines = "gateway       127.0.0.1:18789  NOT READY for 2 h 0 min, OpenClaw 2026.9.6\n              \
-                 /healthz 200, /readyz 503, failing: telegram\n              it starts, or a part of it is out of order: ";
+                 /healthz 200, /readyz 503, failing: telegram\n              it starts, or a part of it is out of order:\n";
     assert!(page.contains(lines) && !page.contains("start it as its user"), "{page}");
 }
 
