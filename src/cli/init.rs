@@ -170,8 +170,8 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
         Gateway::Read { path, .. } => (format!("the gateway's {} is not right yet", path.display()), Some(path)),
         Gateway::Unreadable { path, why } => (
             format!(
-                "the gateway's {} cannot be read: {why}. A list that is set replaces the one that is there, so add what it \
-                 has to",
+                "the gateway's {} cannot be read: {why}. A list that is set replaces the one that is there, so what it \
+                 holds already has to go in too",
                 path.display()
             ),
             None,
@@ -232,7 +232,7 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let (mut failed, mut restart) = (false, false);
     for change in changes {
-        print(&format!("  {}\n    # {}\n", change.list.command(), change.why))?;
+        show(change)?;
         match runtime.block_on(openclaw.apply(change)) {
             Ok(said) => {
                 // Older gateways take it at their next start only.
@@ -258,8 +258,11 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
 }
 
 fn list(changes: &[Change]) -> anyhow::Result<()> {
-    for change in changes {
-        print(&format!("  {}\n      # {}\n", change.list.command(), change.why))?;
-    }
+    changes.iter().try_for_each(show)
+}
+
+fn show(change: &Change) -> anyhow::Result<()> {
+    let why: String = change.why.iter().map(|line| format!("      # {line}\n")).collect();
+    print(&format!("  {}\n{why}", change.list.command()))?;
     Ok(())
 }

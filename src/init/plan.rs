@@ -150,7 +150,8 @@ pub enum Gateway {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub list: gateway::Change,
-    pub why: String,
+    /// A line for each reason.
+    pub why: Vec<String>,
 }
 
 /// The new configuration.
@@ -223,10 +224,10 @@ pub fn changes(config: &Config, host: &Hostname, seen: &Seen) -> Vec<Change> {
                 list.removed.join(" and ")
             ));
         }
-        Change { list, why: why.join("; ") }
+        Change { list, why }
     });
     let allowed = gateway::allowed_origins(config, upstream, origins).filter(|_| !by_host);
-    let allowed = allowed.map(|list| Change { list, why: "the gateway's web page is served from there".into() });
+    let allowed = allowed.map(|list| Change { list, why: vec!["the gateway's web page is served from there".into()] });
     trusted.into_iter().chain(allowed).collect()
 }
 

@@ -44,6 +44,13 @@ pub enum File {
     },
 }
 
+impl File {
+    /// `gateway.auth.mode` is none.
+    pub fn is_without_auth(&self) -> bool {
+        matches!(self, File::Read { openclaw, .. } if openclaw.mode.as_deref() == Some("none"))
+    }
+}
+
 /// Whether something is so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Known {

@@ -198,13 +198,17 @@ pub async fn probe(
     upstream: usize,
     address: SocketAddr,
     options: &Options,
+    without_auth: bool,
 ) -> Vec<Result<Probe, NotProbed>> {
     let (token, key) = match (token(options.token_file.as_deref()), key(options.device_key.as_deref())) {
         (Ok(token), Ok(key)) => (token, key),
         (Err(error), _) | (_, Err(error)) => return vec![Err(error)],
     };
     let sites = config.sites.iter().filter(|site| site.upstream.0 == upstream);
-    let tries = sites.map(|site| try_site(site, &config.upstreams[upstream], address, token.as_deref(), key.as_ref()));
+    let known =
+        Known { attributed_source: attributed_source(), gateway_without_auth: without_auth, ..Known::default() };
+    let upstream = &config.upstreams[upstream];
+    let tries = sites.map(|site| try_site(site, upstream, address, known, token.as_deref(), key.as_ref()));
     join_all(tries).await
 }
 
@@ -212,11 +216,11 @@ async fn try_site(
     site: &Site,
     upstream: &Upstream,
     address: SocketAddr,
+    known: Known,
     token: Option<&str>,
     own: Option<&DeviceKey>,
 ) -> Result<Probe, NotProbed> {
     let host = &site.hosts[0];
-    let known = Known { attributed_source: attributed_source(), ..Known::default() };
     let (decision, headers) = backend::backend(&site.policy, upstream, host, known);
     let (identity, rule) = match decision {
         Decision::Forward { identity, rule } => (identity, rule),
@@ -262,6 +266,7 @@ async fn try_site(
 fn attributed_because(policy: &Policy, rule: Rule) -> Option<String> {
     match rule {
         Rule::ConfiguredAttributed => Some("identity = \"attributed\" in its [[site]] says so".into()),
+        Rule::GatewayWithoutAuth => Some("the gateway's own authentication is off".into()),
         Rule::EndpointNotLoopback => Some("the upstream is not at an IPv4 loopback address".into()),
         Rule::OutsideFence => {
             Some(format!("`clients` has {} networks, and it is in none of them", policy.clients.len()))

@@ -24,6 +24,8 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
+
 use super::Options;
 use crate::config::{
     Config,
@@ -45,6 +47,8 @@ use self::{
 
 /// For what is read from disks and `/proc`; a home may be on a server that is away.
 const FILES: Duration = Duration::from_secs(4);
+/// For what a probe has to know of it; in the page of a disk that answers.
+const FILE: Duration = Duration::from_secs(1);
 const LOOKUP: Duration = Duration::from_secs(2);
 
 /// What was seen of the gateways.
@@ -92,16 +96,16 @@ async fn look(world: &World, config: &Config, index: usize, options: &Options) -
     };
     let site = config.sites.iter().find(|site| site.upstream.0 == index);
     let host = site.map(|site| site.hosts[0].as_str());
-    let (here, live, probes) = tokio::join!(
-        here(world, address, options.openclaw_config.clone()),
-        live::look(upstream, address, host),
-        async {
-            match options.probe {
-                true => live::probe(config, index, address, options).await,
-                false => Vec::new(),
-            }
+    let here = here(world, address, options.openclaw_config.clone()).shared();
+    let (here, live, probes) = tokio::join!(here.clone(), live::look(upstream, address, host), async {
+        if !options.probe {
+            return Vec::new();
         }
-    );
+        // The proxy finds out by itself that a gateway asks for nothing; here its file says so.
+        let here = tokio::time::timeout(FILE, here).await.ok().flatten();
+        let without_auth = here.is_some_and(|here| here.file.is_without_auth());
+        live::probe(config, index, address, options, without_auth).await
+    });
     let attributed_source = live::attributed_source();
     Gateway { upstream: index, here, live: Some(live), attributed_source, probes }
 }

@@ -2,15 +2,23 @@
 
 use super::process::{Listener, Seat};
 
-/// How this gateway is started anew.
-pub fn restart(listener: &Listener) -> String {
+/// How this gateway is started anew; `None` where that is for whoever started it to know.
+pub fn restart(listener: &Listener) -> Option<String> {
     let Listener::Process(process) = listener else {
-        return "systemctl --user restart openclaw-gateway".into();
+        return Some("systemctl --user restart openclaw-gateway".into());
     };
     match &process.seat {
-        Seat::UserService { unit, .. } => format!("systemctl --user restart {}", name(unit)),
-        Seat::SystemService { unit, .. } => format!("systemctl restart {}", name(unit)),
-        Seat::Session { .. } | Seat::Elsewhere { .. } => "start the gateway anew".into(),
+        Seat::UserService { unit, .. } => Some(format!("systemctl --user restart {}", name(unit))),
+        Seat::SystemService { unit, .. } => Some(format!("systemctl restart {}", name(unit))),
+        Seat::Session { .. } | Seat::Elsewhere { .. } => None,
+    }
+}
+
+/// `command`, and the gateway's start after it: in the same line where there is a command for that.
+pub fn then_restart(command: &str, listener: &Listener) -> String {
+    match restart(listener) {
+        Some(restart) => format!("{command} && {restart}"),
+        None => format!("{command}, and after that start the gateway anew"),
     }
 }
 

@@ -258,6 +258,11 @@ on_both_gateways! {
                 "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token",
             ]
         );
+        // Nobody is passed on as a local client, the probe no more than a backend.
+        let (_, report) = proxy.check(&["--only", "gateway", "--probe"]);
+        let probed = report["findings"].as_array().expect("a list").iter().filter(|f| f["code"].as_str().unwrap().starts_with("probe/"));
+        let probed: Vec<&str> = probed.map(|finding| finding["seen"].as_str().expect("text")).collect();
+        assert!(!probed.is_empty() && probed.iter().all(|seen| seen.contains("comes under its address")), "{report:#}");
         // What every page says is the same: pasted, it leaves a gateway that starts, with a token that its operator has.
         let cure = said(&report, "gateway/auth-off")[3];
         let pasted = gateway.shell(cure).await;

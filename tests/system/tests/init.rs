@@ -108,7 +108,7 @@ on_both_gateways! {
         let shown = said.lines().map(str::trim).filter(|line| line.starts_with("openclaw config set"));
         assert_eq!(shown.map(str::to_owned).collect::<BTreeSet<_>>(), cures, "{said}");
         assert!(said.contains(&format!("the gateway's {} is not right yet:\n", file.display())), "{said}");
-        assert!(said.contains("; 127.0.0.1 goes: with it any program of this machine may say"), "{said}");
+        assert!(said.contains("      # 127.0.0.1 goes: with it any program of this machine may say"), "{said}");
 
         for cure in &cures {
             let pasted = gateway.shell(cure).await;

@@ -94,8 +94,13 @@ impl Judge<'_> {
                     // It has been written since the gateway was started.
                     (Some((path, _)), None) => (
                         format!("{seen}, which {} names among its trusted proxies", path.display()),
-                        "the gateway goes on with what it read when it was started".to_owned(),
-                        words::restart(self.listener()),
+                        "the gateway has not taken up what its file says: new ones do within seconds, old ones when they are \
+                         started anew"
+                            .to_owned(),
+                        match words::restart(self.listener()) {
+                            Some(restart) => format!("check again in a moment; if it lasts: {restart}"),
+                            None => "check again in a moment; if it lasts, start the gateway anew".to_owned(),
+                        },
                     ),
                 };
                 self.add(Code::GatewayAttribution, at, seen, why, cure);

@@ -38,7 +38,11 @@ impl Judge<'_> {
             }
             File::Missing { looked } => {
                 let looked: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
-                let seen = format!("there is no openclaw.json in {}", list(&looked));
+                let seen = match &looked[..] {
+                    [] => "there is no openclaw.json, and no home to look into".to_owned(),
+                    [one] => format!("{one} is not there"),
+                    all => format!("there is none of {}", list(all)),
+                };
                 let why = "allowed origins, trusted proxies, the token's place, and so who is approved, are not known";
                 let cure = match here.root {
                     true => {

@@ -61,7 +61,7 @@ impl Judge<'_> {
             return;
         }
         let why = "who reaches that port passes the proxy by: its TLS, its fences, its limits";
-        let cure = format!("openclaw config set gateway.bind loopback && {}", words::restart(self.listener()));
+        let cure = words::then_restart("openclaw config set gateway.bind loopback", self.listener());
         self.add(Code::GatewayBindOpen, self.at.clone(), seen, why, cure);
     }
 

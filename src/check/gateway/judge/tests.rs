@@ -169,8 +169,8 @@ fn snag_4_a_second_address_that_the_gateway_does_not_trust() {
     let said = wrong(&machine, Live { attributed: Some(refused), ..live() });
     let told = "error[gateway/attribution]: the gateway answers 403 proxy_attribution_required to what comes from 127.0.0.2, \
                 which /root/.openclaw/openclaw.json names among its trusted proxies\n  --> 127.0.0.1:18789\n   = why: the \
-                gateway goes on with what it read when it was started\n   = cure: systemctl --user restart \
-                openclaw-gateway\n";
+                gateway has not taken up what its file says: new ones do within seconds, old ones when they are started \
+                anew\n   = cure: check again in a moment; if it lasts: systemctl --user restart openclaw-gateway\n";
     assert_eq!(said, [told]);
     machine.file(FILE, &GUIDE.replace(r#""trustedProxies": ["127.0.0.2"],"#, ""));
     // It does not run, and its version is known.
@@ -336,7 +336,13 @@ fn a_gateway_that_can_be_reached_past_the_proxy_is_said_once() {
     machine.listener("00000000", SERVICE, 0, &["HOME=/root", "OPENCLAW_GATEWAY_TOKEN=x"]);
     let by_process = wrong(&machine, live());
     assert_eq!(by_process.len(), 1);
+    assert!(by_process[0].ends_with("bind loopback && systemctl --user restart openclaw-gateway\n"), "{by_process:?}");
     assert!(by_process[0].contains("openclaw-gatewa (pid 4242) listens on 0.0.0.0:18789"), "{by_process:?}");
+    // Words are no command.
+    let login = "/user.slice/user-0.slice/session-3.scope";
+    machine.listener("00000000", login, 0, &["HOME=/root", "OPENCLAW_GATEWAY_TOKEN=x"]);
+    let said = wrong(&machine, live());
+    assert!(said[1].ends_with("gateway.bind loopback, and after that start the gateway anew\n"), "{said:?}");
 }
 
 #[test]

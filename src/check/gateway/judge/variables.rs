@@ -15,13 +15,12 @@ impl Judge<'_> {
         // Pasted as it stands it fails, and says what is missing: a placeholder that works would be everybody's token.
         let write = format!("(umask 077; echo \"{name}=${{VALUE:?set it first}}\" >> {})", dotenv.display());
         let subject = path.display().to_string();
-        let restart = words::restart(self.listener());
         let lasting = [sources.unit, sources.files];
         match (sources.process, lasting) {
             (Known::No, [Known::No, Known::No]) => {
                 let seen = format!("{key} is ${{{name}}}, which neither the gateway's environment nor its .env has");
                 let why = "the gateway does not start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)";
-                self.add(Code::GatewayVariableUnset, subject, seen, why, format!("{write} && {restart}"));
+                self.add(Code::GatewayVariableUnset, subject, seen, why, words::then_restart(&write, self.listener()));
             }
             (Known::Yes, [Known::No, Known::No]) => {
                 let seen = format!("{key} is ${{{name}}}, which only the running process has: a shell has exported it");
