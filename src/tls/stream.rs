@@ -67,13 +67,12 @@ pub struct TlsStream {
     said_goodbye: bool,
 }
 
-#[derive(Clone)]
 enum Ended {
     /// With a close_notify.
     Properly,
     /// Without one.
     Cut,
-    Failed(rustls::Error),
+    Failed(Box<rustls::Error>),
 }
 
 /// Where decrypted bytes go.
@@ -114,7 +113,7 @@ impl TlsStream {
             // An error's alert too.
             let sent = ready!(self.poll_send(cx));
             match &self.ended {
-                Some(Ended::Failed(error)) => return Poll::Ready(Err(failed(error.clone()))),
+                Some(Ended::Failed(error)) => return Poll::Ready(Err(failed((**error).clone()))),
                 Some(Ended::Properly | Ended::Cut) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 None => sent?,
             }
@@ -171,7 +170,7 @@ impl TlsStream {
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.ended = Some(Ended::Properly),
                 Ok(_) => goes_on = false,
-                Err(error) => self.ended = Some(Ended::Failed(error)),
+                Err(error) => self.ended = Some(Ended::Failed(Box::new(error))),
             }
             at += discard;
             if matches!(self.ended, Some(Ended::Failed(_))) {
@@ -310,7 +309,7 @@ impl AsyncRead for TlsStream {
                 Some(Ended::Properly) => return Poll::Ready(Ok(())),
                 Some(Ended::Cut) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Some(Ended::Failed(error)) => {
-                    let error = failed(error.clone());
+                    let error = failed((**error).clone());
                     // Whoever hears of it stops to write: its alert goes now or never.
                     let _ = this.poll_send(cx);
                     return Poll::Ready(Err(error));

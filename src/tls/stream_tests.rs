@@ -167,3 +167,9 @@ async fn a_peer_that_takes_nothing_is_waited_for() {
     let (flushed, ()) = tokio::join!(near.flush(), reading);
     flushed.unwrap();
 }
+
+/// mimalloc's next size is 1,536.
+#[test]
+fn a_connection_is_small() {
+    assert!(size_of::<TlsStream>() <= 1280, "{} bytes", size_of::<TlsStream>());
+}
