@@ -18,6 +18,7 @@ mod file;
 pub mod finding;
 pub mod format;
 pub mod forward_auth;
+mod hostname;
 pub mod interpolate;
 mod load;
 pub mod model;
