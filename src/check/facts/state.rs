@@ -7,7 +7,12 @@ use std::{
 };
 
 use crate::{
-    acme::store::{self, FileStore, Store as _},
+    acme::{
+        certificate::{CertificateError, Held},
+        model::Wanted,
+        settings::Settings,
+        store::{self, Certificate, FileStore, Store as _, StoreError},
+    },
     cause,
     config::{Config, secrets},
 };
@@ -85,10 +90,28 @@ pub fn look(config: &Config, running: Option<u32>) -> State {
     let unit = secrets::service(UNIT);
     let service = service(running, unit.as_ref(), &path);
     let made_by_systemd = unit.is_some_and(|unit| unit.state_directories.contains(&path));
-    let records = FileStore::look(&path).load().map(drop);
-    let records = records.map_err(|error| (error.code(), cause::chain(&error)));
+    let records = records(config).map_err(|error| (error.code(), cause::chain(&error)));
     let looker = rustix::process::geteuid().as_raw();
     State { directory: directory(&path, &service, made_by_systemd), path, service, looker, records }
+}
+
+/// The first of what is kept that cannot be used. What a damaged ledger means is for the CA's part to say.
+fn records(config: &Config) -> Result<(), StoreError> {
+    let store = FileStore::look(&config.state_dir);
+    store.load()?;
+    for set in Settings::of(config).wanted.iter().map(Wanted::set) {
+        let Some(Certificate { about, chain_pem, key_pem }) = store.certificate(&set)? else { continue };
+        if let Err(error) = Held::parse(&chain_pem, &key_pem, about.directory.as_ref()) {
+            let (chain, key) = store::certificate_files(&config.state_dir, &set);
+            return Err(match error {
+                CertificateError::NoChain => {
+                    StoreError::Damaged { path: chain, why: "there is no certificate in it".into() }
+                }
+                error => StoreError::Damaged { path: key, why: cause::chain(&error) },
+            });
+        }
+    }
+    Ok(())
 }
 
 fn service(running: Option<u32>, unit: Option<&secrets::Service>, state: &Path) -> Service {

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use clawgate_system::{Authority, Certified, Front, Leaf, alone::alone, certified::give};
+use clawgate_system::{Authority, Certified, Front, Leaf, alone::alone, certified::give, machine::report};
 
 const HOST: &str = "claw.example.com";
 /// A user that owns nothing here.
@@ -160,6 +160,18 @@ async fn a_damaged_certificate_is_not_served_and_another_is_asked_for() {
     let mut story = Story::begin().await;
     let chain = story.proxy.state().join("acme/certificates").join(HOST).join("current/chain.pem");
     fs::write(&chain, "-----BEGIN CERTIFICATE-----\nnot base64!\n").expect("it is ours");
+    let found = report(&story.proxy.command(&["check", "--json", "--only", "state"]).await);
+    let state = story.proxy.state().display().to_string();
+    assert_eq!(found.code, Some(69), "{found:#?}");
+    assert_eq!(
+        found.finding("state/damaged"),
+        [
+            &*state,
+            &format!("{} is not what clawgate writes (there is no certificate in it)", chain.display()),
+            "A file of the state directory is not what clawgate writes. Move it away, and a new one is asked for.",
+            "move it away, and a new one is asked for",
+        ]
+    );
     story.proxy.start_again();
     let second = story.proxy.renewed(&story.ca, &story.first).await;
     assert_ne!(second, story.first);

@@ -235,6 +235,15 @@ fn nobody_answers_and_the_check_ends_within_ten_seconds() {
                  its firewall lets this machine in; or mend upstream in the [[site]]",
             ]
         );
+        assert_eq!(
+            report.finding("gateway/elsewhere"),
+            [
+                "198.51.100.4:18789",
+                "the gateway is on another machine",
+                "its files and its process are looked at on its own machine only",
+                "run openclaw doctor there",
+            ]
+        );
     });
 }
 

@@ -1,6 +1,6 @@
 //! The check by an ordinary user, who may not see most of it; and a service whose user cannot do what it has to.
 
-use std::{fs, net::Ipv4Addr};
+use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
 
 use clawgate_system::{
     Authority, Certified, Gateway, Machine, Version,
@@ -69,6 +69,23 @@ async fn what_an_ordinary_user_cannot_see_is_unknown_and_never_green() {
     let codes = report.codes();
     let green: Vec<&&str> = codes.iter().filter(|code| !report.snags().contains(code)).collect();
     assert_eq!((report.code, green), (Some(0), good.iter().collect()), "what anybody can see: {report:#?}");
+
+    // He was given the file, and not what it refers to.
+    let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+    fs::copy(gateway.config_file(), file.path()).unwrap();
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    let file = file.path().to_str().unwrap();
+    let look = ["check", "--json", "--only", "gateway", "--openclaw-config", file];
+    let report = self::report(&proxy.command_as(SOMEBODY, SOMEBODY, &look).await);
+    assert_eq!(
+        report.finding("gateway/variable-unknown"),
+        [
+            file,
+            "gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}; whether the gateway has it cannot be seen from here",
+            "the gateway does not start without it",
+            "run the check as root",
+        ]
+    );
 }
 
 /// The unit as the package has it, but for what these stories need.
