@@ -85,8 +85,15 @@ pub struct Said {
 /// Runs `command` to its end.
 pub fn say(command: &mut Command) -> Said {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = |bytes: &[u8]| plain(&String::from_utf8_lossy(bytes), command);
     Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+/// What `command` printed, with our own commands in it as they are beside the default configuration: every one names the
+/// one that was given (tests/cli.rs has that), which is another folder each time.
+pub fn plain(text: &str, command: &Command) -> String {
+    let given = command.get_args().skip_while(|word| *word != "--config").nth(1);
+    given.map_or(text.to_owned(), |config| text.replace(&format!(" --config {}", config.display()), ""))
 }
 
 fn descendants(of: i32) -> Vec<i32> {

@@ -12,7 +12,11 @@ use std::{
 use rustls::RootCertStore;
 use tempfile::TempDir;
 
-use crate::{Dial, Gateway, dial, ports, process::Process, wait};
+use crate::{
+    Dial, Gateway, dial, ports,
+    process::{Process, Said, say},
+    wait,
+};
 
 /// The site's name; every client here maps it to loopback by itself.
 pub const HOST: &str = "claw.test";
@@ -149,7 +153,7 @@ impl Proxy {
 
     /// `clawgate check --json` with these arguments: the exit code and the report.
     pub fn check(&self, arguments: &[&str]) -> (i32, serde_json::Value) {
-        report(&self.check_command(arguments).output().expect("clawgate can be run"))
+        report(&say(&mut self.check_command(arguments)))
     }
 
     fn check_command(&self, arguments: &[&str]) -> Command {
@@ -162,9 +166,7 @@ impl Proxy {
     /// The same while the test goes on: what the check asks may be the test itself.
     pub async fn checking(&self, arguments: &[&str]) -> (i32, serde_json::Value) {
         let mut command = self.check_command(arguments);
-        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("it does not panic");
-        let output = output.expect("clawgate can be run");
-        report(&output)
+        report(&tokio::task::spawn_blocking(move || say(&mut command)).await.expect("it does not panic"))
     }
 
     /// Everything it logged.
@@ -174,18 +176,15 @@ impl Proxy {
 
     /// Runs a command of the same binary with this proxy's config; what it printed.
     pub fn command(&self, words: &str) -> String {
-        let output = Command::new(binary()).args(words.split(' ')).arg("--config").arg(&self.file).output();
-        let output = output.expect("clawgate can be run");
-        assert!(output.status.success(), "clawgate {words} says {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let said = say(Command::new(binary()).args(words.split(' ')).arg("--config").arg(&self.file));
+        assert_eq!(said.code, Some(0), "clawgate {words} says {}", said.err);
+        said.out
     }
 }
 
-fn report(output: &std::process::Output) -> (i32, serde_json::Value) {
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("no report ({error}): {}", String::from_utf8_lossy(&output.stderr));
-    });
-    (output.status.code().expect("it exits"), report)
+fn report(said: &Said) -> (i32, serde_json::Value) {
+    let report = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("no report ({error}): {}", said.err));
+    (said.code.expect("it exits"), report)
 }
 
 /// `CLAWGATE_BIN`, as `./test` sets it, or what the same cargo profile has built beside this test.

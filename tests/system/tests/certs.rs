@@ -210,7 +210,8 @@ async fn problem(proxy: &Certified, code: &str) -> String {
     let pieces: Vec<&str> = lines.map(|line| line.get(14..).unwrap_or_default().trim()).collect();
     // Up to the next problem, which has a time in front of it.
     let next = page.lines().skip_while(|line| !line.contains(&begin)).skip(1).take_while(|line| line.starts_with(' '));
-    pieces[..=next.count()].join(" ")
+    // A command is in one piece only now.
+    pieces[..=next.count()].join(" ").replace(&format!(" --config {}", proxy.config().display()), "")
 }
 
 /// Whether the page says so: all of it, but for what is between `begins` and `ends`.
