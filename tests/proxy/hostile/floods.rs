@@ -20,6 +20,9 @@ const TIME: Duration = Duration::from_secs(3);
 
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 const ENHANCE_YOUR_CALM: u32 = 11;
+/// `limits.h2_resets`: so many streams a client may reset, or make us reset, as it comes. h2 by itself would allow 20 of the
+/// ones and 1024 of the others.
+const RESETS: u32 = 200;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -83,7 +86,8 @@ struct Outcome {
     goaway: Option<u32>,
     /// Everything was read: the PING behind it all was answered.
     outlived: bool,
-    pieces: u32,
+    /// Streams that the proxy reset.
+    resets: u32,
 }
 
 /// Sends what `piece` makes, `pieces` times or until the proxy ends the connection, and reads all that is answered.
@@ -102,7 +106,8 @@ async fn flood(proxy: &Proxy, pieces: u32, piece: impl Fn(u32) -> Vec<u8> + Send
         writes.write_all(&frame(PING, 0, 0, b"the last")).await?;
         writes.flush().await?;
         // Held until the reader has seen the end.
-        std::io::Result::Ok((writes, sent))
+        std::future::pending::<()>().await;
+        std::io::Result::Ok(())
     });
     let mut outcome = Outcome::default();
     let mut buffer = Vec::new();
@@ -115,6 +120,7 @@ async fn flood(proxy: &Proxy, pieces: u32, piece: impl Fn(u32) -> Vec<u8> + Send
                 let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
                 let (kind, flags) = (head[3], head[4]);
                 let Some(payload) = buffer.get(at + 9..at + 9 + length) else { break };
+                outcome.resets += u32::from(kind == RST_STREAM);
                 if kind == GOAWAY {
                     outcome.goaway = Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
                 } else if (kind, flags, payload) == (PING, 1, b"the last") {
@@ -127,10 +133,7 @@ async fn flood(proxy: &Proxy, pieces: u32, piece: impl Fn(u32) -> Vec<u8> + Send
         }
     };
     within("the end of the flood", reading).await;
-    match writing.is_finished() || outcome.outlived {
-        true => outcome.pieces = writing.await.unwrap().map_or(0, |(_, sent)| sent),
-        false => writing.abort(),
-    }
+    writing.abort();
     outcome
 }
 
@@ -177,14 +180,18 @@ async fn rapid_reset_ends_the_connection_after_as_many_as_are_allowed() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     // CVE-2023-44487.
-    let attack = flood(&proxy, 20_000, |n| {
+    let piece: Piece = |n| {
         let head = frame(HEADERS, END_STREAM | END_HEADERS, stream(n), &get());
         [head, frame(RST_STREAM, 0, stream(n), &8u32.to_be_bytes())].concat()
-    });
-    let outcome = beside("rapid reset", &proxy, attack).await;
-    assert!(!outcome.outlived, "{outcome:?}");
-    // 200 resets are allowed.
-    assert!(floods_seen(&gateway) <= 400, "{}", floods_seen(&gateway));
+    };
+    // A browser that leaves a page does it too.
+    let page = flood(&proxy, RESETS - 50, piece).await;
+    assert!(page.outlived, "{page:?}");
+    for pieces in [RESETS + 50, 20_000] {
+        let outcome = beside("rapid reset", &proxy, flood(&proxy, pieces, piece)).await;
+        assert!(!outcome.outlived, "{outcome:?}");
+    }
+    assert!(floods_seen(&gateway) <= 3 * RESETS as usize, "{}", floods_seen(&gateway));
     assert_only_whole_requests(&gateway);
 }
 
@@ -193,13 +200,15 @@ async fn resets_that_the_client_makes_us_send_are_counted_as_its_own() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     // CVE-2025-8671: a WINDOW_UPDATE by nothing is a fault of the stream.
-    let attack = flood(&proxy, 20_000, |n| {
+    let piece: Piece = |n| {
         let head = frame(HEADERS, END_STREAM | END_HEADERS, stream(n), &get());
         [head, frame(WINDOW_UPDATE, 0, stream(n), &[0; 4])].concat()
-    });
-    let outcome = beside("made you reset", &proxy, attack).await;
-    assert!(!outcome.outlived, "{outcome:?}");
-    assert!(floods_seen(&gateway) <= 400, "{}", floods_seen(&gateway));
+    };
+    for pieces in [RESETS + 50, 20_000] {
+        let outcome = beside("made you reset", &proxy, flood(&proxy, pieces, piece)).await;
+        assert!(!outcome.outlived && outcome.resets <= RESETS + 1, "{outcome:?}");
+    }
+    assert!(floods_seen(&gateway) <= 2 * RESETS as usize, "{}", floods_seen(&gateway));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,8 +224,10 @@ async fn a_flood_of_malformed_requests_is_ended_and_none_reaches_the_gateway() {
         }),
     ];
     for (name, piece) in malformed {
-        let outcome = beside(name, &proxy, flood(&proxy, 20_000, piece)).await;
-        assert!(!outcome.outlived, "{name}: {outcome:?}");
+        for pieces in [RESETS + 50, 20_000] {
+            let outcome = beside(name, &proxy, flood(&proxy, pieces, piece)).await;
+            assert!(!outcome.outlived && outcome.resets <= RESETS + 1, "{name}: {outcome:?}");
+        }
     }
     assert_eq!(floods_seen(&gateway), 0);
 }
@@ -225,14 +236,19 @@ async fn a_flood_of_malformed_requests_is_ended_and_none_reaches_the_gateway() {
 async fn a_header_block_without_end_is_ended_whether_its_frames_are_full_or_empty() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
-    // CVE-2024-27983.
-    for (name, payload) in [("empty", vec![]), ("one byte", vec![0x88]), ("full", [0x88; 16384].to_vec())] {
-        let attack = flood(&proxy, 5000, move |n| match n {
-            0 => frame(HEADERS, END_STREAM, 1, &get()),
-            _ => frame(CONTINUATION, 0, 1, &payload),
-        });
-        let outcome = beside(&format!("CONTINUATION, {name}"), &proxy, attack).await;
-        assert!(!outcome.outlived && outcome.goaway.is_some_and(|code| code != 0), "{name}: {outcome:?}");
+    // CVE-2024-27983. 0x90 is accept-encoding, of the static table.
+    for (name, payload) in [("empty", vec![]), ("one byte", vec![0x90]), ("full", [0x90; 16384].to_vec())] {
+        // How many frames a block may have follows from `limits.header_block`: for 64 KiB h2 takes five, and 32 are too
+        // many. The code shows it; the PING at the end of the flood is a fault within a block, and another code.
+        for pieces in [32, 5000] {
+            let payload = payload.clone();
+            let attack = flood(&proxy, pieces, move |n| match n {
+                0 => frame(HEADERS, END_STREAM, 1, &get()),
+                _ => frame(CONTINUATION, 0, 1, &payload),
+            });
+            let outcome = beside(&format!("CONTINUATION, {name}"), &proxy, attack).await;
+            assert_eq!((outcome.outlived, outcome.goaway), (false, Some(ENHANCE_YOUR_CALM)), "{name}, {pieces}");
+        }
     }
     assert_eq!(floods_seen(&gateway), 0);
 }
@@ -242,18 +258,21 @@ async fn fields_that_expand_beyond_the_limit_are_refused_before_they_take_memory
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     // An entry of nearly the whole table (4096 bytes), named thousands of times by one byte each: 60 MiB in 16 KiB.
-    let attack = flood(&proxy, 50, |n| {
-        let mut block = get();
-        if n == 0 {
-            block.extend([0x40, 1, b'x', 127, 0x80 | ((4000 - 127) & 0x7f) as u8, ((4000 - 127) >> 7) as u8]);
-            block.extend([b'y'; 4000]);
-        } else {
-            block.extend([0xbe; 15_000]);
-        }
-        frame(HEADERS, END_STREAM | END_HEADERS, stream(n), &block)
-    });
-    let outcome = beside("HPACK bomb", &proxy, attack).await;
-    assert!(!outcome.outlived && outcome.goaway == Some(ENHANCE_YOUR_CALM), "{outcome:?}");
+    // A small one (3 MiB) ends the connection as well: `limits.header_block` is 64 KiB of expanded fields.
+    for times in [15_000, 800] {
+        let attack = flood(&proxy, 50, move |n| {
+            let mut block = get();
+            if n == 0 {
+                block.extend([0x40, 1, b'x', 127, 0x80 | ((4000 - 127) & 0x7f) as u8, ((4000 - 127) >> 7) as u8]);
+                block.extend([b'y'; 4000]);
+            } else {
+                block.extend(vec![0xbe; times]);
+            }
+            frame(HEADERS, END_STREAM | END_HEADERS, stream(n), &block)
+        });
+        let outcome = beside("HPACK bomb", &proxy, attack).await;
+        assert!(!outcome.outlived && outcome.goaway == Some(ENHANCE_YOUR_CALM), "{outcome:?}");
+    }
     assert!(floods_seen(&gateway) <= 1);
 }
 
