@@ -8,6 +8,9 @@
 //! SNI, or no SNI (address, then first host) ──> handshake ──> stream, sni, h1 or h2
 //! ```
 
+mod error;
+mod hello;
+
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -17,12 +20,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustls::{
-    AlertDescription, CipherSuite, HandshakeKind, NamedGroup, ServerConfig,
+    HandshakeKind, NamedGroup, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{
-        Accepted, Acceptor, ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets,
-        danger::ClientCertVerifier,
-    },
+    server::{ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets, danger::ClientCertVerifier},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
@@ -54,12 +54,11 @@ const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
 /// A fatal `inappropriate_fallback` (RFC 7507 §3), which rustls does not know how to send either.
 const INAPPROPRIATE_FALLBACK: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 86];
 
-/// Most ClientHellos fit.
-const FIRST_READ: usize = 2048;
-
 /// How long we wait for a client to take in why it was refused. A close with its bytes unread would be a reset, which
 /// overtakes the answer.
 const LINGER: Duration = Duration::from_secs(1);
+
+pub use self::error::HandshakeError;
 
 /// The TLS side of every listener. Clones share certificates and ticket keys, so that a session that began on one core
 /// resumes on any other.
@@ -98,135 +97,6 @@ pub struct Tls {
 pub enum Alpn {
     H1,
     H2,
-}
-
-/// Why a connection ended before its first request.
-#[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
-    #[error("the handshake was not done in time")]
-    Deadline,
-    #[error("the client closed the connection")]
-    ClientClosed,
-    #[error("{0} is not a host of this configuration")]
-    UnrecognizedName(Box<str>),
-    #[error("plain HTTP was sent to an https port")]
-    PlainHttp,
-    #[error("a PROXY protocol header came from a peer outside proxy_protocol_from")]
-    UnexpectedProxyHeader,
-    #[error("something else than TLS was sent")]
-    NotTls,
-    #[error("the client offers neither TLS 1.2 nor 1.3")]
-    NoCommonVersion,
-    #[error("the client offers no application protocol that we have")]
-    NoCommonProtocol,
-    #[error("the client fell back to an older version than both sides have")]
-    Fallback,
-    #[error("nothing in common with the client")]
-    NothingInCommon(#[source] rustls::Error),
-    #[error("the client ended the handshake with the alert {0:?}")]
-    ClientAlert(AlertDescription),
-    #[error("the client broke the TLS protocol")]
-    Protocol(#[source] rustls::Error),
-    #[error("no certificate to show")]
-    NoCertificate,
-    #[error("the client showed no certificate that the site takes")]
-    ClientCertificate(#[source] rustls::Error),
-    #[error("the handshake failed")]
-    Failed(#[source] rustls::Error),
-    #[error("the connection failed")]
-    Io(#[source] io::Error),
-    /// Not a failure: a CA has looked, and has nothing else to do here (RFC 8737 §3).
-    #[error("an acme-tls/1 validation was answered")]
-    ChallengeAnswered,
-}
-
-impl HandshakeError {
-    /// Every name there is.
-    pub const NAMES: [&str; 17] = [
-        "deadline",
-        "client_closed",
-        "unrecognized_name",
-        "plain_http",
-        "unexpected_proxy_header",
-        "not_tls",
-        "no_common_version",
-        "no_common_protocol",
-        "inappropriate_fallback",
-        "nothing_in_common",
-        "client_alert",
-        "protocol_error",
-        "no_certificate",
-        "failed",
-        "io",
-        "challenge_answered",
-        "client_certificate",
-    ];
-
-    /// The name in logs and labels.
-    pub fn name(&self) -> &'static str {
-        HandshakeError::NAMES[self.index()]
-    }
-
-    /// The name's place in [`HandshakeError::NAMES`].
-    pub fn index(&self) -> usize {
-        match self {
-            HandshakeError::Deadline => 0,
-            HandshakeError::ClientClosed => 1,
-            HandshakeError::UnrecognizedName(_) => 2,
-            HandshakeError::PlainHttp => 3,
-            HandshakeError::UnexpectedProxyHeader => 4,
-            HandshakeError::NotTls => 5,
-            HandshakeError::NoCommonVersion => 6,
-            HandshakeError::NoCommonProtocol => 7,
-            HandshakeError::Fallback => 8,
-            HandshakeError::NothingInCommon(_) => 9,
-            HandshakeError::ClientAlert(_) => 10,
-            HandshakeError::Protocol(_) => 11,
-            HandshakeError::NoCertificate => 12,
-            HandshakeError::Failed(_) => 13,
-            HandshakeError::Io(_) => 14,
-            HandshakeError::ChallengeAnswered => 15,
-            HandshakeError::ClientCertificate(_) => 16,
-        }
-    }
-}
-
-/// What rustls says comes in an `io::Error`.
-impl From<io::Error> for HandshakeError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                return HandshakeError::ClientClosed;
-            }
-            _ => {}
-        }
-        match error.downcast::<rustls::Error>() {
-            Ok(error) => error.into(),
-            Err(error) => HandshakeError::Io(error),
-        }
-    }
-}
-
-impl From<rustls::Error> for HandshakeError {
-    fn from(error: rustls::Error) -> Self {
-        use rustls::{Error, PeerIncompatible};
-        match error {
-            Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered | PeerIncompatible::Tls12NotOfferedOrEnabled) => {
-                HandshakeError::NoCommonVersion
-            }
-            Error::PeerIncompatible(_) => HandshakeError::NothingInCommon(error),
-            Error::NoCertificatesPresented | Error::InvalidCertificate(_) => HandshakeError::ClientCertificate(error),
-            Error::NoApplicationProtocol => HandshakeError::NoCommonProtocol,
-            Error::AlertReceived(alert) => HandshakeError::ClientAlert(alert),
-            Error::InvalidMessage(_)
-            | Error::PeerMisbehaved(_)
-            | Error::DecryptError
-            | Error::PeerSentOversizedRecord
-            | Error::InappropriateMessage { .. }
-            | Error::InappropriateHandshakeMessage { .. } => HandshakeError::Protocol(error),
-            _ => HandshakeError::Failed(error),
-        }
-    }
 }
 
 /// What a ClientHello gets.
@@ -274,8 +144,8 @@ impl Terminator {
     }
 
     async fn handshake(&self, mut stream: TcpStream, peer: SocketAddr) -> Result<Tls, HandshakeError> {
-        let mut seen = Vec::with_capacity(FIRST_READ);
-        let accepted = match first_message(&mut stream, &mut seen).await {
+        let mut seen = Vec::with_capacity(hello::USUAL);
+        let accepted = match hello::first_message(&mut stream, &mut seen).await {
             Ok(accepted) => accepted,
             Err(_) if seen.first().is_some_and(|byte| *byte != HANDSHAKE) => {
                 return Err(refuse_plaintext(stream, &seen).await);
@@ -325,15 +195,15 @@ impl Terminator {
 
     /// `local` is the address that the client reached us on.
     fn choose(&self, hello: &ClientHello<'_>, local: impl Fn() -> Option<IpAddr>) -> Choice {
-        if fell_back(hello) {
+        if hello::fell_back(hello) {
             return Choice::Fallback;
         }
         // rustls has checked that it is a DNS name and made it lower case; an address in its place counts as none.
         let sni = hello.server_name().map(without_trailing_dot);
-        if let Some(certificate) = sni.filter(|_| is_challenge(hello)).and_then(|sni| self.challenges.tls(sni)) {
+        if let Some(certificate) = sni.filter(|_| hello::is_challenge(hello)).and_then(|sni| self.challenges.tls(sni)) {
             return Choice::Challenge(showing(&self.challenge, certificate));
         }
-        let post_quantum = knows_post_quantum(hello);
+        let post_quantum = hello::knows_post_quantum(hello);
         let asking = self.asking.load();
         let mut local_address = None;
         let mut local = || *local_address.get_or_insert_with(&local);
@@ -415,63 +285,6 @@ fn showing(config: &ServerConfig, certificate: Arc<CertifiedKey>) -> Arc<ServerC
     let mut config = config.clone();
     config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::unwrap_or_clone(certificate)));
     Arc::new(config)
-}
-
-/// "a single protocol name, acme-tls/1" (RFC 8737 §3).
-fn is_challenge(hello: &ClientHello<'_>) -> bool {
-    hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS_ALPN) && offered.next().is_none())
-}
-
-/// Whether TLS 1.3 can be spoken with a client. Its suites are TLS 1.3's alone, and rustls does not show the versions.
-fn knows_tls_1_3(hello: &ClientHello<'_>) -> bool {
-    use CipherSuite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
-    const TLS13: [CipherSuite; 3] =
-        [TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
-    hello.cipher_suites().iter().any(|suite| TLS13.contains(suite))
-}
-
-/// RFC 7507 §3: a client that says this is a retry with an older version, though we have the newer one, was made to
-/// step down by someone in between. (A first try in TLS 1.2 does not say so.)
-fn fell_back(hello: &ClientHello<'_>) -> bool {
-    const TLS_FALLBACK_SCSV: CipherSuite = CipherSuite::Unknown(0x5600);
-    hello.cipher_suites().contains(&TLS_FALLBACK_SCSV) && !knows_tls_1_3(hello)
-}
-
-/// Whether X25519MLKEM768 can be agreed on. rustls would follow the client's order of groups, and take X25519 from a
-/// client that happens to list that first; what is recorded today must not be readable in twenty years for that.
-/// The group is one of TLS 1.3, which a client offers by its cipher suites.
-fn knows_post_quantum(hello: &ClientHello<'_>) -> bool {
-    hello.named_groups().is_some_and(|groups| groups.contains(&NamedGroup::X25519MLKEM768)) && knows_tls_1_3(hello)
-}
-
-/// The ClientHello, which is read once here, for what it decides, and once by whoever goes on. `seen` is what was read;
-/// where that is no TLS, nothing more is.
-async fn first_message(stream: &mut TcpStream, seen: &mut Vec<u8>) -> Result<Accepted, HandshakeError> {
-    let mut acceptor = Acceptor::default();
-    loop {
-        let before = seen.len();
-        seen.reserve(FIRST_READ);
-        if stream.read_buf(seen).await? == 0 {
-            return Err(HandshakeError::ClientClosed);
-        }
-        if seen[0] != HANDSHAKE {
-            return Err(HandshakeError::NotTls);
-        }
-        let mut new = &seen[before..];
-        while !new.is_empty() {
-            acceptor.read_tls(&mut new)?;
-            match acceptor.accept() {
-                Ok(Some(accepted)) => return Ok(accepted),
-                Ok(None) => {}
-                Err((error, mut alert)) => {
-                    let mut said = Vec::new();
-                    let _ = alert.write_all(&mut said);
-                    let _ = stream.write_all(&said).await;
-                    return Err(error.into());
-                }
-            }
-        }
-    }
 }
 
 async fn refuse_plaintext(mut stream: TcpStream, bytes: &[u8]) -> HandshakeError {
