@@ -507,3 +507,39 @@ fn records_that_the_log_did_not_take_are_counted() {
     service.signal(libc::SIGTERM);
     service.ends();
 }
+
+#[test]
+fn an_outage_of_forward_auth_is_a_line_when_it_begins_and_one_when_it_is_over() {
+    // A port of our own at which nobody listens yet.
+    let place = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    place.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = place.local_addr().unwrap().as_socket().unwrap();
+    let mut asking = setup(dead());
+    asking.config = format!("{}forward_auth = {{ url = \"http://{address}/check\" }}\n", site(dead(), ""));
+    let service = asking.start();
+    let site = service.address();
+    for _ in 0..30 {
+        assert!(answer(get(site, "chat.test")).starts_with("HTTP/1.1 503 "));
+    }
+    place.listen(8).unwrap();
+    let listener = TcpListener::from(place);
+    // Whoever only looks whether somebody is there sends nothing.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    assert!(answer(get(site, "chat.test")).starts_with("HTTP/1.1 401 "));
+    let mut began = 0;
+    let over = loop {
+        let line = service.stdout.as_ref().unwrap().recv_timeout(SOON).expect("the line that it is over");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        began += u32::from(line["level"] == "WARN");
+        if line["message"] == "forward_auth is answered again" {
+            break line;
+        }
+    };
+    assert_eq!((began, &over["failed"], &over["service"]), (1, &30.into(), &format!("auth:{address}").into()));
+}

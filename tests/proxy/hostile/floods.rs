@@ -199,16 +199,25 @@ async fn rapid_reset_ends_the_connection_after_as_many_as_are_allowed() {
 async fn resets_that_the_client_makes_us_send_are_counted_as_its_own() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
-    // CVE-2025-8671: a WINDOW_UPDATE by nothing is a fault of the stream.
+    // CVE-2025-8671: a window above the largest is a fault of the stream.
     let piece: Piece = |n| {
         let head = frame(HEADERS, END_STREAM | END_HEADERS, stream(n), &get());
-        [head, frame(WINDOW_UPDATE, 0, stream(n), &[0; 4])].concat()
+        [head, frame(WINDOW_UPDATE, 0, stream(n), &0x7fff_ffff_u32.to_be_bytes())].concat()
     };
+    let few = flood(&proxy, RESETS - 50, piece).await;
+    assert!(few.outlived && few.resets > 0, "it makes us reset: {few:?}");
     for pieces in [RESETS + 50, 20_000] {
         let outcome = beside("made you reset", &proxy, flood(&proxy, pieces, piece)).await;
         assert!(!outcome.outlived && outcome.resets <= RESETS + 1, "{outcome:?}");
     }
-    assert!(floods_seen(&gateway) <= 2 * RESETS as usize, "{}", floods_seen(&gateway));
+    // One by nothing is a fault that h2 ends the connection for.
+    let attack = flood(&proxy, 20_000, |n| {
+        let head = frame(HEADERS, END_STREAM | END_HEADERS, stream(n), &get());
+        [head, frame(WINDOW_UPDATE, 0, stream(n), &[0; 4])].concat()
+    });
+    let outcome = beside("a window widened by nothing", &proxy, attack).await;
+    assert!(!outcome.outlived && outcome.goaway.is_some_and(|code| code != 0), "{outcome:?}");
+    assert!(floods_seen(&gateway) <= 3 * RESETS as usize, "{}", floods_seen(&gateway));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
