@@ -664,6 +664,37 @@ fn fmt_touches_no_file_when_one_has_errors() {
 }
 
 #[test]
+fn fmt_refuses_what_is_good_toml_and_means_nothing_and_leaves_the_world_to_the_check() {
+    let home = Home::with("");
+    // Good TOML, and each wrong: a value, a type, a table, two keys of which one can be there.
+    for wrong in [
+        "drain = \"soon\"\n[[site]]\nhost = \"chat.test\"\n",
+        "[[site]]\nhost = 7\n",
+        "[site]\nhost = \"chat.test\"\n",
+        "[[site]]\nhost = \"chat.test\"\nhosts = [\"chat.test\"]\n",
+    ] {
+        home.write(wrong);
+        let before = fs::read_to_string(home.config()).unwrap();
+        let ran = home.run(&["fmt"]);
+        assert_eq!(ran.code, Some(78), "{wrong}: {}", ran.stdout);
+        assert!(ran.stderr.starts_with("error["), "{}", ran.stderr);
+        assert_eq!(fs::read_to_string(home.config()).unwrap(), before, "{wrong}");
+    }
+    // What another file has, and what stands outside of all of them, is not asked for.
+    home.write(
+        "[[site]]\nhost=\"chat.test\"\nupstream=\"elsewhere\"\ncertificate=\"/no/chain.pem\"\nkey=\"/no/key.pem\"\n",
+    );
+    let ran = home.run(&["fmt"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let text = fs::read_to_string(home.config()).unwrap();
+    assert!(
+        text.ends_with("upstream = \"elsewhere\"\ncertificate = \"/no/chain.pem\"\nkey = \"/no/key.pem\"\n"),
+        "{text}"
+    );
+    assert_eq!(home.run(&["check", "--only", "config"]).code, Some(78));
+}
+
+#[test]
 fn a_package_gets_a_man_page_for_each_command_and_completions() {
     let home = tempfile::tempdir().unwrap();
     let man = home.path().join("man1");
