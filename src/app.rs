@@ -23,7 +23,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime},
@@ -154,7 +154,7 @@ impl App {
             challenges,
             tls,
             attributed_source,
-            forwarder_on_host: AtomicBool::new(false),
+            forwarder_on_host: Mutex::default(),
             problems: Problems::default(),
             limits: Limits::new(Instant::now()),
             logins: crate::login::Logins::new(),

@@ -2,8 +2,8 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-    time::SystemTime,
+    sync::{Arc, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use super::{AllowError, App, report, scrape};
@@ -18,6 +18,9 @@ use crate::{
     tls,
     upstream::hold,
 };
+
+/// What happened once is told for so long.
+const WARNED_FOR: Duration = Duration::from_secs(3600);
 
 impl App {
     /// Open connections, open tunnels: for STATUS= and the log.
@@ -86,7 +89,8 @@ impl App {
                     .to_string(),
             );
         }
-        if self.numbers.shared.forwarder_on_host.load(Ordering::Relaxed) {
+        let forwarder = *self.numbers.shared.forwarder_on_host.lock().unwrap_or_else(PoisonError::into_inner);
+        if forwarder.is_some_and(|last| last.elapsed() < WARNED_FOR) {
             warnings.push(
                 "identity/forwarder-on-host: something on this machine (cloudflared, ssh -R, a container's port \
                  forwarding) forwards requests to us and names other clients; if you trust it to do so: \

@@ -6,17 +6,17 @@
 
 use http::{HeaderMap, HeaderName};
 
-use crate::claim;
 pub(super) use crate::claim::is_spelling_of;
+use crate::{claim, look};
 
 /// Whether a field of this name (lower case, as [`HeaderName`] keeps it) is a claim about the client.
 pub fn is_claim(name: &str) -> bool {
     claim::of(name).is_some()
 }
 
-/// Whether any claim is there.
+/// Whether any claim is there. That we ask ourselves is none about another client.
 pub fn any(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| is_claim(name.as_str()))
+    headers.keys().any(|name| is_claim(name.as_str()) && name.as_str() != look::FIELD)
 }
 
 /// Removes every claim about the client, however spelled, repeated or empty. A map without one costs the pass over its

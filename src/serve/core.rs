@@ -53,8 +53,8 @@ pub struct Shared {
     pub tls: Arc<tls::Terminator>,
     /// Whether 127.0.0.2 can be dialled from.
     pub attributed_source: bool,
-    /// A loopback peer that is not trusted brought claims about a client: something on this host forwards to us.
-    pub forwarder_on_host: AtomicBool,
+    /// When a loopback peer that is not trusted last brought claims about a client: something on this host forwards to us.
+    pub forwarder_on_host: Mutex<Option<Instant>>,
     pub problems: Problems,
     pub limits: limits::Limits,
     pub logins: Logins,

@@ -4,7 +4,7 @@
 use std::{
     net::IpAddr,
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError},
     time::SystemTime,
 };
 
@@ -290,7 +290,8 @@ impl Around for OnConnection<'_> {
     fn client(&mut self, seen: &Seen) {
         self.finish.client(seen.address);
         if seen.peer_loopback_claims {
-            self.core.shared.forwarder_on_host.store(true, Ordering::Relaxed);
+            let mut last = self.core.shared.forwarder_on_host.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some(self.finish.started());
         }
     }
 

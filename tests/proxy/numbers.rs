@@ -167,6 +167,7 @@ fn counted(proxy: &Proxy) -> Vec<String> {
     let mut counted: Vec<String> = metrics.iter().flat_map(|metric| samples(proxy, metric)).collect();
     let report = proxy.app().report();
     counted.push(format!("{:?} {:?} {:?}", report.refusals, report.gateway_answers, report.problems));
+    counted.push(format!("{:?}", report.warnings));
     counted.push(format!("{} {:?}", report.traffic.requests, proxy.app().moment().clients));
     counted
 }

@@ -207,7 +207,7 @@ fn core(config: Arc<Config>, behind: Vec<Arc<Behind>>) -> Rc<Core> {
         tls: Arc::new(tls::Terminator::try_new(store, challenges.clone()).expect("no certificate is needed")),
         challenges,
         attributed_source: true,
-        forwarder_on_host: AtomicBool::new(false),
+        forwarder_on_host: Default::default(),
         problems: Problems::default(),
         limits: Limits::new(Instant::now()),
         logins: Logins::new(),
