@@ -230,15 +230,20 @@ impl Watchers {
                 let model::Upstream { endpoint, kind, name, .. } = upstream.config.clone();
                 let state = upstream.state.clone();
                 let streak = Rc::new(Cell::new(Streak::default()));
+                let there = endpoint.clone();
+                let knock = move || {
+                    let there = there.clone();
+                    async move { watch::knock(&there).await }
+                };
                 let look = move || look_at(endpoint.clone(), kind, name.clone(), state.clone(), streak.clone());
-                Watcher(tokio::task::spawn_local(watch::run(upstream.state.clone(), look)))
+                Watcher(tokio::task::spawn_local(watch::run(upstream.state.clone(), look, knock)))
             });
         }
     }
 }
 
 /// A gateway that lets anyone in is looked at often, so that it gets D1 back soon after it was mended; one that does not
-/// at times, because it writes a line to its log for each probe.
+/// at times, because it writes a line to its log for each probe. Whether it is there at all is seen by knocks.
 const WITHOUT_AUTH: Duration = Duration::from_secs(5);
 const UNCLEAR: Duration = Duration::from_secs(30);
 const SETTLED: Duration = Duration::from_secs(300);

@@ -127,6 +127,9 @@ async fn turn(
     numbers: &Numbers,
 ) -> Duration {
     let outcome = ask(settings, key).await;
+    if let Outcome::Unreachable(_) = outcome {
+        settings.behind.upstream.state.doubt();
+    }
     let next = record.heard(&outcome, settings.probe().every);
     numbers.probed.count(&outcome);
     numbers.probed.set(Some(record));

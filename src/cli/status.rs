@@ -13,7 +13,7 @@ use clawgate::{
     exit,
     process::load,
     status::{
-        Report, health, outside,
+        Report, Upstream, health, outside,
         text::{self, Colour},
     },
 };
@@ -55,15 +55,17 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         if looks.is_multiple_of(ASK_EVERY) {
             outside::ask(&mut report, token(path).as_deref());
             health::ask(&mut report);
-            healths = report.upstreams.iter().map(|up| (up.name.clone(), up.health.clone())).collect();
+            let of = |up: &Upstream| (up.name.clone(), up.since, up.health.clone());
+            healths = report.upstreams.iter().map(of).collect();
             asked = report.hosts.iter().map(|host| (host.name.clone(), host.asked.clone())).collect();
         } else {
             for host in &mut report.hosts {
                 host.asked = asked.iter().find(|(name, _)| *name == host.name).and_then(|(_, asked)| asked.clone());
             }
             for upstream in &mut report.upstreams {
-                upstream.health =
-                    healths.iter().find(|(name, _)| *name == upstream.name).and_then(|(_, health)| health.clone());
+                // What it said before it went away, or came back, is of no use any more.
+                let same = |(name, since, _): &&(_, _, _)| *name == upstream.name && *since == upstream.since;
+                upstream.health = healths.iter().find(same).and_then(|(_, _, health)| health.clone());
             }
         }
         looks += 1;

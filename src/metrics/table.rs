@@ -79,7 +79,7 @@ metrics! {
         "WebSockets of sites with device keys that showed no key they may pass with.";
     WEBSOCKET_BYTES: Counter "clawgate_websocket_bytes_total" ["from"] "Bytes of WebSockets, as they pass.";
 
-    UPSTREAM_UP: Gauge "clawgate_upstream_up" ["upstream"] "1 while the upstream answers.";
+    UPSTREAM_UP: Gauge "clawgate_upstream_up" ["upstream"] "1 while the upstream takes connections, which is tried every 10 s also when nobody asks anything of it.";
     UPSTREAM_HEALTH: Gauge "clawgate_upstream_health" ["upstream", "health"]
         "1 for what the last look at a gateway found: ready, not-ready, silent, foreign (no OpenClaw gateway). All are 0 \
          where there was nobody to look at.";

@@ -1,6 +1,7 @@
 //! What the gateways themselves say of their health, asked at the time of the page: the guide's own quick check.
 
 use std::{
+    io,
     net::{SocketAddr, ToSocketAddrs as _},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::{Report, Upstream};
-use crate::gateway::client::{self, Door};
+use crate::gateway::client::{self, ClientError, Door};
 
 /// For all of one gateway.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -28,6 +29,15 @@ pub struct Health {
     /// What it says does not.
     pub failing: Vec<String>,
     pub error: Option<String>,
+    /// Nobody listens there.
+    pub refused: bool,
+}
+
+impl Health {
+    /// It could be asked nothing at all.
+    pub fn is_mute(&self) -> bool {
+        self.error.is_some() && self.healthz.is_none() && self.readyz.is_none()
+    }
 }
 
 /// Asks every gateway, all at once, and writes down what came.
@@ -65,8 +75,14 @@ async fn at(address: SocketAddr) -> Health {
     let door = Door::plain(address, None);
     let (live, ready) = tokio::join!(client::get(&door, "/healthz"), client::get(&door, "/readyz"));
     let error = [&live, &ready].into_iter().find_map(|answer| answer.as_ref().err()).map(ToString::to_string);
+    let refused = [&live, &ready].into_iter().all(is_refusal);
     let status = |answer: &Result<(StatusCode, _), _>| answer.as_ref().ok().map(|(status, _)| status.as_u16());
-    Health { healthz: status(&live), readyz: status(&ready), failing: ready.map(failing).unwrap_or_default(), error }
+    let (healthz, readyz) = (status(&live), status(&ready));
+    Health { healthz, readyz, failing: ready.map(failing).unwrap_or_default(), error, refused }
+}
+
+fn is_refusal<T>(answer: &Result<T, ClientError>) -> bool {
+    matches!(answer, Err(ClientError::Dial(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// What `/readyz` names, where it is not ready.
@@ -106,10 +122,12 @@ mod tests {
     #[test]
     fn who_cannot_be_asked_is_said_with_the_reason() {
         let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let error = asked(&dead.to_string()).error.unwrap();
-        assert!(error.contains("refused"), "{error}");
-        let error = asked("no address").error.unwrap();
-        assert!(!error.is_empty());
+        let health = asked(&dead.to_string());
+        assert!(health.error.as_ref().unwrap().contains("refused"), "{health:?}");
+        assert!(health.is_mute() && health.refused, "{health:?}");
+        let health = asked("no address");
+        assert!(!health.error.as_ref().unwrap().is_empty());
+        assert!(health.is_mute() && !health.refused, "{health:?}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use self::{
     said::{answer, as_whom, certificate, cure, health_line, next, times},
     wrap::wrapped,
 };
-use super::{Host, LockedOut, Probe, Problem, Report, Upstream};
+use super::{Host, LockedOut, Probe, Problem, Report, Upstream, health::Health};
 use crate::command::Commands;
 
 const WIDTH: usize = 80;
@@ -107,12 +107,15 @@ impl Page<'_> {
 
     fn upstream(&mut self, upstream: &Upstream, now: u64) {
         let since = ago(now, upstream.since);
+        let is_mute = upstream.health.as_ref().is_some_and(Health::is_mute);
         let (mood, state) = match &*upstream.state {
+            // It was asked a moment ago: that is newer than what the process has seen.
+            state if is_mute && state != "away" => (Mood::Bad, "DOES NOT ANSWER".to_owned()),
             "up" if upstream.last_look.as_deref() == Some("foreign") => {
                 (Mood::Bad, "ANSWERS, AND IS NO OPENCLAW GATEWAY".to_owned())
             }
             "up" => (Mood::Good, format!("up for {since}")),
-            "away" if upstream.last_look.as_deref() == Some("not-ready") => {
+            "away" if upstream.last_look.as_deref() == Some("not-ready") && !is_mute => {
                 (Mood::Bad, format!("NOT READY for {since}"))
             }
             "away" => (Mood::Bad, format!("AWAY for {since}")),

@@ -40,6 +40,8 @@ pub struct State {
     fast: AtomicU8,
     /// Wakes the watcher when a dial failed.
     lost: Notify,
+    /// Wakes it when something else makes it doubtful that anybody is there.
+    doubted: Notify,
     /// It has said once that it is ready: it is what it should be, and silence means that it is busy.
     met: AtomicBool,
     /// What the watcher's last look found.
@@ -112,6 +114,7 @@ impl Upstream {
                 seen: watch::Sender::new(Seen::Unknown),
                 fast: AtomicU8::new(Seen::Unknown as u8),
                 lost: Notify::new(),
+                doubted: Notify::new(),
                 met: AtomicBool::new(false),
                 look: AtomicU8::new(0),
                 held: Mutex::default(),
@@ -199,6 +202,11 @@ impl State {
         self.lost.notify_one();
     }
 
+    /// Somebody else of ours, who may be at fault himself, did not get through: the watcher knocks at once.
+    pub fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
     /// Whether it has ever said that it is ready.
     pub fn is_met(&self) -> bool {
         self.met.load(Ordering::Relaxed)
@@ -221,6 +229,11 @@ impl State {
     /// For the watcher: returns when a dial has failed, or one waits.
     pub async fn lost(&self) {
         self.lost.notified().await;
+    }
+
+    /// For the watcher: returns when there is a [doubt](State::doubt).
+    pub async fn doubted(&self) {
+        self.doubted.notified().await;
     }
 
     pub fn held(&self) -> usize {

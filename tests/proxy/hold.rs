@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Proxy, Wire, client, eventually, h2, origin, proxy, ws};
+use crate::{
+    harness::{Proxy, Wire, client, eventually, h2, origin, proxy, ws},
+    numbers::counts,
+};
 
 async fn ask(proxy: &Proxy, target: &str, fields: &[&str]) -> Wire {
     let mut wire = proxy.client().h1("chat.test").await;
@@ -309,4 +312,34 @@ async fn a_stream_of_requests_over_a_restart_loses_none_that_was_begun_while_it_
             assert_eq!(status.unwrap(), 200, "round {round}");
         }
     }
+}
+
+/// Monitors look at it, and no client asks anything.
+#[tokio::test]
+async fn an_upstream_that_goes_away_while_nobody_asks_is_away_in_the_metrics() {
+    let (gateway, app) = (origin::ok().run().await, origin::ok().run().await);
+    let proxy = proxy().site("chat.test", &gateway).site("app.test", &app).more("kind = \"generic\"").run().await;
+    let places = [gateway.address, app.address];
+    let up = |place, up| format!(r#"clawgate_upstream_up{{upstream="{place}"}} {up}"#);
+    for place in places {
+        counts(&proxy, &up(place, 1)).await;
+    }
+    gateway.stop().await;
+    app.stop().await;
+    for place in places {
+        counts(&proxy, &up(place, 0)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_finds_nobody_has_the_gateway_looked_at_before_its_turn() {
+    let gateway = origin::ok().run().await;
+    let probe = "[probe]\ntoken = \"t\"\nevery = \"1s\"";
+    let proxy = proxy().site("chat.test", &gateway).top(probe).run().await;
+    let probed = || proxy.app().report().probe.map(|probe| probe.said);
+    eventually("the probe was answered", || probed().is_some()).await;
+    gateway.stop().await;
+    let began = Instant::now();
+    eventually("it is away", || proxy.app().report().upstreams[0].state == "away").await;
+    assert!(began.elapsed() < Duration::from_secs(8), "after {:?}", began.elapsed());
 }

@@ -21,14 +21,20 @@ use crate::{
 
 /// The way out, where an upstream cannot be used as it should: it may have had no request yet that would have told.
 pub(super) fn cure(upstream: &Upstream) -> Option<String> {
+    let health = upstream.health.as_ref();
+    let is_mute = health.is_some_and(Health::is_mute);
+    let refused = health.is_some_and(|health| health.refused);
     let is_here = upstream.address.starts_with("127.") || upstream.address.starts_with("[::1]");
     match (&*upstream.state, upstream.gateway) {
         // It is there: what it says of itself stands above.
-        ("away", true) if upstream.last_look.as_deref() == Some("not-ready") => {
+        ("away", true) if upstream.last_look.as_deref() == Some("not-ready") && !is_mute => {
             Some("it starts, or a part of it is out of order: `openclaw gateway status`, as its user".into())
         }
-        ("away", true) if is_here => Some(format!("{START}; `clawgate check --only gateway` says what stands in the way")),
-        ("away", _) => Some(format!(
+        (_, true) if is_mute && !refused && upstream.state != "away" => {
+            Some("`clawgate check --only gateway` says what stands in the way".into())
+        }
+        (state, true) if is_here && (state == "away" || refused) => Some(format!("{START}; `clawgate check --only gateway` says what stands in the way")),
+        (state, _) if state == "away" || refused => Some(format!(
             "nobody answers there: see that it runs, and that {} can be reached from here",
             upstream.address
         )),
@@ -94,7 +100,7 @@ pub(super) fn answer(asked: &Asked, host: &str) -> (Mood, String) {
 
 /// What the gateway says of itself.
 pub(super) fn health_line(health: &Health) -> (Mood, String) {
-    let Health { healthz, readyz, failing, error } = health;
+    let Health { healthz, readyz, failing, error, .. } = health;
     let said = |path: &str, status: &Option<u16>| status.map(|status| format!("{path} {status}"));
     let mut text =
         [said("/healthz", healthz), said("/readyz", readyz)].into_iter().flatten().collect::<Vec<_>>().join(", ");

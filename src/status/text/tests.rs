@@ -200,7 +200,7 @@ fn what_is_wrong_stands_out_with_its_cure() {
 fn a_gateways_health_is_said_as_it_says_it_itself() {
     let said = |healthz, readyz, failing: &[&str], error: Option<&str>| {
         let failing = failing.iter().map(|part| (*part).to_owned()).collect();
-        health_line(&Health { healthz, readyz, failing, error: error.map(str::to_owned) })
+        health_line(&Health { healthz, readyz, failing, error: error.map(str::to_owned), refused: false })
     };
     let well = (Mood::Good, "/healthz 200, /readyz 200".to_owned());
     assert_eq!(said(Some(200), Some(200), &[], None), well);
@@ -227,11 +227,43 @@ fn a_gateway_that_answers_and_is_not_ready_is_not_to_be_started() {
     report.upstreams[0].state = "away".into();
     report.upstreams[0].last_look = Some("not-ready".into());
     report.upstreams[0].health =
-        Some(Health { healthz: Some(200), readyz: Some(503), failing: vec!["telegram".into()], error: None });
+        Some(Health { healthz: Some(200), readyz: Some(503), failing: vec!["telegram".into()], ..Health::default() });
     let page = page(&report, Colour::No);
     let lines = "gateway       127.0.0.1:18789  NOT READY for 2 h 0 min, OpenClaw 2026.9.6\n              \
                  /healthz 200, /readyz 503, failing: telegram\n              it starts, or a part of it is out of order:\n";
     assert!(page.contains(lines) && !page.contains("start it as its user"), "{page}");
+}
+
+#[test]
+fn a_gateway_that_refuses_the_question_for_its_health_is_not_up_and_has_its_cure() {
+    let mut report = well();
+    let refused =
+        Health { error: Some("cannot connect: connection refused".into()), refused: true, ..Health::default() };
+    report.upstreams[0].health = Some(refused.clone());
+    let shown = page(&report, Colour::No);
+    let lines = "gateway       127.0.0.1:18789  DOES NOT ANSWER, OpenClaw 2026.9.6\n              \
+                 its health could not be asked: cannot connect: connection refused\n              \
+                 start it as its user: systemctl --user start openclaw-gateway";
+    assert!(shown.contains(lines) && !shown.contains("  up for"), "{shown}");
+    // The process has noticed, and looked last when it was not ready yet.
+    report.upstreams[0].state = "away".into();
+    report.upstreams[0].last_look = Some("not-ready".into());
+    let shown = page(&report, Colour::No);
+    assert!(shown.contains("127.0.0.1:18789  AWAY for") && shown.contains("start it as its user"), "{shown}");
+    // Somewhere else our command would start another one.
+    report.upstreams[0].address = "192.0.2.1:18789".into();
+    let shown = page(&report, Colour::No);
+    assert!(shown.contains("nobody answers there") && !shown.contains("start it as its user"), "{shown}");
+}
+
+#[test]
+fn a_gateway_that_is_silent_when_asked_is_not_to_be_started() {
+    let mut report = well();
+    report.upstreams[0].health = Some(Health { error: Some("no answer within 3 s".into()), ..Health::default() });
+    let shown = page(&report, Colour::No);
+    assert!(shown.contains("127.0.0.1:18789  DOES NOT ANSWER"), "{shown}");
+    assert!(shown.contains("`clawgate check --only gateway` says what stands in the way"), "{shown}");
+    assert!(!shown.contains("start it as its user"), "{shown}");
 }
 
 #[test]
