@@ -247,7 +247,7 @@ impl Page<'_> {
 
     fn problems(&mut self, report: &Report) {
         if report.problems.is_empty() {
-            self.line("problems", Mood::Good, "no client has met one since the start");
+            self.line("problems", Mood::Good, "none that is the server's fault");
             return;
         }
         self.text.push_str("problems, the latest first\n");

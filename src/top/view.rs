@@ -151,7 +151,7 @@ fn problems_of(moment: &Moment, area: Rect) -> Paragraph<'static> {
         lines.push(Line::raw(shortened(&clean(&format!("  -> {}", problem.cure)), width)));
     }
     if lines.is_empty() {
-        lines.push(Line::styled("no client has met one since the start", Style::new().fg(Color::Green)));
+        lines.push(Line::styled("none that is the server's fault", Style::new().fg(Color::Green)));
     }
     let refused: Vec<String> = moment.refusals.iter().take(3).map(|t| format!("{} {}", t.times, t.name)).collect();
     let moved: u64 = moment.seconds.iter().rev().take(AVERAGE).map(|s| s.bytes_in + s.bytes_out).sum();
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_empty_moment_can_be_drawn() {
-        assert!(drawn(80, 24, &Moment::default(), None).contains("no client has met one since the start"));
+        assert!(drawn(80, 24, &Moment::default(), None).contains("none that is the server's fault"));
     }
 
     proptest! {

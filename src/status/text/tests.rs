@@ -121,7 +121,7 @@ traffic       1.2 requests/s (half within 3 ms, 99 % within 210 ms), 7
 refused       in the last hour: nothing
 machine       disk 12.0 GiB of 40.0 GiB free, memory 1.0 GiB of 4.0 GiB free,
               clawgate itself 12 MiB
-problems      no client has met one since the start
+problems      none that is the server's fault
 not seen here openclaw health --json, openclaw devices list (as the gateway's
               user); the model's key: curl its API
 ";
