@@ -34,6 +34,8 @@ are ***.
   clawgate explain gateway/pairing-required
   clawgate explain 78
   clawgate explain 1008
+  clawgate explain NOT_PAIRED
+  clawgate explain ERR_CONNECTION_TIMED_OUT
   clawgate explain dns/
   clawgate explain"
 )]
@@ -66,7 +68,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     /// A request, as [METHOD] PATH or [METHOD] URL; or the name of a finding, refusal or trouble, an HTTP status, a
-    /// close code or an exit code
+    /// close code or an exit code; or what the gateway, a browser or a platform says
     #[arg(value_name = "WORD", num_args = 0..=2)]
     words: Vec<String>,
 }
@@ -79,6 +81,8 @@ pub(super) fn run(config: &Path, args: &Args) -> anyhow::Result<u8> {
         (Some(_), _) => usage("which request? Say its path: clawgate explain --from ADDRESS /PATH"),
         (None, []) => print(&code::index()),
         (None, [word]) if !is_target(word) => page(word),
+        // A sentence of the gateway's without its quotes.
+        (None, words) if code::page(&words.join(" ")).is_ok() => page(&words.join(" ")),
         (None, _) => usage("from where? A request is explained with --from ADDRESS, the client's; a code is one word"),
     }
 }

@@ -13,6 +13,7 @@ macro_rules! more {
 mod config;
 mod findings;
 mod gateway;
+mod heard;
 mod list;
 mod meant;
 mod number;
@@ -110,13 +111,17 @@ fn sentence(text: &str) -> String {
 }
 
 /// The pages of `word`: a code in any case, or its part behind the slash. A few names stand for two things, a number of an
-/// answer or a close frame for several, and `dns/` for all that begins so.
+/// answer or a close frame for several, and `dns/` for all that begins so. What the gateway, a browser or a platform says leads
+/// to what is behind it.
 ///
 /// # Errors
 /// With the code that was probably meant.
 pub fn page(word: &str) -> Result<String, Unknown> {
     let all = all();
-    // The gateway's own words are in capitals, with underscores.
+    if let Some(name) = heard::renamed(word.trim()) {
+        return page(name).map(|page| format!("{} is called {name}.\n\n{page}", word.trim()));
+    }
+    // With underscores as the gateway writes them.
     let words = [word.trim().to_owned(), word.trim().replace('_', "-")];
     let also = match meant::family(&all, word.trim()).is_empty() {
         true => String::new(),
@@ -124,19 +129,29 @@ pub fn page(word: &str) -> Result<String, Unknown> {
             format!("\n`clawgate explain {0}/` lists all that begin with {0}/.\n", word.trim().to_ascii_lowercase())
         }
     };
-    let found = words.iter().find_map(|word| of(&all, word)).map(|pages| pages + &also);
+    let [exact, hyphens] = words.each_ref().map(|word| of(&all, word));
+    let mut found = exact;
+    let heard = heard::of_gateway(word.trim());
+    for page in heard.iter().filter_map(|code| all.iter().find(|page| page.code == *code)).chain(hyphens) {
+        if !found.contains(&page) {
+            found.push(page);
+        }
+    }
+    let found = Some(found).filter(|found| !found.is_empty());
+    let found = found.map(|found| found.into_iter().map(shown).collect::<Vec<_>>().join("\n") + &also);
     let found = found.or_else(|| number::page(&all, word.trim())).or_else(|| room(&all, word.trim()));
+    let found = found.or_else(|| heard::elsewhere(&all, word.trim()));
     found.ok_or_else(|| meant::unknown(&all, word.trim()))
 }
 
-fn of(all: &[Page], word: &str) -> Option<String> {
+fn of<'p>(all: &'p [Page], word: &str) -> Vec<&'p Page> {
     let whole = |page: &&Page| page.code.eq_ignore_ascii_case(word);
     let part = |page: &&Page| page.code.split_once('/').is_some_and(|(_, last)| last.eq_ignore_ascii_case(word));
     let mut found: Vec<&Page> = all.iter().filter(whole).collect();
     if found.is_empty() {
         found = all.iter().filter(part).collect();
     }
-    (!found.is_empty()).then(|| found.into_iter().map(shown).collect::<Vec<_>>().join("\n"))
+    found
 }
 
 /// The list of `dns/`, or `dns`.
@@ -240,8 +255,6 @@ mod tests {
 
     #[test]
     fn a_code_is_found_in_any_case_and_without_its_room() {
-        // As the gateway writes it.
-        assert_eq!(page("NOT_PAIRED").unwrap(), page("probe/not-paired").unwrap());
         let whole = page("gateway/pairing-required").unwrap();
         assert_eq!(page("Gateway/Pairing-Required").unwrap(), whole);
         assert_eq!(page("pairing-required").unwrap(), whole);
@@ -258,6 +271,40 @@ mod tests {
         let dns = page("dns").unwrap();
         assert!(dns.starts_with("acme/dns: ") && dns.contains("\ncertificate/dns: "), "{dns}");
         assert!(dns.ends_with("`clawgate explain dns/` lists all that begin with dns/.\n"), "{dns}");
+    }
+
+    #[test]
+    fn what_the_gateway_says_leads_to_its_answer_and_to_what_a_check_finds() {
+        let both = format!("{}\n{}", page("gateway/pairing-required").unwrap(), page("probe/not-paired").unwrap());
+        for words in
+            ["NOT_PAIRED", "PAIRING_REQUIRED", "pairing_required", "pairing required: device is not approved yet"]
+        {
+            assert_eq!(page(words).unwrap(), both, "{words}");
+        }
+        for trouble in crate::gateway::translate::Trouble::ALL {
+            assert!(page(trouble.code()).is_ok(), "{trouble:?}");
+        }
+        for (words, code) in [
+            ("AUTH_TOKEN_MISMATCH", "gateway/credential-wrong"),
+            ("DEVICE_IDENTITY_REQUIRED", "gateway/device-required"),
+            ("missing scope: operator.read", "gateway/missing-scope"),
+            ("UNAVAILABLE", "gateway/restarting"),
+            ("slow consumer", "gateway/slow-consumer"),
+        ] {
+            assert!(page(words).unwrap().starts_with(&format!("{code}: ")), "{words}");
+        }
+        // Our own name comes first, the gateway's second.
+        let own = page("proxy_attribution_required").unwrap();
+        assert!(own.starts_with("proxy_attribution_required: refusal"), "{own}");
+        assert!(own.contains("\ngateway/proxy-attribution-required: "), "{own}");
+        let timed_out = page("ERR_CONNECTION_TIMED_OUT").unwrap();
+        assert!(timed_out.contains("\n  firewall/cloud "), "{timed_out}");
+    }
+
+    #[test]
+    fn another_name_leads_to_the_page_and_says_the_name() {
+        let text = page("dns/no-a-record").unwrap();
+        assert!(text.starts_with("dns/no-a-record is called dns/no-address.\n\ndns/no-address: "), "{text}");
     }
 
     #[test]

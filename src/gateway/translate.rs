@@ -77,6 +77,17 @@ const RESTARTING: [&str; 4] = [
     "unavailable while suspending or restarting",
 ];
 
+/// Reasons of close frames whose code alone tells what is behind them.
+const REASONS: [(&str, Trouble); 6] = [
+    ("service restart", Trouble::Restarting),
+    ("gateway starting", Trouble::Restarting),
+    ("gateway policy changed", Trouble::PolicyChanged),
+    ("connect failed", Trouble::UiConnectFailed),
+    ("message too big", Trouble::TooLarge),
+    // As the library words it that most clients use.
+    ("Max payload size exceeded", Trouble::TooLarge),
+];
+
 /// The troubles we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Trouble {
@@ -131,6 +142,22 @@ impl Trouble {
             // The Control UI's own code for "the connect failed"; the gateway never sends it.
             Seen::Closed { by: Side::Client, close } => (close.code == Some(4008)).then_some(Trouble::UiConnectFailed),
         }
+    }
+
+    /// The trouble behind words of the gateway that somebody read elsewhere: in the platform's log, or in a browser. They
+    /// are taken for each thing in turn that the gateway can say, so what is translated here is known there too.
+    pub fn of_words(words: &str) -> Option<Trouble> {
+        let refused = |code: &str, detail: Option<&str>| Refusal {
+            code: code.into(),
+            message: words.into(),
+            detail: detail.map(Into::into),
+            ..Refusal::default()
+        };
+        let closed = |code| Close { code: Some(code), reason: words.into() };
+        let http = || [403, 429, 503].into_iter().find_map(|status| Trouble::of_http(status, words.as_bytes()));
+        let close = || [1002, 1008].into_iter().find_map(|code| Trouble::of_close(&closed(code)));
+        let reason = || REASONS.iter().find(|(reason, _)| words.contains(reason)).map(|(_, trouble)| *trouble);
+        Trouble::of_refusal(&refused(words, Some(words))).or_else(http).or_else(close).or_else(reason)
     }
 
     fn of_http(status: u16, body: &[u8]) -> Option<Trouble> {
@@ -253,8 +280,8 @@ impl Trouble {
                 format!("tell the gateway which address clients come from: {}", attribution_command())
             }
             Trouble::PairingRequired => {
-                let id = request_id.filter(|id| is_plain(id)).unwrap_or("<requestId>");
-                let approve = format!("openclaw devices list, then openclaw devices approve {id}");
+                let id = request_id.filter(|id| is_plain(id)).unwrap_or("REQUEST-ID");
+                let approve = format!("`openclaw devices list`, then `openclaw devices approve {id}`");
                 match at.attributed {
                     Some(why) => format!(
                         "approve it: {approve}. A backend that should be approved by itself did not get the loopback \

@@ -30,6 +30,8 @@ pub const DEADLINE: Duration = Duration::from_secs(3);
 const MOST: usize = 16;
 /// Of an answer; a refusal of ours is a few hundred bytes.
 const ANSWER: u64 = 16 * 1024;
+/// Of a body that says nothing to us it is read this far. Whoever leaves before the end is a client that aborted.
+const BODY: u64 = 8 * 1024 * 1024;
 
 /// One answer, or why there is none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -103,10 +105,12 @@ impl Door {
     fn ask(&self, host: &str, token: Option<&str>) -> Asked {
         let began = Instant::now();
         let answer = self.get(host, token, began + DEADLINE);
-        let seconds = began.elapsed().as_secs_f64();
         let address = self.address.to_string();
         match answer {
-            Ok((status, error)) => Asked { address, status: Some(status), seconds: Some(seconds), error },
+            Ok(Came { status, error, head }) => {
+                let seconds = Some((head - began).as_secs_f64());
+                Asked { address, status: Some(status), seconds, error }
+            }
             Err(error) => {
                 let error = match error.kind() {
                     io::ErrorKind::TimedOut => format!("no answer within {} s", DEADLINE.as_secs()),
@@ -117,7 +121,7 @@ impl Door {
         }
     }
 
-    fn get(&self, host: &str, token: Option<&str>, deadline: Instant) -> io::Result<(u16, Option<String>)> {
+    fn get(&self, host: &str, token: Option<&str>, deadline: Instant) -> io::Result<Came> {
         let stream = Until::connect(&self.address, deadline)?;
         let port = match (self.https, self.address.port()) {
             (true, 443) | (false, 80) => String::new(),
@@ -138,11 +142,19 @@ impl Door {
     }
 }
 
-fn exchange(mut stream: impl io::Read + io::Write, request: &[u8]) -> io::Result<(u16, Option<String>)> {
+/// An answer.
+struct Came {
+    status: u16,
+    error: Option<String>,
+    /// When its head was here.
+    head: Instant,
+}
+
+fn exchange(mut stream: impl io::Read + io::Write, request: &[u8]) -> io::Result<Came> {
     stream.write_all(request)?;
     stream.flush()?;
     let mut answer = Vec::new();
-    let mut reader = io::BufReader::new(stream.take(ANSWER));
+    let mut reader = io::BufReader::new(stream).take(ANSWER);
     while !answer.ends_with(b"\r\n\r\n") {
         if reader.read_until(b'\n', &mut answer)? == 0 {
             break;
@@ -150,11 +162,15 @@ fn exchange(mut stream: impl io::Read + io::Write, request: &[u8]) -> io::Result
     }
     let (status, error) = read(&String::from_utf8_lossy(&answer))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP answer"))?;
-    let Some(kind) = error else { return Ok((status, None)) };
+    let head = Instant::now();
+    let Some(kind) = error else {
+        let _ = io::copy(&mut reader.into_inner().take(BODY), &mut io::sink());
+        return Ok(Came { status, error: None, head });
+    };
     // A page for programs has the reason, of which the head names the kind. However the connection ends, what came counts.
     let mut body = Vec::new();
     let _ = reader.read_to_end(&mut body);
-    Ok((status, Some(reason(&body).unwrap_or(kind))))
+    Ok(Came { status, error: Some(reason(&body).unwrap_or(kind)), head })
 }
 
 /// The status, and of a refusal of ours the kind as `Proxy-Status` (RFC 9209 §2.3.1) has it.
@@ -256,15 +272,15 @@ mod tests {
     }
 
     /// A connection on which all has come already.
-    struct Came(io::Cursor<Vec<u8>>);
+    struct Stream(io::Cursor<Vec<u8>>);
 
-    impl io::Read for Came {
+    impl io::Read for Stream {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
             self.0.read(into)
         }
     }
 
-    impl io::Write for Came {
+    impl io::Write for Stream {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             Ok(bytes.len())
         }
@@ -276,7 +292,10 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_with_the_name_that_its_refusal_has_a_page_by() {
-        let answer = |text: &str| exchange(Came(io::Cursor::new(text.into())), b"GET").ok();
+        let answer = |text: &str| {
+            let came = exchange(Stream(io::Cursor::new(text.into())), b"GET").ok()?;
+            Some((came.status, came.error))
+        };
         let head = "HTTP/1.1 403 Forbidden\r\nProxy-Status: clawgate; error=http_request_denied\r\n\r\n";
         let whole = format!("{head}{{\"status\":403,\"error\":\"not_allowed\",\"message\":\"x\"}}\n");
         assert_eq!(answer(&whole), Some((403, Some("not_allowed".into()))));
@@ -286,6 +305,16 @@ mod tests {
         assert_eq!(answer("HTTP/1.1 200 OK\r\nserver: error=x\r\n\r\n"), Some((200, None)));
         for garbage in ["", "SSH-2.0-x\r\n", "HTTP/1.1 2", "HTTP/1.1 abc\r\n"] {
             assert_eq!(answer(garbage), None, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_read_to_its_end_so_that_no_look_is_a_client_that_aborted() {
+        let body = "x".repeat(200_000);
+        for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 404 Not Found\r\n\r\n"] {
+            let mut stream = Stream(io::Cursor::new(format!("{head}{body}").into()));
+            exchange(&mut stream, b"GET").unwrap();
+            assert_eq!(stream.0.position(), stream.0.get_ref().len() as u64, "{head}");
         }
     }
 

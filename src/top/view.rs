@@ -123,20 +123,26 @@ fn table(
     busy: &[Busy],
     last: (&'static str, fn(&Busy) -> String),
 ) {
-    let name = usize::from(area.width).saturating_sub(2 + 6 + 5 + 7 + 3);
+    let name = usize::from(area.width).saturating_sub(2 + 5 + 8 + 7 + 3);
     let rows = busy.iter().map(|line| {
         let row = Row::new([
             shortened(&clean(&line.name), name),
-            format!("{:>6.1}", line.per_second),
-            format!("{:>5}", line.failed),
+            rate(line.per_second),
+            format!("{:>8}", line.failed),
             format!("{:>7}", last.1(line)),
         ]);
         if line.failed > 0 { row.style(Style::new().fg(Color::Yellow)) } else { row }
     });
-    let widths = [Constraint::Min(10), Constraint::Length(6), Constraint::Length(5), Constraint::Length(7)];
-    let head = Row::new([title, "   1/s", " fail", last.0]).style(Style::new().add_modifier(Modifier::BOLD));
+    let widths = [Constraint::Min(10), Constraint::Length(5), Constraint::Length(8), Constraint::Length(7)];
+    let head = Row::new([title, "  1/s", "fail/10s", last.0]).style(Style::new().add_modifier(Modifier::BOLD));
     let block = Block::bordered().title(" 10 s, sampled ");
     frame.render_widget(Table::new(rows, widths).header(head).block(block), area);
+}
+
+/// In five characters.
+fn rate(per_second: f64) -> String {
+    // What would be shown as 1000.0 is one character too long.
+    if per_second < 999.95 { format!("{per_second:>5.1}") } else { format!("{per_second:>5.0}") }
 }
 
 /// Each with its cure, as many as there is room for.
@@ -228,7 +234,7 @@ mod tests {
             problems: vec![Problem {
                 code: "gateway/pairing-required".into(),
                 what: "the gateway wants this device approved by hand".into(),
-                cure: "approve it: openclaw devices list, then openclaw devices approve 8e2f".into(),
+                cure: "approve it: `openclaw devices list`, then `openclaw devices approve 8e2f`".into(),
                 about: "203.0.113.7".into(),
                 last: 1_000_000 - 90,
                 times: 3,
@@ -255,11 +261,11 @@ mod tests {
             "WebSockets 3, 2 D1",
             "gateway 127.0.0.1:18789  up 2 h 0 min  2026.9.6  held 0  logging in 0",
             "10 s, sampled",
-            "clients          1/s  fail      ws",
-            "203.0.113.7      4.5     0      12",
+            "clients           1/s fail/10s      ws",
+            "203.0.113.7       4.5        0      12",
             "chat.test /api/",
             "1 min ago (3 times) 203.0.113.7 gateway/pairing-required: the gateway wants",
-            "-> approve it: openclaw devices list, then openclaw devices approve 8e2f",
+            "-> approve it: `openclaw devices list`, then `openclaw devices approve 8e2f`",
             "refused in the last hour: 12 misdirected",
         ] {
             assert!(screen.contains(text), "{text}\n{screen}");

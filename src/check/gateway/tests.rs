@@ -114,8 +114,8 @@ async fn a_probe_of_an_attributed_site_tells_a_fresh_key_from_the_backends_own()
                     says NOT_PAIRED: pairing required: device is not approved yet\n  --> claw.example.com\n   = why: the \
                     gateway wants this device approved by hand\n";
     assert_eq!(head, expected);
-    assert!(cure.starts_with("approve it: openclaw devices list, then openclaw devices approve "), "{cure}");
-    assert!(!cure.contains("<requestId>"), "{cure}");
+    assert!(cure.starts_with("approve it: `openclaw devices list`, then `openclaw devices approve "), "{cure}");
+    assert!(!cure.contains("REQUEST-ID"), "{cure}");
     let why = "did not get the loopback identity: identity = \"attributed\" in its [[site]] says so\n";
     assert!(cure.ends_with(why), "{cure}");
 }

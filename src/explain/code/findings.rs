@@ -347,10 +347,10 @@ more! { Code:
         "`clawgate check --probe --device-key PATH --token-file PATH`, with the key that the backend has"
     ProbeNotPaired
         "The backend cannot connect until a person has approved it."
-        "With a key of your own: openclaw devices approve REQUEST, which the finding names. To have it approved by itself: clients = [\"ADDRESS/32\"] in the [[site]], and no 127.0.0.1 in gateway.trustedProxies"
+        "With a key of your own: `openclaw devices list`, then `openclaw devices approve REQUEST-ID`; the finding names it. To have it approved by itself: clients = [\"ADDRESS/32\"] in the [[site]], and no 127.0.0.1 in gateway.trustedProxies"
     ProbeNoScope
         "A backend that connects and may not read is as good as none: `missing scope: operator.read`."
-        "Let the backend sign its connect with a device key; of one that is paired with fewer scopes: openclaw devices list, then approve it anew."
+        "Let the backend sign its connect with a device key; of one that is paired with fewer scopes: `openclaw devices list`, then approve it anew."
     ProbeWrongToken
         "Every backend with this token is refused, and after some tries locked out."
         "Compare it with OPENCLAW_GATEWAY_TOKEN in the .env beside openclaw.json, or gateway.auth.token in it."
@@ -368,5 +368,5 @@ more! { Code:
         "`clawgate check --probe --token-file PATH --device-key PATH`, with files that this user may read; or look at the other findings."
     ProbeLeft
         "Nobody has its key any more, so it is no danger; but it stands in the list of devices."
-        "openclaw devices remove DEVICE, which the finding names."
+        "`openclaw devices remove DEVICE`, which the finding names."
 }

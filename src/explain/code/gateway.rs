@@ -13,7 +13,7 @@ pub(super) fn pages() -> impl Iterator<Item = Page> {
         kind: "answer of the gateway".to_owned(),
         what: sentence(trouble.what()),
         why: trouble_matters(trouble).to_owned(),
-        way_out: sentence(&trouble.cure(&at, None)),
+        way_out: sentence(&trouble.cure(&at, None)) + also(trouble),
     });
     let rules = Rule::ALL.into_iter().map(|rule| Page {
         code: rule.name().to_owned(),
@@ -23,6 +23,18 @@ pub(super) fn pages() -> impl Iterator<Item = Page> {
         way_out: way_out(rule).to_owned(),
     });
     troubles.chain(rules)
+}
+
+/// What only a page has room for.
+fn also(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::PairingRequired => {
+            " For a backend, which should be approved by itself: `clawgate explain --from ADDRESS --host HOST --websocket /` says \
+             by which rule it was not; where it is outside_clients, add its address to the site's clients and run \
+             `clawgate reload`."
+        }
+        _ => "",
+    }
 }
 
 fn means(rule: Rule) -> &'static str {
@@ -102,9 +114,11 @@ fn way_out(rule: Rule) -> &'static str {
         Rule::GenericUpstream => {
             "If it is an OpenClaw gateway after all, take kind = \"generic\" out, then: clawgate reload"
         }
-        Rule::Browser => "A person approves it once: openclaw devices list, then openclaw devices approve REQUEST",
+        Rule::Browser => {
+            "A person approves it once: `openclaw devices list`, then `openclaw devices approve REQUEST-ID`"
+        }
         Rule::EndpointNotLoopback => {
-            "Run clawgate on the gateway's machine, with upstream = \"127.0.0.1:18789\"; or approve each device: openclaw devices approve REQUEST"
+            "Run clawgate on the gateway's machine, with upstream = \"127.0.0.1:18789\"; or approve each device: openclaw devices approve REQUEST-ID"
         }
     }
 }
@@ -173,6 +187,6 @@ fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
     // A command stays as it is to be pasted.
-    let stop = if text.ends_with(['.', '\'', '>']) || text.ends_with("true") { "" } else { "." };
+    let stop = if text.ends_with(['.', '\'']) || text.ends_with("true") { "" } else { "." };
     format!("{first}{}{stop}", chars.as_str())
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Page, all};
+use super::{Page, all, wrapped};
 
 /// Every code with the beginning of its page.
 pub fn index() -> String {
@@ -10,6 +10,7 @@ pub fn index() -> String {
     text.push_str(
         "\n`clawgate explain CODE` prints one of these pages\n\
          `clawgate explain 503` says what may be behind an HTTP status, `clawgate explain 1008` behind a close code\n\
+         `clawgate explain NOT_PAIRED`, or ERR_CONNECTION_TIMED_OUT: what the gateway, a browser or a platform says\n\
          `clawgate explain --from ADDRESS PATH` explains a request\n",
     );
     text
@@ -31,8 +32,20 @@ pub(super) fn listed(all: &[Page]) -> String {
     text
 }
 
+/// Some of them, below a sentence on what they have in common.
+pub(super) fn listed_below(text: &mut String, head: &str, pages: &[&Page]) {
+    if pages.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{}", wrapped(head));
+    let width = pages.iter().map(|page| page.code.len()).max().unwrap_or_default();
+    for page in pages {
+        let _ = writeln!(text, "  {:<width$}  {}", page.code, beginning(&page.what));
+    }
+}
+
 /// As much of a page as stands beside its code.
-pub(super) fn beginning(what: &str) -> String {
+fn beginning(what: &str) -> String {
     const LONGEST: usize = 100;
     let first = what.split_inclusive(". ").next().unwrap_or_default().trim_end().trim_end_matches('.');
     match first.char_indices().nth(LONGEST) {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Page, list::beginning, shown, wrapped};
+use super::{Page, list::listed_below, shown, wrapped};
 use crate::gateway::translate::Trouble;
 
 /// So many pages are printed with the number that stands for them.
@@ -34,8 +34,8 @@ fn status(all: &[Page], status: u16) -> Option<String> {
     }
     let refusals_are = "clawgate answers so itself, for the reason that `refusal` of the access record and `error` of the JSON \
                         answer name:";
-    listed(&mut text, refusals_are, &refusals);
-    listed(&mut text, "The gateway answers so, and clawgate knows what it means:", &troubles);
+    listed_below(&mut text, refusals_are, &refusals);
+    listed_below(&mut text, "The gateway answers so, and clawgate knows what it means:", &troubles);
     let all: Vec<&Page> = refusals.into_iter().chain(troubles).collect();
     with_pages(text, &all)
 }
@@ -71,7 +71,7 @@ fn close(all: &[Page], code: u16) -> Option<String> {
         }
     }
     let troubles = of(all, CLOSES, code);
-    listed(&mut text, "The gateway closes with it, and clawgate knows from the reason what it means:", &troubles);
+    listed_below(&mut text, "The gateway closes with it, and clawgate knows from the reason what it means:", &troubles);
     text.push_str(
         "\nThe access record of the WebSocket has close_code, close_reason and, in closed_by, who closed it.\n",
     );
@@ -151,17 +151,6 @@ const CLOSES: &[(u16, Trouble)] = &[
 fn of<'p>(all: &'p [Page], table: &[(u16, Trouble)], number: u16) -> Vec<&'p Page> {
     let page = |trouble: Trouble| all.iter().find(|page| page.code == trouble.code());
     table.iter().filter(|(own, _)| *own == number).filter_map(|(_, trouble)| page(*trouble)).collect()
-}
-
-fn listed(text: &mut String, head: &str, pages: &[&Page]) {
-    if pages.is_empty() {
-        return;
-    }
-    let _ = writeln!(text, "\n{}", wrapped(head));
-    let width = pages.iter().map(|page| page.code.len()).max().unwrap_or_default();
-    for page in pages {
-        let _ = writeln!(text, "  {:<width$}  {}", page.code, beginning(&page.what));
-    }
 }
 
 fn with_pages(mut text: String, pages: &[&Page]) -> Option<String> {

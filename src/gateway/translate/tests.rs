@@ -126,7 +126,7 @@ fn cures_are_commands_to_paste() {
     assert!(cure(Seen::Refused(&origin)).ends_with(expected));
     let mut pairing = refused("NOT_PAIRED", "", Some("PAIRING_REQUIRED"));
     pairing.request_id = Some("59da78d2-5505".into());
-    assert!(cure(Seen::Refused(&pairing)).ends_with("openclaw devices approve 59da78d2-5505"));
+    assert!(cure(Seen::Refused(&pairing)).ends_with("`openclaw devices approve 59da78d2-5505`"));
 }
 
 #[test]
@@ -143,8 +143,40 @@ fn nothing_from_outside_smuggles_itself_into_a_command() {
     for id in ["x; rm -rf /", "$(id)", "-h", "", "a'b"] {
         pairing.request_id = Some(id.into());
         let cure = translate(Seen::Refused(&pairing), &AT).expect("known").cure;
-        assert!(cure.ends_with("approve <requestId>"), "{cure}");
+        assert!(cure.ends_with("approve REQUEST-ID`"), "{cure}");
     }
+}
+
+#[test]
+fn each_trouble_is_known_by_the_words_that_it_is_read_in_elsewhere() {
+    // No arm for all others: a new trouble needs its words here.
+    let words = |trouble| match trouble {
+        Trouble::ProxyAttributionRequired => "proxy_attribution_required",
+        Trouble::PairingRequired => "PAIRING_REQUIRED",
+        Trouble::OriginNotAllowed => "CONTROL_UI_ORIGIN_NOT_ALLOWED",
+        Trouble::PageOutdated => "protocol mismatch: Control UI updated; reload this page to continue",
+        Trouble::DeviceRequired => "DEVICE_IDENTITY_REQUIRED",
+        Trouble::MissingScope => "missing scope: operator.read",
+        Trouble::CredentialMissing => "AUTH_TOKEN_MISSING",
+        Trouble::CredentialWrong => "AUTH_TOKEN_MISMATCH",
+        Trouble::RateLimited => "AUTH_RATE_LIMITED",
+        Trouble::ClockSkew => "device signature expired",
+        Trouble::SignatureInvalid => "DEVICE_AUTH_NONCE_MISMATCH",
+        Trouble::ProtocolMismatch => "PROTOCOL_MISMATCH",
+        Trouble::PreAuthPlaces => "Too many unauthenticated sockets",
+        Trouble::Restarting => "UNAVAILABLE",
+        Trouble::PolicyChanged => "gateway policy changed",
+        Trouble::SlowConsumer => "slow consumer",
+        Trouble::TooLarge => "message too big",
+        Trouble::UiConnectFailed => "connect failed",
+    };
+    for trouble in Trouble::ALL {
+        assert_eq!(Trouble::of_words(words(trouble)), Some(trouble));
+    }
+    assert_eq!(Trouble::of_words("NOT_PAIRED"), Some(Trouble::PairingRequired));
+    assert_eq!(Trouble::of_words("unauthorized: gateway token mismatch"), Some(Trouble::CredentialWrong));
+    assert_eq!(Trouble::of_words("SOMETHING_NEW"), None);
+    assert_eq!(Trouble::of_words(""), None);
 }
 
 #[test]

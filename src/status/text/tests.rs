@@ -172,7 +172,7 @@ fn what_is_wrong_stands_out_with_its_cure() {
     report.problems = vec![Problem {
         code: "gateway/pairing-required".into(),
         what: "the gateway wants this device approved by hand".into(),
-        cure: "approve it: openclaw devices list, then openclaw devices approve 8e2f".into(),
+        cure: "approve it: `openclaw devices list`, then `openclaw devices approve 8e2f`".into(),
         about: "203.0.113.7".into(),
         first: NOW - 500,
         last: NOW - 120,
@@ -190,7 +190,8 @@ fn what_is_wrong_stands_out_with_its_cure() {
     ] {
         assert!(page.contains(&bad(text)), "{text}\n{page}");
     }
-    for text in ["2 min ago", "-> approve it: openclaw devices list", "requests that wait for it: 3", "12 misdirected"]
+    for text in
+        ["2 min ago", "-> approve it: `openclaw devices list`", "requests that wait for it: 3", "12 misdirected"]
     {
         assert!(page.contains(text), "{text}\n{page}");
     }

@@ -151,7 +151,7 @@ on_both_gateways! {
                 &format!("a backend with this device key comes under its address, and {says}"),
                 "the gateway wants this device approved by hand",
                 &format!(
-                    "approve it: openclaw devices list, then openclaw devices approve {}. A backend that should be \
+                    "approve it: `openclaw devices list`, then `openclaw devices approve {}`. A backend that should be \
                      approved by itself did not get the loopback identity: identity = \"attributed\" in its [[site]] \
                      says so",
                     ours["requestId"].as_str().expect("an id")

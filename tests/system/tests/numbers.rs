@@ -43,7 +43,7 @@ on_both_gateways! {
         for text in [
             "gateway/credential-wrong: the client's gateway token or password is wrong",
             "gateway/pairing-required: the gateway wants this device approved by hand",
-            "-> approve it: openclaw devices list",
+            "-> approve it: `openclaw devices list`",
             "1 backend (loopback, D1)",
         ] {
             assert!(status.contains(text), "{text}\n{status}");
