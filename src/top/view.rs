@@ -39,7 +39,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, moment: &Moment, trouble: Option<&str>
     frame.render_widget(Paragraph::new(headline(moment, trouble)), head);
     sparklines(frame, lines, moment);
     frame.render_widget(Paragraph::new(moment.upstreams.iter().map(upstream(moment.now)).collect::<Vec<_>>()), middle);
-    let [clients, routes] = Layout::horizontal([Constraint::Percentage(45), Constraint::Percentage(55)]).areas(busy);
+    let [clients, routes] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(busy);
     table(frame, clients, "clients", &moment.clients, ("     ws", |client| client.websockets.to_string()));
     table(frame, routes, "routes", &moment.routes, ("   mean", |route| time(route.mean_us as f64 / 1e6)));
     frame.render_widget(problems_of(moment, bottom), bottom);
@@ -263,7 +263,7 @@ mod tests {
             "10 s, sampled",
             "clients           1/s fail/10s      ws",
             "203.0.113.7       4.5        0      12",
-            "chat.test /api/",
+            "chat.test /api…",
             "1 min ago (3 times) 203.0.113.7 gateway/pairing-required: the gateway wants",
             "-> approve it: `openclaw devices list`, then `openclaw devices approve 8e2f`",
             "refused in the last hour: 12 misdirected",
