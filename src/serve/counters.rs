@@ -331,7 +331,7 @@ mod tests {
         let page = include_str!("../../docs/STATUS.md");
         for reason in Reason::ALL {
             let refusal = crate::serve::refusal::Refusal::from(reason);
-            if let Some(problem) = refusal.problem("x") {
+            if let Some(problem) = refusal.problem("x", crate::config::model::UpstreamKind::Openclaw) {
                 assert!(page.contains(&format!("| `{}` | ", problem.code)), "docs/STATUS.md lacks {}", problem.code);
             }
         }

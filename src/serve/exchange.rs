@@ -60,6 +60,7 @@ pub fn serve(
                 Ok(answer.into_response(finish))
             }
             Err(refusal) => {
+                let refusal = refusal.of(finish.kind());
                 finish.refused(&refusal);
                 let mut response = refusal.response(html);
                 if let Some(policy) = finish.policy() {

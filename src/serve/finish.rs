@@ -25,7 +25,7 @@ use super::{
     tunnel::{Ended, Goodbye},
 };
 use crate::{
-    config::model::Policy,
+    config::model::{Policy, UpstreamKind},
     gateway::frames,
     headers::identity::Identity,
     upstream::{
@@ -205,6 +205,12 @@ impl Finish {
         self.status = Some(status);
     }
 
+    /// What stands behind, as far as it got.
+    pub fn kind(&self) -> UpstreamKind {
+        let route = self.present.as_ref().zip(self.route);
+        route.map_or(UpstreamKind::Openclaw, |(present, route)| present.behind(route).upstream.config.kind)
+    }
+
     pub fn refused(&mut self, refusal: &Refusal) {
         self.failure = Some(refusal.row.name);
         if self.look {
@@ -218,7 +224,7 @@ impl Finish {
             }
             _ => &present.sites[self.site].name,
         });
-        match refusal.problem(about) {
+        match refusal.problem(about, self.kind()) {
             Some(problem) if of_service => self.core.shared.problems.remember(problem),
             Some(problem) => self.core.shared.problems.note(problem),
             None => {}

@@ -2,6 +2,7 @@
 
 mod page;
 mod reason;
+mod trouble;
 
 use std::{
     borrow::Cow,
@@ -16,7 +17,7 @@ pub use self::{
     reason::{Reason, Row, Side},
 };
 use crate::{
-    config::model::Hostname,
+    config::model::{Hostname, UpstreamKind},
     gateway::translate,
     headers::{authority::HostError, client_address::Seen, hop::FramingError, identity},
     problems::Problem,
@@ -51,10 +52,18 @@ impl From<Reason> for Refusal {
 }
 
 impl Refusal {
-    /// For `status` and the log; `None` where only the client can do something about it.
-    pub fn problem(&self, about: &str) -> Option<Problem> {
-        let (code, what, cure) = self.row.trouble()?;
+    /// For `status` and the log; `None` where only the client can do something about it. `kind` is what stands behind.
+    pub fn problem(&self, about: &str, kind: UpstreamKind) -> Option<Problem> {
+        let (code, what, cure) = self.row.trouble(kind)?;
         Some(Problem { code, what: what.into(), cure: cure.into(), about: about.into() })
+    }
+
+    /// In the words for what stands behind.
+    pub fn of(mut self, kind: UpstreamKind) -> Refusal {
+        if kind == UpstreamKind::Generic {
+            self.row.text = self.row.text_of_generic();
+        }
+        self
     }
 
     pub fn because(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Refusal {

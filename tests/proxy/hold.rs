@@ -314,6 +314,21 @@ async fn a_stream_of_requests_over_a_restart_loses_none_that_was_begun_while_it_
     }
 }
 
+#[tokio::test]
+async fn who_asks_another_server_than_a_gateway_reads_of_none_and_neither_does_the_operator() {
+    let place = origin::place();
+    let proxy = proxy().site("app.test", &place).more("kind = \"generic\"\nhold = \"0s\"").run().await;
+    let page = proxy.client().get("app.test", "/", &["accept: text/html"]).await;
+    assert!([502, 503].contains(&page.status), "{page:?}");
+    assert!(page.text().contains("<p>The server behind this proxy "), "{}", page.text());
+    let report = proxy.app().report();
+    let [problem] = &report.problems[..] else { panic!("{:?}", report.problems) };
+    assert_eq!((&*problem.code, &*problem.about), ("upstream/away", &*place.address.to_string()));
+    for text in [&*page.text(), &*problem.cure] {
+        assert!(!text.contains("gateway") && !text.contains("openclaw"), "{text}");
+    }
+}
+
 /// Monitors look at it, and no client asks anything.
 #[tokio::test]
 async fn an_upstream_that_goes_away_while_nobody_asks_is_away_in_the_metrics() {

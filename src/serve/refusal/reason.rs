@@ -2,8 +2,6 @@
 
 use http::StatusCode;
 
-use crate::gateway::translate::{self, token_command};
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Client,
@@ -328,73 +326,5 @@ impl Row {
     /// Whether it is about the service of `forward_auth`, whose outages have lines of their own in the log.
     pub fn is_of_service(&self) -> bool {
         matches!(self.name, "auth_unavailable" | "auth_invalid" | "auth_busy")
-    }
-
-    /// What the operator should know and do, where it is not the client's own fault: code, what, cure.
-    pub(super) fn trouble(&self) -> Option<(&'static str, &'static str, &'static str)> {
-        const GATEWAY: &str = "is it running? as its user: systemctl --user status openclaw-gateway, and \
-                               journalctl --user -u openclaw-gateway -n 50";
-        Some(match self.name {
-            "connection_refused" | "destination_unavailable" | "too_many_held" | "destination_ip_unroutable" => {
-                ("upstream/away", "it does not answer", translate::START)
-            }
-            "connection_timeout" | "http_response_timeout" => ("upstream/slow", "it does not answer in time", GATEWAY),
-            "dns_error" => (
-                "upstream/dns",
-                "its name cannot be looked up",
-                "mend the upstream's name in the configuration, or this machine's DNS",
-            ),
-            "http_response_incomplete" | "http_protocol_error" | "http_upgrade_failed" => {
-                ("upstream/broken-answer", "it closed the connection, or what it answered was not HTTP", GATEWAY)
-            }
-            "places_full" => (
-                "gateway/places-full",
-                "all places for WebSockets that have not logged in are taken",
-                "someone holds connections open without logging in; a place is free again within 15 s",
-            ),
-            "source_address" | "attributed_source" => (
-                "identity/no-attributed-source",
-                "127.0.0.2 cannot be used on this machine, so browsers get 503",
-                "bring it up: ip address add 127.0.0.2/8 dev lo",
-            ),
-            "gateway_without_auth" => (
-                "gateway/no-auth",
-                "the gateway accepts a connect without any token, so nobody gets D1",
-                concat!("give it a token: ", token_command!()),
-            ),
-            "loopback_client" => (
-                "identity/loopback-client",
-                "a client on this machine is outside of clients, and the gateway would refuse its address",
-                "if what forwards from this machine is yours: trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]",
-            ),
-            "auth_unavailable" => (
-                "auth/away",
-                "the service of forward_auth does not answer in time, so nothing passes",
-                "is it running? `clawgate check --only auth` asks it, and says what came",
-            ),
-            "auth_invalid" => (
-                "auth/no-http",
-                "what the service of forward_auth answers is not HTTP, or too long, so nothing passes",
-                "is it the service that listens there? `clawgate check --only auth` asks it, and says what came",
-            ),
-            "auth_busy" => (
-                "auth/busy",
-                "too many requests wait for the service of forward_auth",
-                "it is slow, or somebody asks without end: allow and limits.requests let fewer people ask",
-            ),
-            "certificate_pending" => (
-                "certificate/pending",
-                "its certificate is not here yet, and nothing is forwarded until it is",
-                "`clawgate certs` says what it waits for",
-            ),
-            "exhausted" => {
-                ("proxy/exhausted", "no descriptor or port is left", "raise LimitNOFILE: systemctl edit clawgate")
-            }
-            "overloaded" => ("proxy/overloaded", "there are too many connections", "raise [limits] connections"),
-            "proxy_internal_error" => {
-                ("proxy/internal", "something went wrong in the proxy", "journalctl -u clawgate -p err says what")
-            }
-            _ => return None,
-        })
     }
 }
