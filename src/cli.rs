@@ -22,7 +22,7 @@ mod reload;
 mod status;
 mod top;
 
-use std::{borrow::Cow, ffi::OsString, io::Write as _, path::PathBuf, sync::OnceLock};
+use std::{borrow::Cow, ffi::OsString, io::Write as _, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -119,7 +119,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
             return Ok(if error.use_stderr() { exit::USAGE } else { 0 });
         }
     };
-    let _ = COMMANDS.set(Commands::beside(&cli.config));
+    Commands::beside(&cli.config).are_here();
     let done = |()| 0;
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => Ok(run::run(&cli.config).map(done)?),
@@ -147,10 +147,8 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
 }
 
 /// As our own commands are typed beside the configuration that was given.
-static COMMANDS: OnceLock<Commands> = OnceLock::new();
-
 fn commands() -> &'static Commands {
-    COMMANDS.get_or_init(Commands::default)
+    Commands::here()
 }
 
 /// What an operator reads, with that configuration in the commands that it names.

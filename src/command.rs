@@ -7,6 +7,7 @@
 use std::{
     borrow::Cow,
     path::{Path, absolute},
+    sync::OnceLock,
 };
 
 use crate::config::defaults;
@@ -39,7 +40,20 @@ pub struct Commands {
     option: String,
 }
 
+/// Those of this process. One command line, and rooms far from it that log and send their cures themselves.
+static HERE: OnceLock<Commands> = OnceLock::new();
+
 impl Commands {
+    /// As they are typed beside the configuration that this process was given; the default's where nobody has said.
+    pub fn here() -> &'static Commands {
+        HERE.get_or_init(Commands::default)
+    }
+
+    /// Says once, before anybody asks, what [`Commands::here`] is.
+    pub fn are_here(self) {
+        let _ = HERE.set(self);
+    }
+
     /// Beside `config`, as it was typed. What is read here may be typed in another directory, so it is made absolute.
     pub fn beside(config: &Path) -> Commands {
         let config = absolute(config).unwrap_or_else(|_| config.to_owned());

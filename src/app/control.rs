@@ -27,6 +27,7 @@ use crate::{
         settings::Settings,
         store::{FileStore, Store},
     },
+    command::Commands,
     config::model::{self, Endpoint, LOOPBACK_SOURCE, UpstreamKind},
     gateway::{
         approved::{self, Approved},
@@ -361,7 +362,7 @@ async fn look_at(
         NoAuth::NoGateway(why) => {
             streak.set(Streak::default());
             if state.last_look() != Some(Health::Foreign) {
-                tracing::warn!(upstream = %name, why, "{NO_GATEWAY}");
+                tracing::warn!(upstream = %name, why, "{}", Commands::here().in_text(NO_GATEWAY));
             }
             state.looked(Some(Health::Foreign));
             up(UNCLEAR)

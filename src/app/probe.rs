@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::Numbers;
 use crate::{
+    command::Commands,
     config::model::{Config, Endpoint, Hostname, Probe},
     gateway::{
         client::{Ask, Door},
@@ -134,14 +135,14 @@ async fn turn(
     numbers.probed.count(&outcome);
     numbers.probed.set(Some(record));
     let host = settings.host().as_str();
-    let Event { detail: said, cure, .. } = Event::of(None, &outcome, host);
+    let Event { detail: said, cure, .. } = Event::of(None, &outcome, host, Commands::here());
     let (standing, since) = (Standing::of(&outcome), SystemTime::now());
     numbers.probed.tell(Told { host: host.to_owned(), standing, since, said, cure });
     match next.news {
         News::None => {}
         News::Well => info!(host, "the gateway approves the probe"),
         News::NewRequest => {
-            let event = Event::of(None, &outcome, host);
+            let event = Event::of(None, &outcome, host, Commands::here());
             info!(
                 host,
                 request_id = event.request_id,
@@ -150,7 +151,7 @@ async fn turn(
             );
         }
         News::Changed { was, .. } => {
-            teller.tell(&Event::of(was, &outcome, host));
+            teller.tell(&Event::of(was, &outcome, host, Commands::here()));
             if let Outcome::Refused(Refused { cause: Some(cause), .. }) = outcome {
                 let Cause { code, what, cure, .. } = cause;
                 let problem = Problem { code, what: what.into(), cure: cure.into(), about: host.to_owned() };
@@ -209,7 +210,7 @@ struct Event {
 }
 
 impl Event {
-    fn of(was: Option<Standing>, outcome: &Outcome, host: &str) -> Event {
+    fn of(was: Option<Standing>, outcome: &Outcome, host: &str, commands: &Commands) -> Event {
         let (detail, request_id, cure) = match outcome {
             Outcome::Approved { version: Some(version), .. } => (format!("by OpenClaw {version}"), None, None),
             Outcome::Approved { version: None, .. } => ("by the gateway".to_owned(), None, None),
@@ -218,7 +219,7 @@ impl Event {
                 (refused.said.clone(), refused.request_id.clone(), cure)
             }
             Outcome::NoGateway(error) | Outcome::Unreachable(error) => {
-                (error.clone(), None, Some("clawgate check --only gateway".to_owned()))
+                (error.clone(), None, Some(commands.in_text("clawgate check --only gateway").into_owned()))
             }
         };
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -244,6 +245,15 @@ mod tests {
     use crate::gateway::translate::Trouble;
 
     #[test]
+    fn a_cure_is_about_the_service_that_probes() {
+        let commands = Commands::beside("/srv/two.toml".as_ref());
+        for outcome in [Outcome::Unreachable("gone".into()), Outcome::NoGateway("a page".into())] {
+            let event = Event::of(None, &outcome, "claw.test", &commands);
+            assert_eq!(event.cure.as_deref(), Some("clawgate --config /srv/two.toml check --only gateway"));
+        }
+    }
+
+    #[test]
     fn an_event_is_written_as_the_reference_has_it() {
         let refused = Refused {
             trouble: Some(Trouble::PairingRequired),
@@ -251,7 +261,7 @@ mod tests {
             said: "NOT_PAIRED: pairing required".into(),
             request_id: Some("8b0b-1".into()),
         };
-        let event = Event::of(Some(Standing::Approved), &Outcome::Refused(refused), "claw.test");
+        let event = Event::of(Some(Standing::Approved), &Outcome::Refused(refused), "claw.test", &Commands::default());
         let mut value = serde_json::to_value(&event).unwrap();
         assert!(value.as_object_mut().unwrap().remove("at").is_some());
         let expected = serde_json::json!({
