@@ -198,12 +198,16 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
 
 /// The exit code that says what kind of failure `error` is.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    // Of a service that may not read its file nothing gets better by starting it again, so that stays CONFIG.
+    if error.downcast_ref::<load::Refused>().is_some_and(|refused| refused.0.is_denied()) {
+        return exit::NO_PERMISSION;
+    }
     if is_config(error) {
         return exit::CONFIG;
     }
     if let Some(error) = error.downcast_ref::<admin::CallError>() {
         return match error {
-            admin::CallError::Permission { .. } => exit::NO_PERMISSION,
+            admin::CallError::Permission { .. } | admin::CallError::SocketUnknown { .. } => exit::NO_PERMISSION,
             _ => exit::UNAVAILABLE,
         };
     }
@@ -372,11 +376,15 @@ mod tests {
         let denied_port = RunError::Start(BindError::Denied { address, source: denied() }.into());
         let taken_port = || RunError::Start(BindError::InUse { address, holder: None, source: taken() }.into());
         let path = PathBuf::from("/run/clawgate/admin.sock");
-        let table: [(anyhow::Error, u8); 6] = [
+        let table: [(anyhow::Error, u8); 7] = [
             (denied_port.into(), exit::NO_PERMISSION),
             (taken_port().into(), exit::OS_ERROR),
             (DemoError::Run(taken_port()).into(), exit::OS_ERROR),
-            (admin::CallError::Permission { path: path.clone(), source: denied() }.into(), exit::NO_PERMISSION),
+            (
+                admin::CallError::Permission { path: path.clone(), group: None, source: denied() }.into(),
+                exit::NO_PERMISSION,
+            ),
+            (admin::CallError::SocketUnknown { file: path.clone() }.into(), exit::NO_PERMISSION),
             (admin::CallError::NotRunning { path, source: taken() }.into(), exit::UNAVAILABLE),
             (RunError::Config(load::load(Path::new("/nowhere/config.toml")).unwrap_err()).into(), exit::CONFIG),
         ];

@@ -89,6 +89,7 @@ fn every_code_has_a_case_and_is_in_the_reference() {
     // These need files: `load` below has two of them, tests/cli.rs the others.
     let needs_files = [
         Code::FileUnreadable,
+        Code::FileDenied,
         Code::FileNotUtf8,
         Code::IdentityUnfenced,
         Code::CertificateUnusable,

@@ -1,13 +1,14 @@
 //! The caller's end, for the commands: blocking, with deadlines.
 
 use std::{
+    fs,
     io::{self, Read as _, Write as _},
-    os::unix::net::UnixStream,
+    os::unix::{fs::MetadataExt as _, net::UnixStream},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::{Answer, Caller, MAX_ANSWER, PathTooLong, Verb, check_path};
+use super::{Access, Answer, Caller, MAX_ANSWER, PathTooLong, Verb, check_path};
 
 /// Longer than the process takes to give up on its own answer.
 const DEADLINE: Duration = Duration::from_secs(75);
@@ -18,10 +19,17 @@ pub enum CallError {
     PathTooLong(#[from] PathTooLong),
     #[error("nobody answers on {path}: clawgate is not running, or it was started with another admin_socket")]
     NotRunning { path: PathBuf, source: io::Error },
+    #[error("you may not open {path}; run this as root (sudo){}", joining(.group.as_deref()))]
+    Permission {
+        path: PathBuf,
+        /// Whose members may ask this.
+        group: Option<String>,
+        source: io::Error,
+    },
     #[error(
-        "you may not open {path}; run this as root or as the user clawgate runs as; to look only, join the group of the socket (usermod -aG clawgate YOU, then log in again)"
+        "you may not read {file}, so it is not known which admin_socket it names, nor whether clawgate runs; run this as root (sudo)"
     )]
-    Permission { path: PathBuf, source: io::Error },
+    SocketUnknown { file: PathBuf },
     #[error("the process at {path} closed the connection without an answer; too many callers at once, try again")]
     Ended { path: PathBuf },
     #[error("cannot talk to the process at {path}")]
@@ -33,7 +41,7 @@ pub enum CallError {
 /// Asks the process behind `path` and waits for its answer, 75 s at most.
 pub fn call(path: &Path, verb: &Verb) -> Result<Answer, CallError> {
     check_path(path)?;
-    let failed = |source| failed(path, source);
+    let failed = |source| failed(path, source, Some(verb.access()));
     let mut stream = UnixStream::connect(path).map_err(failed)?;
     stream.set_read_timeout(Some(DEADLINE)).map_err(failed)?;
     stream.set_write_timeout(Some(DEADLINE)).map_err(failed)?;
@@ -55,16 +63,40 @@ pub fn call(path: &Path, verb: &Verb) -> Result<Answer, CallError> {
 pub fn listener(path: &Path) -> Result<Caller, CallError> {
     check_path(path)?;
     let credentials = UnixStream::connect(path).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
-    let credentials = credentials.map_err(|source| failed(path, source))?;
+    let credentials = credentials.map_err(|source| failed(path, source, None))?;
     Ok(Caller { uid: credentials.uid.as_raw(), pid: Some(credentials.pid.as_raw_pid()) })
 }
 
-fn failed(path: &Path, source: io::Error) -> CallError {
-    let path = path.to_owned();
+fn joining(group: Option<&str>) -> String {
+    let join = |group| format!("; to look only, join its group: `usermod -aG {group} YOU`, then log in again");
+    group.map(join).unwrap_or_default()
+}
+
+/// The group whose members may open the socket, by its name where it has one.
+fn group(path: &Path) -> Option<String> {
+    let socket = fs::metadata(path).ok()?;
+    joinable(socket.gid(), socket.mode(), &fs::read_to_string("/etc/group").unwrap_or_default())
+}
+
+/// Nobody joins root's; and connect(2) wants the right to write.
+fn joinable(gid: u32, mode: u32, groups: &str) -> Option<String> {
+    let named = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
+    };
+    let opens = gid != 0 && mode & 0o020 != 0;
+    opens.then(|| groups.lines().find_map(named).unwrap_or_else(|| gid.to_string()))
+}
+
+fn failed(path: &Path, source: io::Error, wanted: Option<Access>) -> CallError {
+    // Who may open it may not change anything by that.
+    let group = || matches!(wanted, Some(Access::Look)).then(|| group(path)).flatten();
+    let owned = || path.to_owned();
     match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NotRunning { path, source },
-        io::ErrorKind::PermissionDenied => CallError::Permission { path, source },
-        _ => CallError::Io { path, source },
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NotRunning { path: owned(), source },
+        io::ErrorKind::PermissionDenied => CallError::Permission { path: owned(), group: group(), source },
+        _ => CallError::Io { path: owned(), source },
     }
 }
 
@@ -89,6 +121,15 @@ mod tests {
         assert!(matches!(listener(&path), Err(CallError::NotRunning { .. })));
         let _listening = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert_eq!(listener(&path).unwrap().pid, Some(std::process::id().cast_signed()));
+    }
+
+    #[test]
+    fn only_a_group_that_opens_the_socket_is_to_be_joined() {
+        let groups = "root:x:0:\nclawgate:x:991:alice\n";
+        assert_eq!(joinable(991, 0o140_660, groups).as_deref(), Some("clawgate"));
+        assert_eq!(joinable(992, 0o140_660, groups).as_deref(), Some("992"));
+        assert_eq!(joinable(0, 0o140_660, groups), None);
+        assert_eq!(joinable(991, 0o140_600, groups), None);
     }
 
     #[test]

@@ -54,7 +54,11 @@ impl Report {
             *counts.of(entry.severity) += 1;
         }
         let wrong = config.iter().any(|finding| finding.severity() == config::Severity::Error);
-        let exit = if wrong { exit::CONFIG } else { worst(&live) };
+        let exit = match wrong {
+            true if config::finding::denied(config) => exit::NO_PERMISSION,
+            true => exit::CONFIG,
+            false => worst(&live),
+        };
         let exit = if exit == 0 && deny_warnings && counts.warning > 0 { exit::WARNINGS } else { exit };
         Report { version: VERSION, config: path.display().to_string(), exit, counts, findings, live }
     }

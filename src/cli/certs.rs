@@ -4,8 +4,8 @@ use std::path::Path;
 
 use clap::Subcommand;
 use clawgate::{
-    admin::{self, Refused, Verb},
-    process::{certs, load},
+    admin::{Refused, Verb},
+    process::{ask, certs},
 };
 
 use super::{code_of, print};
@@ -56,7 +56,7 @@ fn show(path: &Path, json: bool) -> anyhow::Result<u8> {
 
 /// A question whose answer is a line for the operator.
 fn ask(path: &Path, verb: &Verb) -> anyhow::Result<u8> {
-    let answer = admin::call(&load::admin_socket(path), verb)?;
+    let answer = ask::ask(path, verb)?;
     if answer.ok {
         return print(&format!("{}\n", answer.text));
     }

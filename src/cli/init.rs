@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use clawgate::{
+    cause,
     check::gateway::World,
     config::{self, Config, Source, model::Hostname},
     exit,
@@ -67,7 +68,10 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
     let mut wanted = Wanted { host: args.host, clients: args.clients, email: args.email };
 
     print(&format!("{}\n", seen.place))?;
-    let Some((code, config)) = write_config(path, &wanted, &seen)? else { return Ok(exit::CONFIG) };
+    let (code, config) = match write_config(path, &wanted, &seen)? {
+        Ok(written) => written,
+        Err(code) => return Ok(code),
+    };
     let changes = plan::changes(&config, &wanted.host, &seen);
     let failed = match gateway(&seen, &changes, args.apply)? {
         true => exit::UNAVAILABLE,
@@ -91,9 +95,9 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
     Ok(if code == 0 { failed } else { code })
 }
 
-/// Writes the file where there is none. `None` is a configuration that would not hold, the code is what is to be said of
-/// one that is there. The configuration is the one in force then: what is there, if it serves the host.
-fn write_config(path: &Path, wanted: &Wanted, seen: &Seen) -> anyhow::Result<Option<(u8, Config)>> {
+/// Writes the file where there is none. An error is the exit code where nothing more is to be done: what would not hold,
+/// or cannot be written; it has been told then. The code beside a configuration is what is to be said of one that is there. The configuration is the one in force then: what is there, if it serves the host.
+fn write_config(path: &Path, wanted: &Wanted, seen: &Seen) -> anyhow::Result<Result<(u8, Config), u8>> {
     let text = worded(&plan::config(wanted, seen)).into_owned();
     let source = Source { name: path.display().to_string(), text };
     // What does not hold is not written, a mail address that is none for example.
@@ -101,36 +105,40 @@ fn write_config(path: &Path, wanted: &Wanted, seen: &Seen) -> anyhow::Result<Opt
         Ok(loaded) => loaded.config,
         Err(findings) => {
             eprintln!("{findings}");
-            return Ok(None);
+            return Ok(Err(exit::CONFIG));
         }
     };
     let indented: String = source.text.lines().map(|line| format!("    {line}\n")).collect();
     match write::create(path, &source.text) {
         Ok(()) => {
             print(&format!("wrote {}:\n{indented}\n", path.display()))?;
-            Ok(Some((0, new)))
+            Ok(Ok((0, new)))
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Some(match already(path, wanted)? {
-            Some(there) => (0, there),
-            None => (exit::CONFIG, new),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Ok(match already(path, wanted)? {
+            Ok(there) => (0, there),
+            Err(code) => (code, new),
         })),
         Err(error) => {
-            let sudo = if error.kind() == ErrorKind::PermissionDenied { "; run it as root" } else { "" };
-            let said = format!("cannot write {}{sudo}. It would have been:\n{indented}", path.display());
-            Err(anyhow::Error::new(error).context(said))
+            let (sudo, code) = match error.kind() {
+                ErrorKind::PermissionDenied => ("; run the same as root (sudo)", exit::NO_PERMISSION),
+                _ => ("", exit::OS_ERROR),
+            };
+            let why = cause::plain(&error);
+            eprintln!("clawgate: cannot write {}: {why}{sudo}. It would have been:\n{indented}", path.display());
+            Ok(Err(code))
         }
     }
 }
 
-/// What is there stays; `None` where it does not do what is asked for.
-fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<Option<Config>> {
+/// What is there stays; an exit code where it does not do what is asked for.
+fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<Result<Config, u8>> {
     let shown = path.display();
     match load::load_as_service(path) {
         Ok(loaded) => {
             let hosts: Vec<&Hostname> = loaded.config.sites.iter().flat_map(|site| &site.hosts).collect();
             if hosts.iter().any(|host| host.matches(wanted.host.as_str()) || **host == wanted.host) {
                 print(&format!("{shown} is there already and serves {}; it stays as it is\n\n", wanted.host))?;
-                return Ok(Some(loaded.config));
+                return Ok(Ok(loaded.config));
             }
             let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
             eprintln!(
@@ -140,6 +148,10 @@ fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<Option<Config>> {
                 wanted.host
             );
         }
+        Err(refused) if refused.0.is_denied() => {
+            eprintln!("{refused}\nclawgate: {shown} is there already and stays as it is; run the same as root (sudo)");
+            return Ok(Err(exit::NO_PERMISSION));
+        }
         Err(findings) => {
             eprintln!(
                 "{findings}\nclawgate: {shown} is there already, has these errors, and stays as it is. Mend it, or move it away and \
@@ -147,7 +159,7 @@ fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<Option<Config>> {
             );
         }
     }
-    Ok(None)
+    Ok(Err(exit::CONFIG))
 }
 
 /// `clients` of the site that serves `host`, as the file has it.

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use clawgate::{
-    admin::{self, Refused, Verb},
-    process::load,
+    admin::{Refused, Verb},
+    process::ask,
 };
 
 use super::{code_of, print};
 
 pub(super) fn run(path: &Path) -> anyhow::Result<u8> {
-    let answer = admin::call(&load::admin_socket(path), &Verb::Reload)?;
+    let answer = ask::ask(path, &Verb::Reload)?;
     if answer.ok {
         return print(&format!("{}\n", answer.text));
     }

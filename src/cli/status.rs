@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::Context as _;
 use clawgate::{
-    admin::{self, CallError, Refused, Verb},
+    admin::{CallError, Refused, Verb},
     exit,
-    process::load,
+    process::ask,
     status::{
         Report, Upstream, health, outside,
         text::{self, Colour},
@@ -87,7 +87,7 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
 
 /// Asked for each time, because the process may be another one by now. An older one has none.
 fn token(path: &Path) -> Option<String> {
-    let answer = admin::call(&load::admin_socket(path), &Verb::Look).ok()?;
+    let answer = ask::ask(path, &Verb::Look).ok()?;
     answer.ok.then_some(answer.text)
 }
 
@@ -100,7 +100,7 @@ pub(super) fn metrics(path: &Path) -> anyhow::Result<u8> {
 
 /// The running process's answer, or the exit code where there is none, which has been explained then.
 pub(super) fn ask(path: &Path, verb: &Verb) -> anyhow::Result<Result<String, u8>> {
-    let answer = match admin::call(&load::admin_socket(path), verb) {
+    let answer = match ask::ask(path, verb) {
         Ok(answer) => answer,
         Err(error @ CallError::NotRunning { .. }) => {
             eprintln!(

@@ -4,9 +4,9 @@ use std::{io::IsTerminal as _, path::Path};
 
 use anyhow::Context as _;
 use clawgate::{
-    admin::{self, Answer, Verb},
+    admin::{Answer, Verb},
     exit,
-    process::load,
+    process::ask,
     status::top::Moment,
     top,
 };
@@ -26,7 +26,7 @@ pub(super) fn run(path: &Path) -> anyhow::Result<u8> {
     let first: Moment =
         serde_json::from_str(&worded(&text)).context("the answer cannot be understood; is another version running?")?;
     let path = path.to_owned();
-    let next = move || match admin::call(&load::admin_socket(&path), &Verb::Top) {
+    let next = move || match ask::ask(&path, &Verb::Top) {
         Ok(Answer { ok: true, text, .. }) => serde_json::from_str(&worded(&text)).map_err(|error| error.to_string()),
         Ok(Answer { text, .. }) => Err(text),
         Err(error) => Err(error.to_string()),

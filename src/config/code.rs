@@ -59,6 +59,8 @@ pub(crate) use codes;
 codes! {
     FileUnreadable Error "file/unreadable"
         "A configuration file cannot be read. Check that it exists and that the service's user may read it."
+    FileDenied Error "file/denied"
+        "This user may not read a configuration file, or look into its directory. What it says is not known, and may be right."
     FileNotUtf8 Error "file/not-utf8"
         "TOML is UTF-8 text, and this file is not. Save it again as UTF-8."
     TomlSyntax Error "toml/syntax"

@@ -100,6 +100,19 @@ impl Location {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings(pub Vec<Finding>);
 
+/// Whether all that is wrong is that we may not read: then the configuration may be right.
+pub fn denied(findings: &[Finding]) -> bool {
+    let mut errors = findings.iter().filter(|finding| finding.severity() == Severity::Error).peekable();
+    errors.peek().is_some() && errors.all(|finding| finding.code == Code::FileDenied)
+}
+
+impl Findings {
+    /// The same of these.
+    pub fn is_denied(&self) -> bool {
+        denied(&self.0)
+    }
+}
+
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, finding) in self.0.iter().enumerate() {

@@ -87,11 +87,15 @@ fn fragments(conf_d: &Path) -> io::Result<Vec<PathBuf>> {
 fn unreadable(path: &Path, error: &io::Error) -> Finding {
     let way_out = match error.kind() {
         io::ErrorKind::NotFound => "`clawgate init HOST` makes one, --config PATH names another",
-        io::ErrorKind::PermissionDenied => "let the service's user read it, or run the check as root",
+        io::ErrorKind::PermissionDenied => "`sudo clawgate check` may read it; the service's user has to be able to",
         _ => "mend it, or name another with --config PATH",
     };
+    let code = match error.kind() {
+        io::ErrorKind::PermissionDenied => Code::FileDenied,
+        _ => Code::FileUnreadable,
+    };
     Finding {
-        code: Code::FileUnreadable,
+        code,
         message: format!("cannot be read: {}", cause::plain(error)),
         location: Location { file: path.display().to_string(), spot: None },
         way_out: way_out.into(),

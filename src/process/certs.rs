@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::load;
+use super::{ask::ask, load};
 use crate::{
     acme::{
         board::{Picture, Shown},
@@ -18,7 +18,7 @@ use crate::{
         show::{self, Next, Row},
         store::{FileStore, Store},
     },
-    admin::{self, Answer, CallError, Refused, Verb},
+    admin::{Answer, CallError, Refused, Verb},
     app::{App, certificates},
     config::Config,
     tls::Names,
@@ -61,7 +61,7 @@ pub enum CertsError {
 
 /// Asks the process that serves `path`; where none does, reads the files.
 pub fn report(path: &Path) -> Result<Report, CertsError> {
-    match admin::call(&load::admin_socket(path), &Verb::Certs) {
+    match ask(path, &Verb::Certs) {
         Ok(Answer { ok: true, text, .. }) => serde_json::from_str(&text).map_err(CertsError::Answer),
         Ok(Answer { error, text, .. }) => Err(CertsError::Refused(error.unwrap_or(Refused::Other), text)),
         Err(CallError::NotRunning { .. }) => Ok(from_files(&load::load_as_service(path)?.config, None, None)),

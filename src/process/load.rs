@@ -94,7 +94,7 @@ fn needs_restart(path: &Path, verb: &str, location: Location) -> Finding {
 /// A file of the configuration itself may be a link to somewhere else.
 fn unhide(Refused(Findings(findings)): Refused, sandbox: &Sandbox) -> Refused {
     let unhide = |finding: Finding| match Path::new(&finding.location.file) {
-        path if finding.code == Code::FileUnreadable && sandbox.hides(path) => {
+        path if matches!(finding.code, Code::FileUnreadable | Code::FileDenied) && sandbox.hides(path) => {
             needs_restart(path, "read", finding.location.clone())
         }
         _ => finding,
@@ -215,13 +215,21 @@ fn unfenced(loaded: &Loaded) -> Vec<Finding> {
     config.unfenced().map(finding).collect()
 }
 
-/// The operating system's number behind its words says nothing to a reader.
 /// Where the process that serves `path` listens for admin calls, as well as can be known: a file that is wrong now was
 /// right when the process read it.
-pub fn admin_socket(path: &Path) -> PathBuf {
-    match load_as_service(path) {
-        Ok(loaded) => loaded.config.admin_socket,
-        Err(_) => peek(path, "admin_socket").unwrap_or_else(|| defaults::ADMIN_SOCKET.into()),
+///
+/// # Errors
+/// With the file that may name it, where this user may not read that.
+pub fn named_socket(path: &Path) -> Result<PathBuf, PathBuf> {
+    let Refused(Findings(findings)) = match load_as_service(path) {
+        Ok(loaded) => return Ok(loaded.config.admin_socket),
+        Err(refused) => refused,
+    };
+    let hidden = || findings.iter().find(|finding| finding.code == Code::FileDenied);
+    match (peek(path, "admin_socket"), hidden()) {
+        (Some(socket), _) => Ok(socket),
+        (None, Some(hidden)) => Err(hidden.location.file.clone().into()),
+        (None, None) => Ok(defaults::ADMIN_SOCKET.into()),
     }
 }
 
@@ -299,13 +307,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.toml");
         fs::write(&path, "admin_socket = \"/run/other.sock\"\nunknown = 1\n").unwrap();
-        assert_eq!(admin_socket(&path), Path::new("/run/other.sock"));
+        assert_eq!(named_socket(&path).unwrap(), Path::new("/run/other.sock"));
         fs::write(&path, "admin_socket = \"/run/other.sock\" # a comment\n[[site]]\nhost = \"a.test\"\nx\n").unwrap();
-        assert_eq!(admin_socket(&path), Path::new("/run/other.sock"));
+        assert_eq!(named_socket(&path).unwrap(), Path::new("/run/other.sock"));
         fs::write(&path, "x\n[other]\nadmin_socket = \"/run/other.sock\"\n").unwrap();
-        assert_eq!(admin_socket(&path), Path::new(defaults::ADMIN_SOCKET));
+        assert_eq!(named_socket(&path).unwrap(), Path::new(defaults::ADMIN_SOCKET));
         fs::write(&path, "admin_socket = [\n").unwrap();
-        assert_eq!(admin_socket(&path), Path::new(defaults::ADMIN_SOCKET));
+        assert_eq!(named_socket(&path).unwrap(), Path::new(defaults::ADMIN_SOCKET));
         assert_eq!(state_dir(&directory.path().join("missing.toml")), Path::new(defaults::STATE_DIR));
     }
 }

@@ -1,6 +1,7 @@
 //! The process around the proxy: its log, its signals, systemd, and the commands that start it.
 
 mod allow;
+pub mod ask;
 pub mod certs;
 mod control;
 pub mod demo;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod allow;
+mod denied;
 mod names;
 mod service;
 mod verbs;

@@ -16,7 +16,7 @@ use crate::service::{CLAWGATE, Service, write_config};
 /// Nobody's: the service, its group, somebody else.
 const SERVICE: u32 = 64_990;
 const MEMBER: u32 = 64_991;
-const STRANGER: u32 = 64_992;
+pub const STRANGER: u32 = 64_992;
 
 const LOOK: [&str; 7] = ["certs", "look", "status", "metrics", "top", "pin", "allow-list"];
 
@@ -83,7 +83,7 @@ fn the_caller() {
 }
 
 /// Only root can become others: whoever may be root by `sudo -n` is that for this test, and for everybody else it fails.
-fn as_root(test: &str) {
+pub fn as_root(test: &str) {
     let mut again = Command::new("sudo");
     again.arg("-n").arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
     let output = again.output().expect("this test has to be root: run it as root, or install sudo");
@@ -140,17 +140,19 @@ fn verbs_that_look_are_for_the_group_and_verbs_that_change_for_root_and_the_serv
     }
 
     // The command says the way out.
-    let said = Command::new(CLAWGATE)
-        .arg("--config")
-        .arg(service.path("config.toml"))
-        .arg("status")
-        .uid(STRANGER)
-        .gid(STRANGER)
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&said.stderr);
-    assert_eq!(said.status.code(), Some(77), "{error}");
-    assert!(error.contains("run this as root") && error.contains("usermod -aG clawgate"), "{error}");
+    let says = |verb: &str| {
+        let mut command = Command::new(CLAWGATE);
+        command.arg("--config").arg(service.path("config.toml")).arg(verb).uid(STRANGER).gid(STRANGER);
+        let said = command.output().unwrap();
+        let error = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(said.status.code(), Some(77), "{error}");
+        assert!(error.contains("run this as root (sudo)"), "{error}");
+        error
+    };
+    // Whose it is stands at the socket; the group has no name here.
+    assert!(says("status").contains("`usermod -aG 64990 YOU`"), "{}", says("status"));
+    // It would not help.
+    assert!(!says("reload").contains("usermod"), "{}", says("reload"));
 }
 
 /// What an agent with a shell may be: a process of the service's own user. It gets nothing out of the running proxy.

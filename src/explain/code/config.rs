@@ -6,6 +6,9 @@ more! { Code:
     FileUnreadable
         "The service starts with the whole configuration or not at all."
         "`clawgate init HOST` writes one where there is none. ls -l PATH shows whose it is; as a rule: chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml"
+    FileDenied
+        "Nothing was looked at: what a file says that cannot be read is neither right nor wrong."
+        "`sudo clawgate check`. The service's user has to be able to read it, as a rule by `chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml`"
     FileNotUtf8
         "A name or a path that is read in another encoding is another name."
         "iconv -f latin1 -t utf-8 OLD > NEW, or save it as UTF-8 in the editor."
