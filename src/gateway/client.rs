@@ -82,7 +82,7 @@ pub enum ClientError {
     Dial(#[from] io::Error),
     #[error("the upgrade was answered with {status}")]
     Http { status: StatusCode, body: Vec<u8> },
-    #[error("it agrees to no WebSocket: {}", plainly(.0))]
+    #[error("{}", plainly(.0))]
     WebSocket(Box<tungstenite::Error>),
     #[error("no HTTP: {0}")]
     Hyper(#[from] hyper::Error),
@@ -96,13 +96,16 @@ pub enum ClientError {
 
 /// Without the name of the library's own kind of error.
 fn plainly(error: &tungstenite::Error) -> String {
-    match error {
+    let why = match error {
+        // It would say what the version has to be, and not what it is.
+        tungstenite::Error::Protocol(ProtocolError::WrongHttpVersion) => return "it answers HTTP/1.0".into(),
         tungstenite::Error::Protocol(ProtocolError::HttparseError(error)) => format!("its answer is no HTTP ({error})"),
         tungstenite::Error::Protocol(error) => error.to_string(),
         tungstenite::Error::HttpFormat(error) => error.to_string(),
         tungstenite::Error::Io(error) => cause::plain(error),
         other => other.to_string(),
-    }
+    };
+    format!("it agrees to no WebSocket: {why}")
 }
 
 impl ClientError {

@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -81,6 +81,8 @@ pub struct Probe {
     pub outcome: Outcome,
     /// With the backend's own key, and not with one made for this.
     pub own_key: bool,
+    /// Where its token was read; else it is that of the environment, if there is one.
+    pub token_file: Option<PathBuf>,
     pub left: Left,
 }
 
@@ -209,7 +211,8 @@ pub async fn probe(
         Known { attributed_source: attributed_source(), gateway_without_auth: without_auth, ..Known::default() };
     let upstream = &config.upstreams[upstream];
     let tries = sites.map(|site| try_site(site, upstream, address, known, token.as_deref(), key.as_ref()));
-    join_all(tries).await
+    let with_place = |probe| Probe { token_file: options.token_file.clone(), ..probe };
+    join_all(tries).await.into_iter().map(|tried| tried.map(with_place)).collect()
 }
 
 async fn try_site(
@@ -259,7 +262,8 @@ async fn try_site(
     } else {
         Left::Nothing
     };
-    Ok(Probe { host: host.to_string(), identity, rule, outcome, own_key: own.is_some(), left })
+    let own_key = own.is_some();
+    Ok(Probe { host: host.to_string(), identity, rule, outcome, own_key, token_file: None, left })
 }
 
 /// In the words of the configuration.

@@ -2,7 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 use super::{testing::Machine, *};
 use crate::{
@@ -56,6 +59,24 @@ async fn nobody_there_is_found_out_at_once() {
 }
 
 #[tokio::test]
+async fn who_answers_an_older_http_is_told_by_that() {
+    let old = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let at = old.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = old.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            });
+        }
+    });
+    let said = found(at, "", &Options::default()).await;
+    let expected = "error[gateway/foreign]: what answers there is no OpenClaw gateway: it answers HTTP/1.0\n";
+    assert!(said[0].starts_with(expected), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_gateway_that_keeps_silent_does_not_keep_the_check() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let at = silent.local_addr().unwrap();
@@ -79,8 +100,9 @@ async fn a_probe_says_what_a_backend_gets_and_the_cure() {
 
     let wrong = "error[probe/wrong-token]: a backend with a fresh device key comes as a local client, and the gateway says \
                  INVALID_REQUEST: unauthorized: gateway token mismatch (provide gateway auth token)\n  --> \
-                 claw.example.com\n   = why: the client's gateway token or password is wrong\n   = cure: compare it with \
+                 claw.example.com\n   = why: the token in TOKEN is not the gateway's\n   = cure: compare it with \
                  the gateway's: OPENCLAW_GATEWAY_TOKEN, or gateway.auth.token in openclaw.json\n";
+    let wrong = wrong.replace("TOKEN is", &format!("{} is", folder.path().join("token").display()));
     assert_eq!(found(at, "", &probing(&folder, "not-it")).await, [wrong]);
 
     let none = "error[probe/no-token]: a backend with a fresh device key comes as a local client, and the gateway says \

@@ -254,29 +254,31 @@ fn listened(config: &Config, here: &Here, host: &Hostname, all: &BTreeSet<IpAddr
 fn own_servers(name: &Name) -> Vec<Finding> {
     let host = &name.host;
     let unknown = |seen: String| {
-        Finding::new(
+        let finding = Finding::new(
             Code::DnsZoneUnknown,
             host.as_str(),
             seen,
             "whether a change has reached every server is not known",
             format!("`dig +trace {host}` from another machine"),
-        )
+        );
+        // Of a name that does not exist that is news to nobody.
+        (!name.addresses.no_such_name()).then_some(finding).into_iter().collect()
     };
     let zone = match &name.zone {
         Ok(zone) => zone,
         // It was said already that nobody answers.
         Err(_) if name.addresses.unanswered().is_some() => return Vec::new(),
-        Err(why) => return vec![unknown(format!("the servers of {host} cannot be found: {why}"))],
+        Err(why) => return unknown(format!("the servers of {host} cannot be found: {why}")),
     };
     if zone.servers.is_empty() {
-        return vec![unknown(format!("the servers of {host} cannot be found"))];
+        return unknown(format!("the servers of {host} cannot be found"));
     }
     if zone.servers.iter().all(|told| told.said.is_err()) {
-        return vec![unknown(format!(
+        return unknown(format!(
             "none of the {} servers of {} can be asked from here",
             zone.servers.len(),
             zone.origin
-        ))];
+        ));
     }
     let mut findings = lame(host, zone);
     let differences = zone.differences(&name.addresses);

@@ -109,7 +109,7 @@ on_both_gateways! {
                 HOST,
                 "a backend with a fresh device key comes as a local client, and the gateway says INVALID_REQUEST: \
                  unauthorized: gateway token mismatch (provide gateway auth token)",
-                "the client's gateway token or password is wrong",
+                &format!("the token in {wrong} is not the gateway's"),
                 "compare it with the gateway's: OPENCLAW_GATEWAY_TOKEN, or gateway.auth.token in openclaw.json",
             ]
         );

@@ -3,7 +3,7 @@
 use super::{Code, Judge};
 use crate::{
     check::gateway::{
-        file::Known,
+        file::{Known, TOKEN},
         live::{Left, NotProbed, Probe},
     },
     gateway::{
@@ -90,7 +90,13 @@ impl Judge<'_> {
             }
             Some(Trouble::PairingRequired) => Code::ProbeNotPaired,
             Some(Trouble::MissingScope | Trouble::DeviceRequired) => Code::ProbeNoScope,
-            Some(Trouble::CredentialWrong) => Code::ProbeWrongToken,
+            Some(Trouble::CredentialWrong) => {
+                let what = match &probe.token_file {
+                    Some(path) => format!("the token in {} is not the gateway's", path.display()),
+                    None => format!("the token in {TOKEN} of the check's environment is not the gateway's"),
+                };
+                return self.add(Code::ProbeWrongToken, host, seen, what, cure);
+            }
             Some(Trouble::CredentialMissing) => {
                 let cure = "--token-file PATH, or OPENCLAW_GATEWAY_TOKEN in the environment of the check";
                 return self.add(Code::ProbeNoToken, host, seen, what, cure);

@@ -88,6 +88,8 @@ fn a_name_without_an_address_and_a_name_that_is_not_there_are_told_apart() {
                 "at the domain's DNS provider: `chat.example.com. A 203.0.114.7` and `chat.example.com. A 203.0.114.53`",
             ]
         );
+        // Who serves a name that is not there is nobody's question.
+        assert_eq!(machine.look("dns").await.snags(), ["dns/no-such-name"]);
         machine.names.set(&["example.com SOA ns.example.com", "chat.example.com CAA issue ca.test"]);
         assert_eq!(machine.network().await.finding("dns/no-address")[1], "chat.example.com has no address");
     });
