@@ -203,7 +203,7 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
     print(&format!("{head}:\n"))?;
     let openclaw = match (apply, file) {
         (false, None) => {
-            list(changes)?;
+            list(seen, changes)?;
             print(
                 "nothing of this was run; --apply does it where --openclaw-config PATH names a file that can be read\n",
             )?;
@@ -211,21 +211,21 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
         }
         (false, Some(_)) => None,
         (true, None) => {
-            list(changes)?;
+            list(seen, changes)?;
             eprintln!("clawgate: nothing was run, because it is not known what is there already");
             return Ok(true);
         }
         (true, Some(file)) => match Openclaw::find(file) {
             Ok(openclaw) => Some(openclaw),
             Err(error) => {
-                list(changes)?;
+                list(seen, changes)?;
                 eprintln!("clawgate: nothing was run: {:#}", anyhow::Error::new(error));
                 return Ok(true);
             }
         },
     };
     let Some(openclaw) = openclaw else {
-        list(changes)?;
+        list(seen, changes)?;
         print("nothing of this was run; --apply does it\n")?;
         return Ok(false);
     };
@@ -236,7 +236,7 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
             openclaw.file.display()
         ))?,
         Err(error) => {
-            list(changes)?;
+            list(seen, changes)?;
             eprintln!("clawgate: nothing was run: {:#}", anyhow::Error::new(error));
             return Ok(true);
         }
@@ -244,7 +244,7 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let (mut failed, mut restart) = (false, false);
     for change in changes {
-        show(change)?;
+        show(seen, change)?;
         match runtime.block_on(openclaw.apply(change)) {
             Ok(said) => {
                 // Older gateways take it at their next start only.
@@ -259,7 +259,8 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
     }
     if restart {
         print(&format!(
-            "  systemctl --user restart openclaw-gateway      # as {}, so that it counts\n",
+            "  {}      # as {}, so that it counts\n",
+            seen.owner.systemctl("restart openclaw-gateway"),
             openclaw.user.name
         ))?;
     }
@@ -269,12 +270,12 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
     Ok(failed)
 }
 
-fn list(changes: &[Change]) -> anyhow::Result<()> {
-    changes.iter().try_for_each(show)
+fn list(seen: &Seen, changes: &[Change]) -> anyhow::Result<()> {
+    changes.iter().try_for_each(|change| show(seen, change))
 }
 
-fn show(change: &Change) -> anyhow::Result<()> {
+fn show(seen: &Seen, change: &Change) -> anyhow::Result<()> {
     let why: String = change.why.iter().map(|line| format!("      # {line}\n")).collect();
-    print(&format!("  {}\n{why}", change.list.command()))?;
+    print(&format!("  {}\n{why}", seen.owner.run(&change.list.command())))?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::plan::{Gateway, Place, Seen, Written};
 use crate::{
-    check::gateway::{self, File, Openclaw, World},
+    check::gateway::{self, File, Openclaw, Owner, World},
     config::{defaults, model::Endpoint},
 };
 
@@ -25,14 +25,14 @@ pub fn look(world: &World, named: Option<&Path>) -> Seen {
     let mut running = gateway::running(world);
     if named.is_some() {
         // One gateway is meant, and it may be another than the one that runs.
-        let port = gateway(world, named, default).1.unwrap_or(default.port());
+        let port = gateway(world, named, default).port.unwrap_or(default.port());
         running.retain(|one| one.addresses.iter().any(|address| address.port() == port));
     }
     // The process that listens there says which file is its own.
     let unit = gateway::port_of_unit(world).filter(|_| named.is_none());
     let written = Written { variable: world.port, unit, file: None };
     let first = Place::find(&running, &written, default);
-    let (gateway, port) = gateway(world, named, first.address);
+    let Found { gateway, port, owner } = gateway(world, named, first.address);
     let file = match &gateway {
         Gateway::Read { path, .. } => port.map(|port| (path.as_path(), port)),
         Gateway::Unreadable { .. } | Gateway::Missing { .. } => None,
@@ -40,16 +40,25 @@ pub fn look(world: &World, named: Option<&Path>) -> Seen {
     let place = Place::find(&running, &Written { file, ..written }, default);
     Seen {
         gateway,
+        owner,
         place,
         caddy: there(CADDY).then(|| CADDY.into()),
         caddy_serves: CADDY_UNITS.iter().any(|unit| there(unit)),
     }
 }
 
-/// The file that the check would find for a new configuration, and the port in it.
-fn gateway(world: &World, named: Option<&Path>, address: SocketAddr) -> (Gateway, Option<u16>) {
+/// The file that the check would find for a new configuration.
+struct Found {
+    gateway: Gateway,
+    /// In the file.
+    port: Option<u16>,
+    owner: Owner,
+}
+
+fn gateway(world: &World, named: Option<&Path>, address: SocketAddr) -> Found {
     let unreadable = |path: PathBuf, why: String| (Gateway::Unreadable { path, why }, None);
-    match gateway::file(world, named, address) {
+    let (file, owner) = gateway::file(world, named, address);
+    let (gateway, port) = match file {
         // A list that is set replaces the one of the included file, which nobody has read.
         File::Read { path, openclaw, .. } if openclaw.includes => {
             unreadable(path, "it takes parts of itself from other files ($include)".into())
@@ -61,7 +70,8 @@ fn gateway(world: &World, named: Option<&Path>, address: SocketAddr) -> (Gateway
         File::Wrong { path, error } => unreadable(path, format!("it is no JSON5: {error}")),
         File::Hidden { path } => unreadable(path, "not permitted; run it as root".into()),
         File::Missing { looked } => (Gateway::Missing { looked }, None),
-    }
+    };
+    Found { gateway, port, owner }
 }
 
 fn read(path: PathBuf, openclaw: Openclaw) -> Gateway {
@@ -87,7 +97,8 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let world = World { root: root.path().into(), home: Some("/root".into()), config_path: None, port: None };
+        let home = Some("/root".into());
+        let world = World { root: root.path().into(), home, config_path: None, port: None, looker: 0 };
         (root, world)
     }
 
@@ -125,6 +136,8 @@ mod tests {
             ("home/claw/.openclaw/openclaw.json", "{ gateway: { trustedProxies: ['127.0.0.2'] } }"),
         ]);
         let seen = look(&world, None);
+        let set = "su - claw -c 'openclaw config set gateway.bind loopback'";
+        assert_eq!(seen.owner.run("openclaw config set gateway.bind loopback"), set, "its lines are for its user");
         let Gateway::Read { path, .. } = seen.gateway else { panic!() };
         assert_eq!((path.as_path(), seen.place.why), (Path::new("/home/claw/.openclaw/openclaw.json"), Why::Default));
     }
@@ -197,7 +210,8 @@ mod tests {
         let (_root, world) = world(&[PASSWD]);
         let looked = ["/root/.openclaw/openclaw.json", "/home/claw/.openclaw/openclaw.json"].map(PathBuf::from).into();
         let place = Place { address: "127.0.0.1:18789".parse().unwrap(), why: Why::Default };
-        let expected = Seen { gateway: Gateway::Missing { looked }, place, caddy: None, caddy_serves: false };
+        let (gateway, owner) = (Gateway::Missing { looked }, Owner::Looker);
+        let expected = Seen { gateway, owner, place, caddy: None, caddy_serves: false };
         assert_eq!(look(&world, None), expected);
     }
 

@@ -9,7 +9,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    check::gateway::{self, Running},
+    check::gateway::{self, Owner, Running},
     command::Commands,
     config::{
         Config, defaults,
@@ -31,6 +31,8 @@ pub struct Wanted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub gateway: Gateway,
+    /// Whose commands the gateway's are.
+    pub owner: Owner,
     pub place: Place,
     /// Caddy's storage.
     pub caddy: Option<PathBuf>,
@@ -235,14 +237,11 @@ pub fn changes(config: &Config, host: &Hostname, seen: &Seen) -> Vec<Change> {
 pub fn notes(wanted: &Wanted, seen: &Seen) -> Vec<String> {
     let mut notes = Vec::new();
     if let Gateway::Read { without_auth: true, .. } = seen.gateway {
-        notes.push(
-            concat!(
-                "the gateway asks nobody for a token (gateway.auth.mode none), so clawgate gives the identity loopback to \
-                 nobody: ",
-                token_command!()
-            )
-            .into(),
-        );
+        notes.push(format!(
+            "the gateway asks nobody for a token (gateway.auth.mode none), so clawgate gives the identity loopback to nobody: \
+             {}",
+            seen.owner.run(token_command!())
+        ));
     }
     if wanted.clients.is_empty() {
         notes.push(

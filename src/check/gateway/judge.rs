@@ -13,7 +13,9 @@ use super::{
     Facts, Gateway, Here,
     expect::Trust,
     file::File,
+    lists::Change,
     openclaw::{Openclaw, Version},
+    owner::Owner,
     process::Listener,
 };
 use crate::{
@@ -101,6 +103,16 @@ impl<'f> Judge<'f> {
 
     fn listener(&self) -> &'f Listener {
         self.gateway.here.as_ref().map_or(&Listener::Hidden, |here| &here.listener)
+    }
+
+    /// Whose commands the cures are.
+    fn owner(&self) -> &'f Owner {
+        self.gateway.here.as_ref().map_or(&Owner::Looker, |here| &here.owner)
+    }
+
+    /// What makes this change, typed by whoever looks.
+    fn command(&self, change: &Change) -> String {
+        self.owner().run(&change.command())
     }
 
     /// The file, where it could be read.

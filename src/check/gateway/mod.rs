@@ -9,6 +9,7 @@ mod judge;
 mod lists;
 mod live;
 mod openclaw;
+mod owner;
 mod process;
 mod words;
 mod world;
@@ -37,6 +38,7 @@ pub use self::{
     judge::judge,
     lists::{Change, allowed_origins, trusted_proxies},
     openclaw::Openclaw,
+    owner::Owner,
     process::{Running, port_of_unit, running},
     world::World,
 };
@@ -74,6 +76,7 @@ struct Gateway {
 struct Here {
     listener: Listener,
     file: File,
+    owner: Owner,
     /// Root looks, who may look everywhere.
     root: bool,
 }
@@ -128,17 +131,24 @@ async fn here(world: &World, address: SocketAddr, named: Option<PathBuf>) -> Opt
     }
     let world = world.clone();
     let look = tokio::task::spawn_blocking(move || here_now(&world, named.as_deref(), address));
-    let late = || Here { listener: Listener::Hidden, file: File::Hidden { path: "openclaw.json".into() }, root: false };
+    let late = || Here {
+        listener: Listener::Hidden,
+        file: File::Hidden { path: "openclaw.json".into() },
+        owner: Owner::Looker,
+        root: false,
+    };
     Some(tokio::time::timeout(FILES, look).await.ok().and_then(Result::ok).unwrap_or_else(late))
 }
 
 fn here_now(world: &World, named: Option<&Path>, address: SocketAddr) -> Here {
     let listener = process::find(world, address);
     let file = file::find(world, named, &listener, address.port());
-    Here { listener, file, root: rustix::process::geteuid().is_root() }
+    let owner = Owner::find(world, &listener, &file);
+    Here { listener, file, owner, root: world.looker == 0 }
 }
 
-/// The `openclaw.json` of the gateway that listens at `address`, as far as that can be told.
-pub fn file(world: &World, named: Option<&Path>, address: SocketAddr) -> File {
-    here_now(world, named, address).file
+/// The `openclaw.json` of the gateway that listens at `address`, and whose that is, as far as it can be told.
+pub fn file(world: &World, named: Option<&Path>, address: SocketAddr) -> (File, Owner) {
+    let Here { file, owner, .. } = here_now(world, named, address);
+    (file, owner)
 }

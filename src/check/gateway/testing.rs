@@ -7,7 +7,7 @@ use super::world::{User, World};
 pub(super) struct Machine(tempfile::TempDir);
 
 pub(super) fn user() -> User {
-    User { name: "claw".into(), uid: 1000, home: "/home/claw".into() }
+    User { name: "claw".into(), uid: 1000, home: "/home/claw".into(), logs_in: true }
 }
 
 impl Machine {
@@ -20,7 +20,7 @@ impl Machine {
     }
 
     pub(super) fn world(&self) -> World {
-        World { root: self.0.path().to_owned(), home: None, config_path: None, port: None }
+        World { root: self.0.path().to_owned(), home: None, config_path: None, port: None, looker: 0 }
     }
 
     pub(super) fn file(&self, path: &str, text: &str) -> PathBuf {

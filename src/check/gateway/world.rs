@@ -16,6 +16,8 @@ pub struct World {
     pub config_path: Option<PathBuf>,
     /// `OPENCLAW_GATEWAY_PORT` of whoever runs the check.
     pub port: Option<u16>,
+    /// The number of whoever runs the check.
+    pub looker: u32,
 }
 
 /// Of an account in `/etc/passwd`.
@@ -24,6 +26,8 @@ pub struct User {
     pub name: String,
     pub uid: u32,
     pub home: PathBuf,
+    /// It has a shell, and not one that turns everybody away.
+    pub logs_in: bool,
 }
 
 /// Nothing that is read here is larger.
@@ -34,7 +38,8 @@ impl World {
     pub fn host() -> World {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let port = std::env::var("OPENCLAW_GATEWAY_PORT").ok().and_then(|port| port.trim().parse().ok());
-        World { root: "/".into(), home: variable("HOME"), config_path: variable("OPENCLAW_CONFIG_PATH"), port }
+        let looker = rustix::process::geteuid().as_raw();
+        World { root: "/".into(), home: variable("HOME"), config_path: variable("OPENCLAW_CONFIG_PATH"), port, looker }
     }
 
     /// Where the absolute `path` of that machine is.
@@ -68,7 +73,8 @@ impl World {
         let user = |line: &str| {
             let mut fields = line.split(':');
             let (name, uid, home) = (fields.next()?, fields.nth(1)?.parse().ok()?, fields.nth(2)?);
-            home.starts_with('/').then(|| User { name: name.to_owned(), uid, home: home.into() })
+            let logs_in = !fields.next().is_some_and(|shell| shell.ends_with("/nologin") || shell.ends_with("/false"));
+            home.starts_with('/').then(|| User { name: name.to_owned(), uid, home: home.into(), logs_in })
         };
         text.lines().filter_map(user).collect()
     }

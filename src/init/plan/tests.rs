@@ -22,6 +22,7 @@ fn gateway(port: Option<u16>, proxies: &[&str], origins: &[&str]) -> Seen {
             origin_by_host: false,
             without_auth: false,
         },
+        owner: Owner::Looker,
         caddy: None,
         caddy_serves: false,
     }

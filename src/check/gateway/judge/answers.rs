@@ -4,6 +4,7 @@ use super::{Code, Judge, Listener, openclaw::takes_out};
 use crate::{
     check::gateway::{
         live::{Knock, Live, Reply},
+        owner::Owner,
         words,
     },
     gateway::translate::{START, Trouble, attribution_command},
@@ -36,11 +37,12 @@ impl Judge<'_> {
             Some(Down::Away(error)) => {
                 let why = "requests wait for it as long as `hold` says, then get 503";
                 let cure = match &self.gateway.here {
-                    Some(_) => START,
+                    Some(here) => start(&here.owner),
                     // Neither its process nor its firewall is this machine's.
                     None => {
                         "on the gateway's own machine: openclaw gateway status, and whether it listens on more than \
                          loopback and its firewall lets this machine in; or mend upstream in the [[site]]"
+                            .to_owned()
                     }
                 };
                 self.add(Code::GatewayAway, at, error, why, cure);
@@ -64,7 +66,8 @@ impl Judge<'_> {
             }
             Some(Down::NotReady(seen)) => {
                 let why = "it is starting, stopping, or in trouble; requests wait for it meanwhile";
-                self.add(Code::GatewayNotReady, at, seen, why, "if it lasts: openclaw gateway status");
+                let cure = format!("if it lasts: {}", self.owner().run("openclaw gateway status"));
+                self.add(Code::GatewayNotReady, at, seen, why, cure);
             }
             None => {
                 let seen = "the gateway is live and ready, and begins a WebSocket with its challenge";
@@ -87,9 +90,9 @@ impl Judge<'_> {
             Some(Knock::Refused { trouble: Some(Trouble::ProxyAttributionRequired), .. }) => {
                 let seen = "the gateway answers 403 proxy_attribution_required to what comes from 127.0.0.2";
                 let (seen, why, cure) = match (self.read().filter(|_| self.is_its_file()), self.trust()) {
-                    (None, _) => (seen.to_owned(), ATTRIBUTION.to_owned(), attribution_command()),
+                    (None, _) => (seen.to_owned(), ATTRIBUTION.to_owned(), self.owner().run(&attribution_command())),
                     (Some(_), Some(change)) => {
-                        (seen.to_owned(), format!("{ATTRIBUTION}{}", takes_out(&change)), change.command())
+                        (seen.to_owned(), format!("{ATTRIBUTION}{}", takes_out(&change)), self.command(&change))
                     }
                     // It has been written since the gateway was started.
                     (Some((path, _)), None) => (
@@ -97,7 +100,7 @@ impl Judge<'_> {
                         "the gateway has not taken up what its file says: new ones do within seconds, old ones when they are \
                          started anew"
                             .to_owned(),
-                        match words::restart(self.listener()) {
+                        match words::restart(self.listener(), self.owner()) {
                             Some(restart) => format!("check again in a moment; if it lasts: {restart}"),
                             None => "check again in a moment; if it lasts, start the gateway anew".to_owned(),
                         },
@@ -108,6 +111,16 @@ impl Judge<'_> {
             Some(_) => {}
         }
     }
+}
+
+fn start(owner: &Owner) -> String {
+    let Owner::Other { user, .. } = owner else { return START.to_owned() };
+    let name = &user.name;
+    format!(
+        "start it: loginctl enable-linger {name} && {} (where there is no such unit yet: {})",
+        owner.systemctl("start openclaw-gateway"),
+        owner.install(name)
+    )
 }
 
 /// Why the gateway has to know our second address.

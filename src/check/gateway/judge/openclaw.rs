@@ -28,7 +28,7 @@ impl Judge<'_> {
             File::Wrong { path, error } => {
                 let seen = format!("not JSON5: {error}");
                 let why = "the gateway does not start with it, or goes on with what it read before";
-                let cure = format!("openclaw doctor, or mend {}", path.display());
+                let cure = format!("{}, or mend {}", self.owner().run("openclaw doctor"), path.display());
                 self.add(Code::GatewayConfigSyntax, path.display().to_string(), seen, why, cure);
             }
             File::Hidden { path } => {
@@ -61,7 +61,7 @@ impl Judge<'_> {
         if openclaw.includes {
             let seen = "parts of it are in other files ($include), which are not read here";
             let why = "what is missing here may stand there";
-            self.add(Code::GatewayConfigIncludes, file(), seen, why, "openclaw config get gateway");
+            self.add(Code::GatewayConfigIncludes, file(), seen, why, self.owner().run("openclaw config get gateway"));
         }
         self.port_differs(path, openclaw);
         self.auth(path, openclaw, token, dotenv);
@@ -78,7 +78,7 @@ impl Judge<'_> {
             let why = "OpenClaw replaces it by a short name, so what it says and what runs differ";
             let cure = match model.is_key || model.path.contains('[') {
                 true => format!("write {} in its place", model.alias),
-                false => format!("openclaw config set {} {}", model.path, model.alias),
+                false => self.owner().run(&format!("openclaw config set {} {}", model.path, model.alias)),
             };
             self.add(Code::GatewayModelDated, file(), seen, why, cure);
         }
@@ -103,6 +103,7 @@ impl Judge<'_> {
             true => token_command!().replace("\"$(openssl rand -hex 32)\"", &format!("'${{{TOKEN}}}'")),
             false => token_command!().to_owned(),
         };
+        let to_token = self.owner().run(&to_token);
         match openclaw.mode.as_deref() {
             Some("none") => {
                 let seen = "gateway.auth.mode is none: the gateway asks nobody for a credential";
@@ -124,7 +125,7 @@ impl Judge<'_> {
             _ if set == [Known::No; 3] => {
                 let seen = format!("there is no gateway.auth.token, and {TOKEN} is not set for the gateway");
                 let why = "without a token the gateway does not start, or makes one up that nobody knows";
-                let cure = format!("(umask 077; echo {TOKEN}=$(openssl rand -hex 32) >> {})", dotenv.display());
+                let cure = self.owner().keep_new(TOKEN, dotenv);
                 self.add(Code::GatewayTokenMissing, file, seen, why, cure);
             }
             _ => {}
@@ -139,7 +140,7 @@ impl Judge<'_> {
         let (config, upstream) = (self.config, self.gateway.upstream);
         // One command for all of them: the list is replaced whole.
         let Some(change) = lists::allowed_origins(config, upstream, there) else { return };
-        let cure = change.command();
+        let cure = self.command(&change);
         for (host, origin) in lists::missing_origins(config, upstream, there) {
             let seen = format!("gateway.controlUi.allowedOrigins in {} lacks {origin}", path.display());
             let why = "the gateway's web page says \"origin not allowed\" there";
@@ -156,7 +157,7 @@ impl Judge<'_> {
 
     fn trusted(&mut self, path: &Path) {
         let Some(change) = self.trust() else { return };
-        let (file, cure) = (path.display().to_string(), change.command());
+        let (file, cure) = (path.display().to_string(), self.command(&change));
         let is_wanted = lists::attributes(self.config, self.gateway.upstream);
         if self.trust.attributed == Known::No && self.trust.forbidden != Known::Yes && is_wanted {
             let seen = "gateway.trustedProxies lacks 127.0.0.2";

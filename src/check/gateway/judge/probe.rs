@@ -5,6 +5,7 @@ use crate::{
     check::gateway::{
         file::{Known, TOKEN},
         live::{Left, NotProbed, Probe},
+        owner::Owner,
     },
     gateway::{
         pairing::{Outcome, Refused},
@@ -58,7 +59,7 @@ impl Judge<'_> {
         {
             let seen = format!("the device {id}, which was made for this probe, is still in the gateway's list");
             let why = "nobody has its key any more";
-            self.add(Code::ProbeLeft, host, seen, why, format!("openclaw devices remove {id}"));
+            self.add(Code::ProbeLeft, host, seen, why, self.owner().run(&format!("openclaw devices remove {id}")));
         }
     }
 
@@ -79,7 +80,7 @@ impl Judge<'_> {
                 let seen = format!("{seen}; this probe's request goes by itself after five minutes");
                 let why = "the gateway takes no local client for one, so every backend waits for a person";
                 let cure = match (self.trust.approves_local(), self.trust()) {
-                    (Known::No, Some(change)) => change.command(),
+                    (Known::No, Some(change)) => self.command(&change),
                     (Known::No, None) | (Known::Yes | Known::Unknown, _) => {
                         "openclaw config get gateway.trustedProxies: 127.0.0.1 must not be in it; or update OpenClaw to \
                          2026.6 or newer"
@@ -88,7 +89,13 @@ impl Judge<'_> {
                 };
                 return self.add(Code::ProbeNotPaired, host, seen, why, cure);
             }
-            Some(Trouble::PairingRequired) => Code::ProbeNotPaired,
+            Some(Trouble::PairingRequired) => {
+                let cure = match self.owner() {
+                    Owner::Other { user, .. } => format!("as {}, {cure}", user.name),
+                    Owner::Looker | Owner::Unnamed(_) => cure.to_owned(),
+                };
+                return self.add(Code::ProbeNotPaired, host, seen, what, cure);
+            }
             Some(Trouble::MissingScope | Trouble::DeviceRequired) => Code::ProbeNoScope,
             Some(Trouble::CredentialWrong) => {
                 let what = match &probe.token_file {

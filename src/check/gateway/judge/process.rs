@@ -2,6 +2,7 @@
 
 use super::{Code, Judge, Listener};
 use crate::check::gateway::{
+    owner::Owner,
     process::{Process, Seat},
     words,
 };
@@ -61,7 +62,8 @@ impl Judge<'_> {
             return;
         }
         let why = "who reaches that port passes the proxy by: its TLS, its fences, its limits";
-        let cure = words::then_restart("openclaw config set gateway.bind loopback", self.listener());
+        let cure = self.owner().run("openclaw config set gateway.bind loopback");
+        let cure = words::then_restart(&cure, self.listener(), self.owner());
         self.add(Code::GatewayBindOpen, self.at.clone(), seen, why, cure);
     }
 
@@ -88,10 +90,17 @@ impl Judge<'_> {
                 }
                 match enabled {
                     Some(true) => {}
-                    Some(false) => self.not_enabled(&who, unit, "systemctl --user"),
+                    Some(false) => self.not_enabled(&who, unit, self.owner().systemctl(&format!("enable {unit}"))),
                     None => {
                         let seen = format!("{who} runs as {unit}; whether that is enabled cannot be seen from here");
-                        self.not_known(seen, format!("as {user}: systemctl --user is-enabled {unit}"));
+                        let ask = format!("is-enabled {unit}");
+                        self.not_known(
+                            seen,
+                            match self.owner() {
+                                owner @ Owner::Other { .. } => owner.systemctl(&ask),
+                                Owner::Looker | Owner::Unnamed(_) => format!("as {user}: systemctl --user {ask}"),
+                            },
+                        );
                     }
                 }
                 if (*lingers, *enabled) == (Some(true), Some(true)) {
@@ -109,7 +118,7 @@ impl Judge<'_> {
                     (None, Some(true)) => {
                         self.good(Code::GatewayService, self.at.clone(), format!("{who} runs as {unit}"));
                     }
-                    (None, Some(false)) => self.not_enabled(&who, unit, "systemctl"),
+                    (None, Some(false)) => self.not_enabled(&who, unit, format!("systemctl enable {unit}")),
                     (None, None) => {
                         let seen = format!("{who} runs as {unit}; whether that is enabled cannot be seen from here");
                         self.not_known(seen, format!("systemctl is-enabled {unit}"));
@@ -119,17 +128,17 @@ impl Judge<'_> {
             Seat::Session { scope } => {
                 let seen = format!("{who} was started from a login of {user} ({scope})");
                 let why = "it dies at logout, and is started at no boot";
-                let cure = format!("openclaw onboard --install-daemon && loginctl enable-linger {user}");
+                let cure = self.owner().install(&user);
                 self.add(Code::GatewaySession, self.at.clone(), seen, why, cure);
             }
             Seat::Elsewhere { group, parent } => self.elsewhere(process, group, parent.as_ref()),
         }
     }
 
-    fn not_enabled(&mut self, who: &str, unit: &str, systemctl: &str) {
+    fn not_enabled(&mut self, who: &str, unit: &str, cure: String) {
         let seen = format!("{who} runs as {unit}, which is not enabled");
         let why = "it is not started at the next boot";
-        self.add(Code::GatewayNotEnabled, self.at.clone(), seen, why, format!("{systemctl} enable {unit}"));
+        self.add(Code::GatewayNotEnabled, self.at.clone(), seen, why, cure);
     }
 
     /// Whoever started it there looks after it, or not.
@@ -150,12 +159,12 @@ impl Judge<'_> {
         };
         let group = if group.is_empty() { "that may not be read" } else { group };
         let seen = format!("{who} is in no unit of systemd's (cgroup {group}){started}");
-        let user = user(process);
+        let install = self.owner().install(&user(process));
         self.not_known(
             seen,
             format!(
                 "ps -o pid,ppid,user,args -p {pid} shows whom to ask (pm2 list, supervisorctl status); as a service of \
-                 systemd it is sure: openclaw onboard --install-daemon && loginctl enable-linger {user}"
+                 systemd it is sure: {install}"
             ),
         );
     }

@@ -18,6 +18,7 @@ use crate::{
 
 mod answers;
 mod keeper;
+mod owner;
 
 const HOST: &str = "claw.example.com";
 const SERVICE: &str = "/user.slice/user-0.slice/user@0.service/app.slice/openclaw-gateway.service";
@@ -82,7 +83,8 @@ fn here(machine: &Machine) -> Here {
     let world = machine.world();
     let listener = process::find(&world, "127.0.0.1:18789".parse().unwrap());
     let file = file::find(&world, None, &listener, 18789);
-    Here { listener, file, root: false }
+    let owner = Owner::find(&world, &listener, &file);
+    Here { listener, file, owner, root: false }
 }
 
 fn judged(

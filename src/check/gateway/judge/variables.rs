@@ -12,15 +12,15 @@ use crate::check::gateway::{
 impl Judge<'_> {
     pub(super) fn variable(&mut self, path: &Path, reference: &Reference, sources: &Sources, dotenv: &Path) {
         let Reference { path: key, name } = reference;
-        // Pasted as it stands it fails, and says what is missing: a placeholder that works would be everybody's token.
-        let write = format!("(umask 077; echo \"{name}=${{VALUE:?set it first}}\" >> {})", dotenv.display());
+        let write = self.owner().keep_value(name, dotenv);
         let subject = path.display().to_string();
         let lasting = [sources.unit, sources.files];
         match (sources.process, lasting) {
             (Known::No, [Known::No, Known::No]) => {
                 let seen = format!("{key} is ${{{name}}}, which neither the gateway's environment nor its .env has");
                 let why = "the gateway does not start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)";
-                self.add(Code::GatewayVariableUnset, subject, seen, why, words::then_restart(&write, self.listener()));
+                let cure = words::then_restart(&write, self.listener(), self.owner());
+                self.add(Code::GatewayVariableUnset, subject, seen, why, cure);
             }
             (Known::Yes, [Known::No, Known::No]) => {
                 let seen = format!("{key} is ${{{name}}}, which only the running process has: a shell has exported it");
