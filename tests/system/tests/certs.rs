@@ -180,7 +180,7 @@ async fn what_cannot_be_done_is_said_with_the_exit_code_of_its_kind() {
     let (nobody, group) = (65_534, fs::metadata(proxy.socket()).expect("a socket").gid());
     for verb in ["renew", "revoke"] {
         let said = proxy.command_as(nobody, nobody, &["certs", verb, HOST]).await;
-        let words = "run this as root or as the user clawgate runs as";
+        let words = "run this as root (sudo)";
         assert_eq!((said.code, said.err.contains(words)), (Some(77), true), "{said:?}");
         let said = proxy.command_as(nobody, group, &["certs", verb, HOST]).await;
         let begin = format!("clawgate: {verb} refused (forbidden): ");
