@@ -94,7 +94,7 @@ fn holds(entry: &str, address: Ipv4Addr) -> bool {
     }
 }
 
-/// `gateway.controlUi.allowedOrigins`, where it is not right; `added` are the origins of [`missing_origins`].
+/// `gateway.controlUi.allowedOrigins`, where it is not right; `added` are the origins of `missing_origins`.
 pub fn allowed_origins(config: &Config, upstream: usize, there: &[String]) -> Option<Change> {
     let missing = missing_origins(config, upstream, there).map(|(_, origin)| origin);
     Change::new("gateway.controlUi.allowedOrigins", there, there.iter().cloned().chain(missing).collect())

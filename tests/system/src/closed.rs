@@ -1,4 +1,4 @@
-//! A folder that nobody inside of a test that is [`alone`] may look into, its root included: who has it there is nobody
+//! A folder that nobody inside of a test that is [`alone`](crate::alone) may look into, its root included: who has it there is nobody
 //! that they know.
 
 use std::path::{Path, PathBuf};

@@ -99,7 +99,7 @@ on_both_gateways! {
         assert_eq!(posted(&listener, "200 OK").await, lost);
         let cure = lost["cure"].as_str().expect("a cure");
         let command = cure.split("openclaw ").last().expect("a command");
-        let command: Vec<&str> = command.split('.').next().expect("words").split_whitespace().collect();
+        let command: Vec<&str> = command.split('`').next().expect("words").split_whitespace().collect();
         assert_eq!(command[..2], ["devices", "approve"], "{cure}");
         let said = gateway.openclaw(&command).await;
         assert_eq!(said.code, Some(0), "{said:?}");
