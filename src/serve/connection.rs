@@ -1,14 +1,14 @@
 //! One client connection: HTTP/1.1 or HTTP/2 by hyper, deadlines by [`super::io`], stages by the core.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     future::{Future, poll_fn, ready},
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll, Waker},
 };
 
 use http::{HeaderValue, Response};
@@ -62,6 +62,8 @@ pub struct Client {
     resets_left: Cell<usize>,
     /// No more requests on this connection.
     over: Cell<bool>,
+    /// What drives it, on HTTP/2: exchanges are tasks of their own there.
+    driver: RefCell<Option<Waker>>,
     /// The site of `sni` in the snapshot of that number.
     sni_site: Cell<Option<(u64, Option<usize>)>>,
     /// Held until connection and tunnel are both gone.
@@ -106,12 +108,21 @@ impl Client {
     pub fn answered(&self, to_its_end: bool, limit: usize) {
         let left = self.resets_left.get();
         self.resets_left.set(if to_its_end { limit.min(left + 1) } else { left.saturating_sub(1) });
+        // h2 itself counts only streams that are reset before it hands them on, and we take them at once: who asks and
+        // resets all day (CVE-2023-44487) costs the gateway a request each time.
+        if self.h2 && self.resets_left.get() == 0 {
+            self.phase.reset_too_much();
+            if let Some(driver) = &*self.driver.borrow() {
+                driver.wake_by_ref();
+            }
+        }
     }
 
-    /// h2 itself counts only streams that are reset before it hands them on, and we take them at once: who asks and
-    /// resets all day (CVE-2023-44487) costs the gateway a request each time.
-    fn resets_too_much(&self) -> bool {
-        self.h2 && self.resets_left.get() == 0
+    /// Who is woken when what the exchanges did ends the connection. On HTTP/1.1 they are in that very task.
+    fn driven_by(&self, cx: &Context<'_>) {
+        if self.h2 && !self.driver.borrow().as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            *self.driver.borrow_mut() = Some(cx.waker().clone());
+        }
     }
 
     /// The requests under way are the last ones: HTTP/2 has no `Connection: close`.
@@ -120,7 +131,7 @@ impl Client {
     }
 
     fn is_over(&self) -> bool {
-        self.over.get() || self.phase.idle_expired() || self.resets_too_much()
+        self.over.get() || self.phase.idle_expired()
     }
 
     pub fn tunnel_ended(&self) {
@@ -200,6 +211,7 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         chain: incoming.chain,
         taken: Cell::new(None),
         over: Cell::new(false),
+        driver: RefCell::new(None),
         phase: phase.clone(),
         peer_value: forwarded::client_value(incoming.peer.ip()),
         active: Cell::new(0),
@@ -306,6 +318,7 @@ where
     let mut closing: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx| {
         listening.register(cx);
+        client.driven_by(cx);
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(result);
