@@ -214,12 +214,7 @@ impl App {
         let bound = listen::rebind(&state.bound, &config.listeners, self.cores.len())?;
         self.numbers.shared.tls.ask_as(&config)?;
         let old = state.snapshot.clone();
-        let behind = config.upstreams.iter().map(|u| {
-            // An upstream is the same one if it is at the same place, whatever it is called now.
-            let same = |b: &&Arc<Behind>| b.upstream.config.endpoint == u.endpoint && b.upstream.config.kind == u.kind;
-            Arc::new(Behind::new(u.clone(), old.behind.iter().find(same).map(Arc::as_ref)))
-        });
-        let behind: Vec<_> = behind.collect();
+        let behind = Behind::after(&old.behind, &config.upstreams);
         recall(&config.state_dir, &behind);
         let limit = config.limits.connections.unwrap_or_else(listen::admission::default_limit);
         self.numbers.admission.set_limits(limit, config.limits.connections_per_client);

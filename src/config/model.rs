@@ -328,6 +328,8 @@ pub struct Upstream {
     pub name: Arc<str>,
     pub endpoint: Endpoint,
     pub kind: UpstreamKind,
+    /// A service of `forward_auth`: it is asked, and nothing is forwarded to it.
+    pub asked: bool,
     /// How long a request waits for an upstream that is away.
     pub hold: Duration,
     pub connect_timeout: Duration,

@@ -111,6 +111,7 @@ mod tests {
             name: "gateway".into(),
             endpoint: Endpoint::Address(([127, 0, 0, 1], 18789).into()),
             kind: UpstreamKind::Openclaw,
+            asked: false,
             hold: Duration::ZERO,
             connect_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,

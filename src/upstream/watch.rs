@@ -119,6 +119,7 @@ mod tests {
             name: "gateway".into(),
             endpoint: Endpoint::Address(([127, 0, 0, 1], 1).into()),
             kind: UpstreamKind::Openclaw,
+            asked: false,
             hold: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(4),

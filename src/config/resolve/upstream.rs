@@ -72,6 +72,7 @@ impl Upstreams {
             name: name.value.as_str().into(),
             endpoint: endpoint.map_or_else(defaults::endpoint, |at| at.value.clone()),
             kind,
+            asked: false,
             hold: ranged(&table.hold, code, Duration::ZERO..=LONGEST_HOLD, defaults::HOLD, report),
             connect_timeout: ranged(
                 &table.connect_timeout,
@@ -138,6 +139,7 @@ impl Upstreams {
         let index = self.list.iter().position(|entry| *entry.upstream.name == *name).unwrap_or_else(|| {
             let mut entry = Entry::inline(endpoint);
             (entry.upstream.name, entry.upstream.kind, entry.used) = (name.into(), UpstreamKind::Generic, true);
+            entry.upstream.asked = true;
             // Nothing finds it by its address.
             entry.broken = true;
             self.list.push(entry);
@@ -199,6 +201,7 @@ impl Entry {
             name: Arc::from(endpoint.to_string()),
             endpoint,
             kind: UpstreamKind::Openclaw,
+            asked: false,
             hold: defaults::HOLD,
             connect_timeout: defaults::CONNECT_TIMEOUT,
             idle_timeout: defaults::UPSTREAM_IDLE,
