@@ -25,6 +25,7 @@ const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const WITH_PRIORITY: u8 = 0x20;
 
@@ -86,6 +87,13 @@ pub struct Guard {
     highest: u32,
     /// The last frame belongs to the header block of a new stream, and has nothing else that h2 could blame.
     in_block: bool,
+    /// A header block has begun, and its end has not come.
+    open_block: bool,
+    /// Our SETTINGS are acknowledged: h2 blames a second ACK.
+    acked: bool,
+    /// The last frame may be blamed for something; so may one of those that have come since h2 was done with all others.
+    doubtful: bool,
+    doubt: bool,
     large: Large,
     /// The stream whose window is too wide: h2 resets it, but may have another reason by then.
     too_wide: Option<u32>,
@@ -119,6 +127,10 @@ impl Guard {
             judged: 0,
             highest: 0,
             in_block: false,
+            open_block: false,
+            acked: false,
+            doubtful: false,
+            doubt: false,
             large: Large::default(),
             too_wide: None,
             written: 0,
@@ -133,6 +145,10 @@ impl Guard {
         buf: &mut ReadBuf<'_>,
         mut read: impl FnMut(&mut ReadBuf<'_>) -> Poll<io::Result<()>>,
     ) -> Poll<io::Result<()>> {
+        if self.judged == 0 {
+            // h2 asks for more when it has found nothing wrong with what it has whole.
+            self.doubt = self.left > 0 && self.doubtful;
+        }
         loop {
             if self.held_len > 0 || self.fault {
                 return self.poll_read_held(buf, read);
@@ -229,8 +245,9 @@ impl Guard {
             self.settled = true;
         }
         let padding = u32::from(flags & PADDED != 0);
-        let in_block = self.in_block;
+        let (in_block, open_block) = (self.in_block, self.open_block);
         self.in_block = false;
+        let mut blameless = false;
         let fits = match kind {
             DATA => length >= padding,
             HEADERS => {
@@ -243,17 +260,25 @@ impl Guard {
                     (_, Some(pad)) => length > u32::from(*pad) + priority,
                     (_, None) => return Ok(None),
                 };
-                self.in_block = stream % 2 == 1 && stream > self.highest && padded;
+                self.in_block = stream % 2 == 1 && stream > self.highest && padded && !open_block;
                 self.highest = self.highest.max(stream);
+                self.open_block = flags & END_HEADERS == 0;
                 true
             }
             CONTINUATION => {
-                self.in_block = in_block && stream == self.highest;
+                self.in_block = in_block && open_block && stream == self.highest;
+                self.open_block &= flags & END_HEADERS == 0;
                 true
             }
-            PRIORITY => length == 5,
+            PRIORITY => {
+                blameless = stream != 0;
+                length == 5
+            }
             RST_STREAM => length == 4,
-            PING => length == 8,
+            PING => {
+                blameless = stream == 0;
+                length == 8
+            }
             GOAWAY => length >= 8,
             WINDOW_UPDATE if length == 4 => {
                 let Some(increment) = payload.first_chunk() else { return Ok(None) };
@@ -261,10 +286,14 @@ impl Guard {
                 if increment >= LARGE && stream != 0 {
                     self.widen(stream, increment);
                 }
+                blameless = stream == 0 && increment > 0;
                 true
             }
             WINDOW_UPDATE => false,
-            SETTINGS if flags & ACK != 0 => length == 0,
+            SETTINGS if flags & ACK != 0 => {
+                blameless = stream == 0 && !std::mem::replace(&mut self.acked, true);
+                length == 0
+            }
             SETTINGS if !length.is_multiple_of(6) => false,
             SETTINGS if length as usize <= MOST_SETTINGS => {
                 let Some(settings) = payload.get(..length as usize) else { return Ok(None) };
@@ -273,10 +302,14 @@ impl Guard {
                 if settings.chunks_exact(6).any(too_large) {
                     return Err(Fault::FlowControl);
                 }
+                blameless = stream == 0 && settings.chunks_exact(6).all(is_taken);
                 true
             }
             _ => true,
         };
+        // Nothing may come into an open block; one that is ended for what is in it is ended with the right code.
+        self.doubtful = !(self.in_block || blameless && !open_block);
+        self.doubt |= self.doubtful;
         if fits { Ok(Some(length)) } else { Err(Fault::FrameSize) }
     }
 
@@ -295,14 +328,15 @@ impl Guard {
     }
 
     /// What to write of `bytes`, which may be less. A block that did not decompress is the one fault that h2 alone can
-    /// see, and it says PROTOCOL_ERROR of it: the code is put right as it leaves, in `goaway`.
+    /// see, and it says PROTOCOL_ERROR of it: the code is put right as it leaves, in `goaway`. Where something else that
+    /// h2 had not read before could be meant, it is left.
     #[inline]
     pub fn before_write<'a>(&mut self, bytes: &'a [u8], goaway: &'a mut [u8; SHORT_GOAWAY]) -> &'a [u8] {
         if let Some(stream) = self.too_wide {
             return self.before_reset(stream, bytes, goaway);
         }
         let Some((before, last)) = bytes.split_last_chunk::<SHORT_GOAWAY>() else { return bytes };
-        if !self.in_block || last[..4] != [0, 0, 8, GOAWAY] || last[13..] != PROTOCOL_ERROR {
+        if !self.in_block || self.doubt || last[..4] != [0, 0, 8, GOAWAY] || last[13..] != PROTOCOL_ERROR {
             return bytes;
         }
         // It may be a frame's payload that looks like this.
@@ -357,6 +391,16 @@ impl Guard {
     pub fn wrote(&mut self, bytes: &[u8]) -> u32 {
         self.written += bytes.len() as u64;
         self.writes.pass(bytes)
+    }
+}
+
+/// A setting that h2 finds nothing wrong with (RFC 9113 §6.5.2, RFC 8441 §3).
+fn is_taken(setting: &[u8]) -> bool {
+    let value = u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]);
+    match setting[..2] {
+        [0, 2 | 8] => value <= 1,
+        [0, 5] => (1 << 14..1 << 24).contains(&value),
+        _ => true,
     }
 }
 

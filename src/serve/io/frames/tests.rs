@@ -164,6 +164,64 @@ fn a_block_that_does_not_decompress_is_told_by_the_right_name() {
 }
 
 #[test]
+fn a_block_is_not_blamed_for_a_fault_that_came_before_it_in_the_same_read() {
+    let goaway = |code| frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, code]);
+    let setting = |id, value: u32| frame(SETTINGS, 0, 0, &[&[0, id][..], &value.to_be_bytes()].concat());
+    let head = |stream| frame(HEADERS, 5, stream, &[0x80]);
+    let update = |n: u32| frame(WINDOW_UPDATE, 0, 0, &n.to_be_bytes());
+    // h2 has not asked again: whatever is wrong with it was in these bytes.
+    let name = |sent: &[u8]| {
+        let mut guard = Guard::new();
+        let mut space = [0; 500];
+        let mut buf = ReadBuf::new(&mut space);
+        let polled = guard.poll_read(&mut buf, |buf| {
+            buf.put_slice(&[PRI, &settings(), sent].concat());
+            Poll::Ready(Ok(()))
+        });
+        assert!(polled.is_ready());
+        written(&mut guard, &goaway(1), usize::MAX)
+    };
+    for before in [
+        frame(PING, 0, 1, &[0; 8]),
+        frame(DATA, 1, 1, b"x"),
+        frame(RST_STREAM, 0, 1, &[0; 4]),
+        frame(PRIORITY, 0, 0, &[0; 5]),
+        frame(SETTINGS, 0, 1, &[]),
+        frame(SETTINGS, ACK, 0, &[]).repeat(2),
+        setting(2, 2),
+        setting(5, 16_383),
+        setting(8, 7),
+        update(0),
+        frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]),
+        // A block in a block, and one that goes on behind its end.
+        frame(HEADERS, 1, 1, &[0x82]),
+        frame(HEADERS, 5, 1, &[0x82]).repeat(2),
+        [frame(HEADERS, 5, 1, &[0x82]), frame(CONTINUATION, 4, 1, &[0x82])].concat(),
+        [frame(HEADERS, 1, 1, &[0x82]), frame(PING, 0, 0, &[0; 8])].concat(),
+    ] {
+        assert_eq!(name(&[&before[..], &head(3)].concat()), goaway(1), "{before:?}");
+        // The next read begins when h2 is done with it.
+        let mut guard = Guard::new();
+        read(&mut guard, &[PRI, &settings(), &before, &frame(CONTINUATION, 4, 1, &[])].concat());
+        read(&mut guard, &head(3));
+        assert_eq!(written(&mut guard, &goaway(1), usize::MAX), goaway(9), "{before:?}");
+    }
+    let blameless = [
+        setting(5, 16_384),
+        setting(2, 0),
+        frame(SETTINGS, ACK, 0, &[]),
+        update(1 << 20),
+        frame(PING, 0, 0, &[0; 8]),
+        frame(PRIORITY, 0, 5, &[0; 5]),
+        // Its own fault would be the same one.
+        head(1),
+    ];
+    assert_eq!(name(&[&blameless.concat()[..], &head(3)].concat()), goaway(9));
+    let continued = [frame(HEADERS, 5, 1, &[0x82]), frame(CONTINUATION, 4, 1, &[0x82])].concat();
+    assert_eq!(name(&continued), goaway(1), "a block that had ended");
+}
+
+#[test]
 fn the_name_of_a_fault_does_not_hang_on_where_a_padded_block_was_cut() {
     let goaway = |code| frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, code]);
     let sent = [PRI, &settings(), &frame(HEADERS, 5 | PADDED, 1, &[1, 0x80, 0])].concat();
