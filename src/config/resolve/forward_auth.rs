@@ -7,14 +7,11 @@ use super::{
     ranged,
     upstream::Upstreams,
 };
-use crate::{
-    claim::{self, Claim},
-    config::{
-        file,
-        finding::{At, Code, Report},
-        model::ForwardAuth,
-        read::{Key, OrOff},
-    },
+use crate::config::{
+    file,
+    finding::{At, Code, Report},
+    model::ForwardAuth,
+    read::{Key, OrOff},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,8 +51,8 @@ pub(super) fn resolve(
     Some(Arc::new(ForwardAuth { service, host: url.host, target: url.target, copy: copy.into(), timeout }))
 }
 
-/// Beyond what `request_headers` may not touch: what tells a browser from a backend, every claim but who the user is (by
-/// the table that clients' claims are removed by), and what would be said of the request and is true of the answer.
+/// Beyond what `request_headers` may not touch: what tells a browser from a backend, and what would be said of the request
+/// and is true of the answer.
 fn forbidden(name: &http::HeaderName) -> Option<&'static str> {
     let text = name.as_str();
     if let Some(why) = headers::forbidden(name, Direction::Request) {
@@ -63,9 +60,6 @@ fn forbidden(name: &http::HeaderName) -> Option<&'static str> {
     }
     if matches!(text, "origin" | "proxy-authorization") || text.starts_with("sec-") {
         return Some("only the client itself can say this");
-    }
-    if claim::of(text) == Some(Claim::Way) {
-        return Some("the service knows who the user is, and only the proxy knows which way a client came");
     }
     let of_body = text.starts_with("content-") || text == "expect";
     of_body.then_some("it is about the body of the answer, which stays here")
