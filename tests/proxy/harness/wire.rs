@@ -92,6 +92,13 @@ impl Wire {
         Ok(n > 0)
     }
 
+    /// Whether all that has arrived is read.
+    pub fn nothing_waits(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let peeked = socket2::SockRef::from(self.stream.tcp()).peek(&mut byte);
+        self.buffer.is_empty() && peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Waits until `n` bytes are there, and takes them.
     pub async fn exactly(&mut self, n: usize) -> Vec<u8> {
         self.try_exactly(n).await.unwrap_or_else(|| panic!("ended after {:?}, wanted {n} bytes", text(&self.buffer)))
