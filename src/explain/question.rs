@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use h2::ext::Protocol;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header, request::Parts, uri::Authority};
-use hyper::ext::Protocol;
 
 use super::secret;
 

@@ -12,10 +12,51 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, Sleep},
+};
 
-use super::{finish::Finish, refusal::Reason};
+use super::{finish::Finish, http2, refusal::Reason};
 use crate::{headers, upstream::http1};
+
+/// A request's body as it comes.
+pub enum FromClient {
+    Empty,
+    Http1(Incoming),
+    Http2(http2::Body),
+    /// What an extended CONNECT is followed by, once it has been answered.
+    Http2Tunnel(oneshot::Receiver<http2::Stream>),
+}
+
+impl Body for FromClient {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            FromClient::Empty | FromClient::Http2Tunnel(_) => Poll::Ready(None),
+            FromClient::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            FromClient::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            FromClient::Empty | FromClient::Http2Tunnel(_) => true,
+            FromClient::Http1(body) => body.is_end_stream(),
+            FromClient::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            FromClient::Empty | FromClient::Http2Tunnel(_) => SizeHint::with_exact(0),
+            FromClient::Http1(body) => body.size_hint(),
+            FromClient::Http2(body) => body.size_hint(),
+        }
+    }
+}
 
 /// A request's body on its way to the upstream.
 pub enum RequestBody {
@@ -35,7 +76,7 @@ pub struct Upload {
 }
 
 pub struct Streaming {
-    incoming: Incoming,
+    incoming: FromClient,
     upload: Rc<Upload>,
     limit: Option<u64>,
     rate: Rate,
@@ -46,11 +87,13 @@ pub enum BodyError {
     #[error("request body refused: {0:?}")]
     Refused(Reason),
     #[error(transparent)]
-    Hyper(#[from] hyper::Error),
+    Http1(#[from] hyper::Error),
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
 }
 
 impl RequestBody {
-    pub fn new(incoming: Incoming, limit: Option<u64>, least: (u64, Duration)) -> (RequestBody, Option<Rc<Upload>>) {
+    pub fn new(incoming: FromClient, limit: Option<u64>, least: (u64, Duration)) -> (RequestBody, Option<Rc<Upload>>) {
         if incoming.is_end_stream() {
             return (RequestBody::Empty, None);
         }
@@ -94,7 +137,7 @@ impl Body for RequestBody {
             Some(Err(error)) => {
                 // The upstream gets half a request and ends it; the fault is the client's all the same.
                 s.upload.refused.set(Some(Reason::BodyInvalid));
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             None => {
                 s.upload.done.set(true);

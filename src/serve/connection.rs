@@ -1,4 +1,4 @@
-//! One client connection: HTTP/1.1 or HTTP/2 by hyper, deadlines by [`super::io`], stages by the core.
+//! One client connection: HTTP/1.1 by hyper, HTTP/2 by [`super::http2`], deadlines by [`super::io`], stages by the core.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,21 +11,21 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::{
-    rt::Executor,
+    body::Incoming,
     server::conn,
     service::{HttpService, service_fn},
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use rustls_pki_types::UnixTime;
 use tokio::time::{Instant, Sleep};
 
 use super::{
-    body::ResponseBody,
+    body::{FromClient, ResponseBody},
     core::{Core, Stage},
-    exchange,
-    io::{ClientIo, Deadlines, Phase, Transport},
+    exchange, http2,
+    io::{ClientIo, Deadlines, Phase, Transport, interim},
     redirect,
     refusal::{Reason, Refusal},
     snapshot::Snapshot,
@@ -36,6 +36,7 @@ use crate::{
     headers::forwarded,
     listen::Permit,
     tls::client_auth::Chain,
+    upstream::http1::Interim,
 };
 
 /// What a request needs to know of the connection it came on.
@@ -64,6 +65,9 @@ pub struct Client {
     over: Cell<bool>,
     /// What drives it, on HTTP/2: exchanges are tasks of their own there.
     driver: RefCell<Option<Waker>>,
+    /// Over HTTP/2, from the exchange that is being polled to its stream: interim answers, and whether there are any.
+    interim: RefCell<Vec<Response<()>>>,
+    has_interim: Cell<bool>,
     /// The site of `sni` in the snapshot of that number.
     sni_site: Cell<Option<(u64, Option<usize>)>>,
     /// Held until connection and tunnel are both gone.
@@ -108,14 +112,29 @@ impl Client {
     pub fn answered(&self, to_its_end: bool, limit: usize) {
         let left = self.resets_left.get();
         self.resets_left.set(if to_its_end { limit.min(left + 1) } else { left.saturating_sub(1) });
-        // h2 itself counts only streams that are reset before it hands them on, and we take them at once: who asks and
-        // resets all day (CVE-2023-44487) costs the gateway a request each time.
-        if self.h2 && self.resets_left.get() == 0 {
-            self.phase.reset_too_much();
-            if let Some(driver) = &*self.driver.borrow() {
-                driver.wake_by_ref();
-            }
+        if self.resets_too_much()
+            && let Some(driver) = &*self.driver.borrow()
+        {
+            driver.wake_by_ref();
         }
+    }
+
+    /// h2 itself counts only streams that are reset before it hands them on, and we take them at once: who asks and
+    /// resets all day (CVE-2023-44487) costs the gateway a request each time.
+    pub fn resets_too_much(&self) -> bool {
+        self.h2 && self.resets_left.get() == 0
+    }
+
+    /// Interim answers over HTTP/2 of the exchange that was polled last.
+    #[inline]
+    pub fn take_interim(&self) -> Vec<Response<()>> {
+        if self.has_interim.get() { self.taken_interim() } else { Vec::new() }
+    }
+
+    #[cold]
+    fn taken_interim(&self) -> Vec<Response<()>> {
+        self.has_interim.set(false);
+        self.interim.take()
     }
 
     /// Who is woken when what the exchanges did ends the connection. On HTTP/1.1 they are in that very task.
@@ -177,8 +196,20 @@ impl Client {
     }
 }
 
+impl Interim for Client {
+    #[cold]
+    fn interim(&self, head: &[u8]) {
+        if let Some((status, headers)) = interim::parse(head) {
+            let mut answer = Response::new(());
+            (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+            self.interim.borrow_mut().push(answer);
+            self.has_interim.set(true);
+        }
+    }
+}
+
 /// A connection whose transport is ready.
-pub struct Incoming {
+pub struct Arrived {
     pub transport: Transport,
     pub peer: SocketAddr,
     pub local: SocketAddr,
@@ -191,7 +222,7 @@ pub struct Incoming {
 }
 
 /// Serves the connection until it ends.
-pub async fn serve(core: Rc<Core>, incoming: Incoming) {
+pub async fn serve(core: Rc<Core>, incoming: Arrived) {
     let counters = core.counters.clone();
     let _counted = counters.connections.enter();
     counters.connections_opened.add(1);
@@ -200,7 +231,7 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
     let phase = Arc::new(Phase::new(Instant::now()));
     let h2 = incoming.h2;
     let deadlines = Deadlines { idle: limits.idle_timeout, head: (!h2).then_some(limits.header_timeout) };
-    let io = TokioIo::new(ClientIo::new(incoming.transport, phase.clone(), deadlines));
+    let io = ClientIo::new(incoming.transport, phase.clone(), deadlines);
     let client = Rc::new(Client {
         peer: incoming.peer,
         local: incoming.local,
@@ -212,6 +243,8 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         taken: Cell::new(None),
         over: Cell::new(false),
         driver: RefCell::new(None),
+        interim: RefCell::default(),
+        has_interim: Cell::new(false),
         phase: phase.clone(),
         peer_value: forwarded::client_value(incoming.peer.ip()),
         active: Cell::new(0),
@@ -220,22 +253,29 @@ pub async fn serve(core: Rc<Core>, incoming: Incoming) {
         sni_site: Cell::new(None),
         _permit: incoming.permit,
     });
+    if h2 {
+        let server = pin!(http2::Server::new(&core, &client, limits, io));
+        if let Err(error) = drive(&core, &client, server, http2::Server::graceful_shutdown).await {
+            tracing::debug!(%error, peer = %client.peer, "connection ended");
+        }
+        return;
+    }
     let result = if client.kind == ListenerKind::Redirect {
         let service = {
             let (core, client) = (core.clone(), client.clone());
-            service_fn(move |request| ready(Ok(redirect::serve(&core, &client, &request))))
+            service_fn(move |request: Request<Incoming>| {
+                ready(Ok(redirect::serve(&core, &client, &request.map(FromClient::Http1))))
+            })
         };
         http1(&core, &client, limits, io, service).await
     } else {
         let service = {
             let (core, client) = (core.clone(), client.clone());
-            service_fn(move |request| exchange::serve(core.clone(), client.clone(), request))
+            service_fn(move |request: Request<Incoming>| {
+                exchange::serve(core.clone(), client.clone(), request.map(FromClient::Http1))
+            })
         };
-        if h2 {
-            http2(&core, &client, limits, io, service).await
-        } else {
-            http1(&core, &client, limits, io, service).await
-        }
+        http1(&core, &client, limits, io, service).await
     };
     if let Err(error) = result {
         ended_badly(&core, &client, &error);
@@ -251,8 +291,8 @@ async fn http1<F>(
     core: &Rc<Core>,
     client: &Client,
     limits: &Limits,
-    io: TokioIo<ClientIo>,
-    service: impl HttpService<hyper::body::Incoming, Future = F, ResBody = ResponseBody, Error = Infallible>,
+    io: ClientIo,
+    service: impl HttpService<Incoming, Future = F, ResBody = ResponseBody, Error = Infallible>,
 ) -> hyper::Result<()>
 where
     F: Future<Output = Served> + 'static,
@@ -266,41 +306,11 @@ where
     if limits.header_fields > HYPERS_FIELDS {
         builder.max_headers(limits.header_fields);
     }
-    let connection = pin!(builder.serve_connection(io, service).with_upgrades());
+    let connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
     drive(core, client, connection, conn::http1::UpgradeableConnection::graceful_shutdown).await
 }
 
-async fn http2<F>(
-    core: &Rc<Core>,
-    client: &Client,
-    limits: &Limits,
-    io: TokioIo<ClientIo>,
-    service: impl HttpService<hyper::body::Incoming, Future = F, ResBody = ResponseBody, Error = Infallible>,
-) -> hyper::Result<()>
-where
-    F: Future<Output = Served> + 'static,
-{
-    let mut builder = conn::http2::Builder::new(LocalExec(core.clone()));
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(limits.header_block.try_into().unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(limits.h2_resets)
-        .max_local_error_reset_streams(limits.h2_resets)
-        .initial_stream_window_size(H2_STREAM_WINDOW)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW)
-        .max_send_buf_size(H2_SEND_BUFFER)
-        .enable_connect_protocol();
-    let connection = pin!(builder.serve_connection(io, service));
-    drive(core, client, connection, conn::http2::Connection::graceful_shutdown).await
-}
-
 const HYPERS_FIELDS: usize = 100;
-
-/// HTTP/2 flow control: a stream may have 256 KiB under way, a connection 1 MiB; enough for 100 MB/s at 10 ms.
-const H2_STREAM_WINDOW: u32 = 256 * 1024;
-const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-const H2_SEND_BUFFER: usize = 256 * 1024;
 
 /// Polls the connection and passes on the core's stages: at `Draining` it finishes what is under way, at `Closing` it
 /// is dropped.
@@ -346,23 +356,9 @@ where
 fn ended_badly(core: &Core, client: &Client, error: &hyper::Error) {
     if error.is_parse_too_large() {
         super::log_unserved(core, client, 431, Reason::HeaderTooLarge.row().name);
-    } else if error.is_parse() && !client.h2 {
+    } else if error.is_parse() {
         super::log_unserved(core, client, client.phase.malformed_status(), "http_request_error");
-    } else if error.is_parse() || error.is_user() {
+    } else if error.is_user() {
         tracing::debug!(%error, peer = %client.peer, "connection ended");
-    }
-}
-
-/// hyper's tasks stay on this core.
-#[derive(Clone)]
-struct LocalExec(Rc<Core>);
-
-impl<F> Executor<F> for LocalExec
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, future: F) {
-        // As it is: an `async` block around it would hold it twice.
-        self.0.slow.runs_in(tokio::task::spawn_local(future));
     }
 }

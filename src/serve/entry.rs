@@ -11,7 +11,7 @@ use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     access::{self, Record},
-    connection::{self, Incoming},
+    connection::{self, Arrived},
     core::Core,
     counters::Counters,
     io::Transport,
@@ -57,7 +57,7 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
         return;
     }
     let incoming = match listener.kind {
-        ListenerKind::Http | ListenerKind::Redirect => Incoming {
+        ListenerKind::Http | ListenerKind::Redirect => Arrived {
             transport: Transport::Plain(Tcp::new(stream)),
             peer,
             local,
@@ -91,7 +91,7 @@ pub async fn enter(core: Rc<Core>, listener: Listener, local: SocketAddr, accept
                     counters.handshakes.add(1);
                     counters.handshakes_resumed.add(tls.resumed.into());
                     counters.handshakes_post_quantum.add(tls.post_quantum.into());
-                    Incoming {
+                    Arrived {
                         transport: Transport::Tls(Box::new(tls.stream)),
                         peer,
                         local,

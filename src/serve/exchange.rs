@@ -8,11 +8,10 @@ use std::{convert::Infallible, future::Future, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming as FromClient;
 use tokio::net::TcpStream;
 
 use super::{
-    body::{RequestBody, ResponseBody, Upload},
+    body::{FromClient, RequestBody, ResponseBody, Upload},
     connection::Client,
     core::{Core, Stage},
     finish::Finish,
@@ -309,7 +308,7 @@ mod tests {
         size_of::<F>()
     }
 
-    /// hyper moves this future, and over HTTP/2 the whole task around it, several times for each request.
+    /// It is moved several times for each request, over HTTP/2 with the whole task around it.
     #[test]
     fn the_future_of_an_exchange_stays_small() {
         let size = size_of_future(serve);

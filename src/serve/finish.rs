@@ -10,12 +10,11 @@ use std::{
 };
 
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
     access::{self, ClosedBy, Record, Redacted},
-    body::Upload,
+    body::{FromClient, Upload},
     connection::Client,
     core::{Core, Present, Stage},
     counters::{NO_SITE, Sample},
@@ -80,7 +79,7 @@ struct Noted {
 }
 
 impl Finish {
-    pub fn new(core: Rc<Core>, client: Rc<Client>, request: &Request<Incoming>) -> Finish {
+    pub fn new(core: Rc<Core>, client: Rc<Client>, request: &Request<FromClient>) -> Finish {
         client.begin();
         core.counters.requests.up();
         let slow = client.h2.then(|| core.slow.begin(&client.phase));
@@ -93,7 +92,7 @@ impl Finish {
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
             referer: request.headers().get(header::REFERER).cloned(),
         });
-        let interim = !client.h2 && request.version() == Version::HTTP_11;
+        let interim = request.version() != Version::HTTP_10;
         Finish {
             from: client.peer.ip(),
             look: core.shared.look.is(request),
@@ -180,13 +179,15 @@ impl Finish {
         self.upload.as_ref().is_some_and(|u| u.trailers.get())
     }
 
-    /// Who gets interim answers: a client of HTTP/1.1. hyper's HTTP/2 has no way for them, and 1.0 does not know them.
+    /// Who gets interim answers: any client but one of HTTP/1.0, which does not know them.
     pub fn hears_interim(&self) -> impl Future<Output = Option<&dyn Interim>> {
         poll_fn(|cx| {
-            let phase = self.interim.then_some(&*self.client.phase);
-            Poll::Ready(phase.map(|phase| {
-                phase.hears_interim(cx);
-                phase as &dyn Interim
+            Poll::Ready(self.interim.then(|| {
+                if self.client.h2 {
+                    return &*self.client as &dyn Interim;
+                }
+                self.client.phase.hears_interim(cx);
+                &*self.client.phase
             }))
         })
     }

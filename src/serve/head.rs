@@ -4,8 +4,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::{HeaderMap, HeaderValue, Method, Response, Uri, Version, header, request};
-use hyper::ext::Protocol;
 use ipnet::IpNet;
 
 use super::{

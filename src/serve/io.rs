@@ -3,7 +3,7 @@
 
 mod first;
 pub mod frames;
-mod interim;
+pub mod interim;
 mod phase;
 mod transport;
 
@@ -119,11 +119,6 @@ impl ClientIo {
     /// Reads what hyper may see.
     fn poll_transport(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(guard) = &mut self.guard else { return Pin::new(&mut self.transport).poll_read(cx, buf) };
-        if self.phase.has_reset_too_much() {
-            self.refusing = Some((guard.calm().into(), 0));
-            let _ = ready!(self.poll_refuse(cx));
-            return Poll::Ready(Ok(()));
-        }
         let transport = &mut self.transport;
         guard.poll_read(buf, |buf| Pin::new(&mut *transport).poll_read(cx, buf))
     }

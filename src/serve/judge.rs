@@ -10,13 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::time::Instant;
 
 use super::{
     admitted::Asked,
     behind::Behind,
-    body::{RequestBody, Upload},
+    body::{FromClient, RequestBody, Upload},
     connection::Client,
     core::{Core, Present},
     finish::Finish,
@@ -24,6 +23,7 @@ use super::{
     limit, log_in,
     refusal::{Reason, Refusal},
     snapshot::{RouteRef, Snapshot},
+    upgrade::Upgrade,
 };
 use crate::{
     config::model::{BasicAuth, Policy, User},
@@ -55,8 +55,8 @@ pub struct Plan {
     pub upload: Option<Rc<Upload>>,
     /// Set for a WebSocket.
     pub asked: Option<Box<Asked>>,
-    /// Of a WebSocket: the client's stream, once hyper lets go of it.
-    pub upgrade: Option<OnUpgrade>,
+    /// Of a WebSocket: the client's stream, once it is one.
+    pub upgrade: Option<Upgrade>,
     /// The host as the client wrote it.
     pub host: HeaderValue,
     pub client: IpAddr,
@@ -162,12 +162,12 @@ impl Plan {
 pub fn judge(
     core: &Core,
     client: &Client,
-    mut request: Request<Incoming>,
+    mut request: Request<FromClient>,
     finish: &mut Finish,
     html: bool,
 ) -> Result<Judged, Refusal> {
     let snapshot = core.snapshot();
-    let upgrade = hyper::upgrade::on(&mut request);
+    let on_http1 = if client.h2 { None } else { Some(hyper::upgrade::on(&mut request)) };
     let (mut head, incoming) = request.into_parts();
     let scene = Scene {
         snapshot: &snapshot,
@@ -201,14 +201,19 @@ pub fn judge(
         && limit::ask(core, &snapshot, route, asking, finish.started().into_std())
             .map_err(|refusal| not_upgraded(refusal, asked.is_some()))?;
     let until = finish.started() + hold;
-    let (body, upload) = if asked.is_some() {
+    let (body, upload, upgrade) = if asked.is_some() {
         // Over HTTP/2 the stream of an extended CONNECT is the tunnel; over HTTP/1.1 such a request has no body.
-        (RequestBody::Empty, None)
+        let upgrade = match incoming {
+            FromClient::Http2Tunnel(stream) => Some(Upgrade::Http2(stream)),
+            _ => on_http1.map(Upgrade::Http1),
+        };
+        (RequestBody::Empty, None, upgrade)
     } else {
         head::frame(&mut head.headers, &hop, http_body::Body::is_end_stream(&incoming));
         let limits = &snapshot.config.limits;
         let limit = snapshot.policy(route).body_limit;
-        RequestBody::new(incoming, limit, (limits.body_rate_bytes, limits.body_rate_window))
+        let (body, upload) = RequestBody::new(incoming, limit, (limits.body_rate_bytes, limits.body_rate_window));
+        (body, upload, None)
     };
     finish.upload(upload.clone());
 
@@ -216,7 +221,7 @@ pub fn judge(
         route,
         request: Some(Request::from_parts(head, body)),
         upload,
-        upgrade: asked.is_some().then_some(upgrade),
+        upgrade,
         asked,
         host,
         client: address,

@@ -4,10 +4,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
-use hyper::body::Incoming;
 
 use super::{
-    body::ResponseBody,
+    body::{FromClient, ResponseBody},
     connection::Client,
     core::Core,
     finish::Finish,
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::headers::authority;
 
-pub fn serve(core: &Rc<Core>, client: &Rc<Client>, request: &Request<Incoming>) -> Response<ResponseBody> {
+pub fn serve(core: &Rc<Core>, client: &Rc<Client>, request: &Request<FromClient>) -> Response<ResponseBody> {
     let mut finish = Box::new(Finish::new(core.clone(), client.clone(), request));
     let html = wants_html(request.headers());
     let mut response = match answer(core, client, request, &mut finish) {
@@ -40,7 +39,7 @@ pub fn serve(core: &Rc<Core>, client: &Rc<Client>, request: &Request<Incoming>) 
 fn answer(
     core: &Core,
     client: &Client,
-    request: &Request<Incoming>,
+    request: &Request<FromClient>,
     finish: &mut Finish,
 ) -> Result<Response<Bytes>, Refusal> {
     let snapshot = core.snapshot();

@@ -5,9 +5,9 @@ use std::{future::Future, pin::Pin, rc::Rc};
 use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use hyper::upgrade::Upgraded;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     admitted::Admitted,
@@ -16,7 +16,7 @@ use super::{
     core::Core,
     exchange::{self, Answer},
     finish::Finish,
-    gateway_answer, head,
+    gateway_answer, head, http2,
     io::ClientIo,
     judge::Plan,
     limit::Counted,
@@ -29,6 +29,34 @@ use crate::{
     socket::Tcp,
     upstream::http1::{Failed, Incoming},
 };
+
+/// The client's side of a tunnel to be.
+pub enum Upgrade {
+    /// Once hyper lets go of it.
+    Http1(OnUpgrade),
+    /// Once its CONNECT has been answered.
+    Http2(oneshot::Receiver<http2::Stream>),
+}
+
+enum Side {
+    /// With what hyper had read ahead.
+    Http1(Box<ClientIo>, Bytes),
+    Http2(http2::Stream),
+}
+
+impl Upgrade {
+    async fn side(self) -> Option<Side> {
+        match self {
+            Upgrade::Http1(upgrade) => {
+                let parts = upgrade.await.ok()?.downcast::<TokioIo<ClientIo>>().ok()?;
+                let mut io = Box::new(parts.io.into_inner());
+                io.has_no_deadlines();
+                Some(Side::Http1(io, parts.read_buf))
+            }
+            Upgrade::Http2(stream) => stream.await.ok().map(Side::Http2),
+        }
+    }
+}
 
 pub async fn upgrade(
     core: &Rc<Core>,
@@ -107,7 +135,7 @@ pub async fn upgrade(
         let _counted = (counters.tunnels[identity as usize].enter(), counters.tunnel_of(address));
         counters.tunnels_opened[identity as usize].add(1);
         let started = Instant::now();
-        let Ok(from_client) = from_client.await else {
+        let Some(from_client) = from_client.side().await else {
             record.end(&Ended::default(), started.elapsed());
             client.tunnel_ended();
             return;
@@ -135,23 +163,17 @@ async fn ask(plan: &mut Plan, finish: &mut Finish) -> Result<Result<Response<Inc
     })
 }
 
-/// Takes the streams out of hyper's hands, with what it had read ahead. A tunnel is a future of its own size on the heap:
-/// the task around it waits for hyper and is small.
+/// A tunnel is a future of its own size on the heap: the task around it waits for the client's side and is small.
 fn join(
     core: Rc<Core>,
-    from_client: Upgraded,
+    from_client: Side,
     upstream: (Tcp, Bytes),
     watching: Box<Watching>,
     admitted: Box<Admitted>,
 ) -> Pin<Box<dyn Future<Output = Ended>>> {
-    match from_client.downcast::<TokioIo<ClientIo>>() {
-        Ok(parts) => {
-            let mut client = parts.io.into_inner();
-            client.has_no_deadlines();
-            Box::pin(tunnel::run(core, (client, parts.read_buf), upstream, watching, admitted))
-        }
-        // A stream of an HTTP/2 connection.
-        Err(stream) => Box::pin(tunnel::run(core, (TokioIo::new(stream), Bytes::new()), upstream, watching, admitted)),
+    match from_client {
+        Side::Http1(client, ahead) => Box::pin(tunnel::run(core, (*client, ahead), upstream, watching, admitted)),
+        Side::Http2(stream) => Box::pin(tunnel::run(core, (stream, Bytes::new()), upstream, watching, admitted)),
     }
 }
 

@@ -23,7 +23,7 @@ use clawgate::{
     problems::Problems,
     serve::{
         behind::Behind,
-        connection::{self, Incoming},
+        connection::{self, Arrived},
         core::{Core, Samples, Shared},
         counters::Counters,
         io::Transport,
@@ -175,7 +175,7 @@ async fn exchange(choice: Choice, bytes: &[u8], gateway: &[u8]) -> Seen {
         Choice { https: true, .. } => ListenerKind::Https,
         _ => ListenerKind::Http,
     };
-    let incoming = Incoming {
+    let incoming = Arrived {
         transport: Transport::Plain(Tcp::new(near)),
         peer,
         local: ([192, 0, 2, 1], 443).into(),

@@ -32,7 +32,6 @@ const WITH_PRIORITY: u8 = 0x20;
 const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
 const FLOW_CONTROL_ERROR: [u8; 4] = [0, 0, 0, 3];
 const COMPRESSION_ERROR: [u8; 4] = [0, 0, 0, 9];
-const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
 
 const HEAD: usize = 9;
 const PREFACE: u32 = 24;
@@ -373,17 +372,6 @@ impl Guard {
             at += HEAD + u32::from_be_bytes([0, frame[0], frame[1], frame[2]]) as usize;
         }
         bytes
-    }
-
-    /// GOAWAY of our own, if there is place for one here: the connection ends now, and h2 is not asked.
-    pub fn calm(&self) -> Vec<u8> {
-        if self.writes != Writes::default() {
-            return Vec::new();
-        }
-        let mut goaway = vec![0, 0, 8, GOAWAY, 0, 0, 0, 0, 0];
-        goaway.extend(self.highest.to_be_bytes());
-        goaway.extend(ENHANCE_YOUR_CALM);
-        goaway
     }
 
     /// These bytes have been taken. Returns how many DATA frames with content they begin.

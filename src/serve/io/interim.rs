@@ -1,4 +1,4 @@
-//! Interim answers on their way to a client of HTTP/1.1: what of their fields is for it, and when they may be written.
+//! Interim answers on their way to a client: what of their fields is for it, and how they are written in HTTP/1.1.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -11,18 +11,8 @@ const MOST_FIELDS: usize = 64;
 /// Puts the head behind those that wait, without what belonged to the gateway's connection. One that is malformed is left
 /// out: it is of no use to anybody, and the final answer is judged by itself.
 pub fn append(waiting: &mut Vec<u8>, head: &[u8]) {
-    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let Ok(httparse::Status::Complete(_)) = parsed.parse(head) else { return };
-    let Some(status) = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()) else { return };
-    let mut headers = HeaderMap::new();
-    for field in parsed.headers.iter() {
-        let (Ok(name), Ok(value)) = (HeaderName::try_from(field.name), HeaderValue::from_bytes(field.value)) else {
-            return;
-        };
-        headers.append(name, value);
-    }
-    if hop::strip_response(status, &mut headers).is_err() || waiting.len() + head.len() > MOST {
+    let Some((status, headers)) = parse(head) else { return };
+    if waiting.len() + head.len() > MOST {
         return;
     }
     waiting.extend_from_slice(b"HTTP/1.1 ");
@@ -37,6 +27,21 @@ pub fn append(waiting: &mut Vec<u8>, head: &[u8]) {
         waiting.extend_from_slice(b"\r\n");
     }
     waiting.extend_from_slice(b"\r\n");
+}
+
+/// What a client is told of it; nothing where it is malformed.
+pub fn parse(head: &[u8]) -> Option<(StatusCode, HeaderMap)> {
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut parsed = httparse::Response::new(&mut fields);
+    let Ok(httparse::Status::Complete(_)) = parsed.parse(head) else { return None };
+    let status = StatusCode::from_u16(parsed.code?).ok()?;
+    let mut headers = HeaderMap::new();
+    for field in parsed.headers.iter() {
+        let name = HeaderName::try_from(field.name).ok()?;
+        headers.append(name, HeaderValue::from_bytes(field.value).ok()?);
+    }
+    hop::strip_response(status, &mut headers).ok()?;
+    Some((status, headers))
 }
 
 #[cfg(test)]

@@ -35,8 +35,6 @@ pub struct Phase {
     writer: Mutex<Option<Waker>>,
     /// The first request was of a version that we do not speak.
     unsupported: AtomicBool,
-    /// The client of an HTTP/2 connection has reset more streams than it may.
-    reset_too_much: AtomicBool,
 }
 
 pub(super) const IDLE: u8 = 0;
@@ -146,16 +144,6 @@ impl Phase {
 
     pub(super) fn is_unsupported(&self) {
         self.unsupported.store(true, Ordering::Relaxed);
-    }
-
-    /// The connection ends at its next read, whatever the client does: not with the GOAWAY of a graceful end, which waits
-    /// for it to answer a PING.
-    pub fn reset_too_much(&self) {
-        self.reset_too_much.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn has_reset_too_much(&self) -> bool {
-        self.reset_too_much.load(Ordering::Relaxed)
     }
 
     /// The status of what hyper answers to a head that it cannot read.
