@@ -17,6 +17,7 @@ mod headers;
 mod hold;
 mod hostile;
 mod hosts;
+mod http2;
 mod identity;
 mod lifecycle;
 mod limits;
