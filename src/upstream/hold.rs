@@ -152,8 +152,14 @@ impl Upstream {
             };
             match dialled {
                 Ok(stream) => return Ok(stream),
-                Err(error) if !error.upstream_away() || Instant::now() >= until => return Err(Away::Connect(error)),
-                Err(_) => self.state.mark_lost(),
+                Err(error) if !error.upstream_away() => return Err(Away::Connect(error)),
+                Err(error) => {
+                    // Also where nothing waits for it: the metrics and `status` are to say it at once.
+                    self.state.mark_lost();
+                    if Instant::now() >= until {
+                        return Err(Away::Connect(error));
+                    }
+                }
             }
             if ticket.is_none() {
                 ticket = Some(self.state.hold(client, limits)?);
@@ -376,5 +382,6 @@ mod tests {
         let upstream = upstream(free_port().await);
         let result = upstream.dial(Source::Attributed, CLIENT, Instant::now(), LIMITS).await;
         assert!(matches!(result, Err(Away::Connect(ConnectError::Refused { .. }))), "{result:?}");
+        assert_eq!(upstream.state.now(), Seen::Away, "a dial that failed is enough to know it");
     }
 }

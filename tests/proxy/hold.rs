@@ -329,6 +329,18 @@ async fn who_asks_another_server_than_a_gateway_reads_of_none_and_neither_does_t
     }
 }
 
+#[tokio::test]
+async fn a_request_that_is_refused_because_nobody_is_there_is_enough_to_know_it() {
+    let app = origin::ok().run().await;
+    let proxy = proxy().site("app.test", &app).more("kind = \"generic\"\nhold = \"0s\"").run().await;
+    eventually("it is up", || proxy.app().report().upstreams[0].state == "up").await;
+    app.stop().await;
+    let refused = proxy.client().get("app.test", "/", &[]).await;
+    assert!([502, 503].contains(&refused.status), "{refused:?}");
+    // Not within the ten seconds of the next knock.
+    assert_eq!(proxy.app().report().upstreams[0].state, "away");
+}
+
 /// Monitors look at it, and no client asks anything.
 #[tokio::test]
 async fn an_upstream_that_goes_away_while_nobody_asks_is_away_in_the_metrics() {
