@@ -204,6 +204,19 @@ fn answer(mut stream: TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Whoever pastes it would else be told about another service, or that there is none.
+#[test]
+fn a_command_in_the_log_names_the_configuration_of_this_process() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut setup = setup(dead());
+    setup.config = site(dead(), &format!("metrics = \"{}\"", taken.local_addr().unwrap()));
+    let service = setup.start();
+    let config = service.path("config.toml");
+    let line = service.logs("no metrics port");
+    let expected = format!("`clawgate --config {} metrics`", config.display());
+    assert!(line["message"].as_str().unwrap().ends_with(&expected), "{line}");
+}
+
 #[test]
 fn it_is_ready_when_it_accepts_also_with_a_dead_gateway() {
     let service = setup(dead()).start();

@@ -31,6 +31,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
+    command::Commands,
     config::model::{Log, LogFormat},
     exit,
     serve::access::{Format, Outlet, Sink},
@@ -276,7 +277,8 @@ fn write_all(sink: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// tracing-subscriber's end of the queue: it writes every event with one call, as one line.
+/// tracing-subscriber's end of the queue: it writes every event with one call, as one line. Commands of ours that stand in
+/// it name the configuration of this process, whichever room has written them.
 struct Lines(Arc<Queue>);
 
 impl<'a> MakeWriter<'a> for Lines {
@@ -291,7 +293,11 @@ struct Line<'a>(&'a Queue);
 
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(Batch { lines: line.to_vec(), records: 1 });
+        let lines = match std::str::from_utf8(line) {
+            Ok(text) => Commands::here().in_text(text).into_owned().into_bytes(),
+            Err(_) => line.to_vec(),
+        };
+        self.0.push(Batch { lines, records: 1 });
         Ok(line.len())
     }
 

@@ -8,10 +8,13 @@ use ratatui::{
     widgets::{Block, Paragraph, Row, Sparkline, Table},
 };
 
-use crate::status::{
-    Sessions, Upstream,
-    text::{ago, bytes, clean, time},
-    top::{Busy, Moment, Second},
+use crate::{
+    command::Commands,
+    status::{
+        Sessions, Upstream,
+        text::{ago, bytes, clean, time},
+        top::{Busy, Moment, Second},
+    },
 };
 
 /// Below this there is no room for what it shows.
@@ -154,7 +157,7 @@ fn problems_of(moment: &Moment, area: Rect) -> Paragraph<'static> {
         let about = if problem.about.is_empty() { String::new() } else { format!(" {}", problem.about) };
         let what = format!("{} ago{times}{about} {}: {}", ago(moment.now, problem.last), problem.code, problem.what);
         lines.push(Line::styled(shortened(&clean(&what), width), Style::new().fg(Color::Yellow)));
-        lines.push(Line::raw(shortened(&clean(&format!("  -> {}", problem.cure)), width)));
+        lines.push(Line::raw(shortened(&clean(&Commands::here().in_text(&format!("  -> {}", problem.cure))), width)));
     }
     if lines.is_empty() {
         lines.push(Line::styled("none that is the server's fault", Style::new().fg(Color::Green)));
