@@ -109,6 +109,89 @@ fn reads_config(after: &str) -> bool {
     (gap == " " || gap.starts_with('\n')) && READS_CONFIG.contains(&word.trim_end_matches([':', '.']))
 }
 
+/// The form of what an operator is told to do: one command and nothing else, to be pasted whole, or prose that has its
+/// commands between backticks. The beginning of the first command that has neither; for the tests of the rooms that write
+/// such texts.
+#[cfg(test)]
+pub(crate) fn bare(text: &str) -> Option<&str> {
+    if is_alone(text) {
+        return None;
+    }
+    // The parts outside of the backticks.
+    text.split('`').step_by(2).find_map(|prose| prose.char_indices().find_map(|(at, _)| command_at(prose, at)))
+}
+
+/// Programs, and with which next words they are a command. Without any each is.
+#[cfg(test)]
+const PROGRAMS: [(&str, &[&str]); 20] = [
+    ("clawgate", &READS_CONFIG),
+    ("clawgate", &["hash-password", "version", "demo"]),
+    ("openclaw", &["config", "devices", "doctor", "gateway", "health", "onboard", "--version"]),
+    ("systemctl", &[]),
+    ("journalctl", &[]),
+    ("loginctl", &[]),
+    ("timedatectl", &["set-ntp"]),
+    ("resolvectl", &[]),
+    ("sudo", &[]),
+    ("su", &["-"]),
+    ("chown", &[]),
+    ("chmod", &[]),
+    ("curl", &[]),
+    ("dig", &[]),
+    ("ufw", &["allow", "delete", "status"]),
+    ("nft", &["add", "insert", "list"]),
+    ("ip", &["address"]),
+    ("ss", &["-ltn", "-ltnp"]),
+    ("apt", &["install"]),
+    ("apt-get", &["install"]),
+];
+
+/// The words that make a command at this place of `text`, if there is one.
+#[cfg(test)]
+fn command_at(text: &str, at: usize) -> Option<&str> {
+    let rest = &text[at..];
+    if text[..at].ends_with(is_of_a_word) {
+        return None;
+    }
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    PROGRAMS.iter().find_map(|(program, next)| {
+        let after = rest.strip_prefix(program)?.strip_prefix(' ')?;
+        let word = &after[..after.find(|c| !is_word(c)).unwrap_or(after.len())];
+        let is_one =
+            if next.is_empty() { after.starts_with(|c: char| !c.is_whitespace()) } else { next.contains(&word) };
+        is_one.then(|| &rest[..program.len() + 1 + word.len()])
+    })
+}
+
+/// Nothing but a command, as far as prose can be told from it: what is quoted for the shell does not count.
+#[cfg(test)]
+fn is_alone(text: &str) -> bool {
+    const OF_PROSE: [&str; 9] = [", ", ". ", " or ", " and ", " then ", " as ", " says ", " shows ", " has to "];
+    let mut unquoted = String::new();
+    let (mut quote, mut chars) = (None, text.chars());
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, '\\') => _ = chars.next(),
+            (None, '"' | '\'') => quote = Some(c),
+            (None, _) => unquoted.push(c),
+            (Some(open), _) if open == c => quote = None,
+            (Some(_), _) => {}
+        }
+    }
+    let mut command = unquoted.as_str();
+    while let Some((word, rest)) = command.split_once(' ')
+        && word.contains('=')
+    {
+        command = rest;
+    }
+    let is_group = command.starts_with('(');
+    // `chown user: /path` is none.
+    let is_prose = |mark: &&str| command.replace(": /", " /").contains(*mark);
+    (is_group || command_at(command, 0).is_some())
+        && !OF_PROSE.iter().any(is_prose)
+        && (is_group || ![";", ": ", "`"].iter().any(is_prose))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,5 +244,37 @@ mod tests {
         }
         let relative = beside("c.toml", "clawgate top");
         assert!(relative.starts_with("clawgate --config /") && relative.ends_with("/c.toml top"), "{relative}");
+    }
+
+    #[test]
+    fn a_command_in_prose_without_backticks_is_seen() {
+        for (text, expected) in [
+            ("mend it, then: clawgate reload", "clawgate reload"),
+            ("once more (clawgate check --staging)", "clawgate check"),
+            ("systemctl --user start openclaw-gateway as its user", "systemctl --user"),
+            ("openclaw doctor, or mend it", "openclaw doctor"),
+            ("`clawgate certs` says why; then: clawgate certs renew NAME", "clawgate certs"),
+            ("in the firewall (ufw allow 80/tcp)", "ufw allow"),
+            ("chown -R clawgate: /x (the finding has the path). If not, so be it", "chown -R"),
+            ("or sudo ss -ltnp", "sudo ss"),
+            ("clawgate pin lists them: all of them", "clawgate pin"),
+        ] {
+            assert_eq!(bare(text), Some(expected), "{text}");
+        }
+        for text in [
+            "mend it, then: `clawgate reload`",
+            "clawgate runs as it, and root (sudo) does not; OpenClaw of clawgate: status",
+            "clawgate reload",
+            "sudo clawgate check --only acme",
+            "openclaw config set gateway.trustedProxies '[\"a, b. c: d\"]' && systemctl --user restart openclaw-gateway",
+            "su - claw -c 'it'\\''s, so. be it'",
+            "(umask 077; echo \"A=${VALUE:?set it, now}\" >> /x) && systemctl --user restart openclaw-gateway",
+            "(: \"${VALUE:?x}\"; echo \"A=$VALUE\" | su - claw -c 'umask 077; cat >> /x')",
+            "OPENCLAW_CONFIG_PATH=/srv/c.json openclaw config set gateway.bind loopback",
+            "chown -R clawgate: /var/lib/clawgate && chmod 700 /var/lib/clawgate",
+            "",
+        ] {
+            assert_eq!(bare(text), None, "{text}");
+        }
     }
 }

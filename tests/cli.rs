@@ -361,6 +361,26 @@ fn explain_prints_the_page_of_a_code_and_knows_what_was_meant() {
 }
 
 #[test]
+fn explain_takes_what_was_read_without_quotes() {
+    let quoted = clawgate(&["explain", "missing scope: operator.read"]);
+    assert!(quoted.code == Some(0) && quoted.stdout.starts_with("gateway/missing-scope: "), "{}", quoted.stdout);
+    let bare = clawgate(&["explain", "missing", "scope:", "operator.read"]);
+    assert_eq!((bare.code, bare.stdout), (Some(0), quoted.stdout));
+    let line =
+        ["explain", "fetch", "of", "https://chat.test/", "failed:", "connect", "ECONNREFUSED", "203.0.113.9:443"];
+    let line = clawgate(&line);
+    assert!(line.code == Some(0) && line.stdout.starts_with("ECONNREFUSED: "), "{}{}", line.stdout, line.stderr);
+    let unknown = clawgate(&["explain", "nobody", "says", "so"]);
+    assert!(
+        unknown.code == Some(2) && unknown.stderr.contains("nothing is called `nobody says so`"),
+        "{}",
+        unknown.stderr
+    );
+    let request = clawgate(&["explain", "GET", "/", "again"]);
+    assert!(request.code == Some(2) && request.stderr.contains("--from ADDRESS"), "{}", request.stderr);
+}
+
+#[test]
 fn explain_tells_what_is_wrong_with_what_was_typed() {
     let home =
         Home::with(&format!("{GOOD}[[site]]\nhost = \"second.test\"\ncertificate = \"internal\"\nclients = []\n"));

@@ -50,20 +50,20 @@ pub const ALL: [Trouble; 11] = [
     Trouble {
         code: "certificate/dns",
         what: "the CA finds no usable address for a name",
-        cure: "`clawgate check --only dns` says which record is wrong; then: clawgate certs renew NAME",
+        cure: "`clawgate check --only dns` says which record is wrong; then: `clawgate certs renew NAME`",
         kinds: &["dns"],
     },
     Trouble {
         code: "certificate/unreachable",
         what: "the CA cannot reach this machine by the name",
-        cure: "open ports 80 and 443 in the cloud's firewall and on the machine (ufw allow 80,443/tcp); `clawgate check` \
+        cure: "open ports 80 and 443 in the cloud's firewall and on the machine (`ufw allow 80,443/tcp`); `clawgate check` \
                shows where the name leads and what is in the way",
         kinds: &["connection"],
     },
     Trouble {
         code: "certificate/wrong-answer",
         what: "the CA reached something that does not answer as clawgate does",
-        cure: "see that all A and AAAA records lead to this machine: clawgate check --only dns,ports",
+        cure: "see that all A and AAAA records lead to this machine: `clawgate check --only dns,ports`",
         kinds: &["unauthorized", "incorrectResponse", "tls"],
     },
     Trouble {
@@ -82,7 +82,7 @@ pub const ALL: [Trouble; 11] = [
         code: "certificate/account",
         what: "the CA wants something of the account's owner first",
         cure: "`clawgate certs` has its words and its page; email and eab (external account binding) are keys of [acme]; then: \
-               clawgate reload",
+               `clawgate reload`",
         kinds: &["externalAccountRequired", "userActionRequired", "invalidContact", "unsupportedContact"],
     },
     Trouble {

@@ -28,12 +28,16 @@ impl Finding {
         why: impl Into<String>,
         cure: impl Into<String>,
     ) -> Finding {
+        let cure = printable(cure.into());
+        // Here, so that each finding that any test makes is looked at.
+        #[cfg(test)]
+        assert_eq!(crate::command::bare(&cure), None, "{code}: a command without backticks in {cure:?}");
         Finding {
             code,
             subject: printable(subject.into()),
             seen: printable(seen.into()),
             why: printable(why.into()),
-            cure: printable(cure.into()),
+            cure,
         }
     }
 

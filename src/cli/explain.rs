@@ -35,6 +35,7 @@ are ***.
   clawgate explain 78
   clawgate explain 1008
   clawgate explain NOT_PAIRED
+  clawgate explain missing scope: operator.read
   clawgate explain ERR_CONNECTION_TIMED_OUT
   clawgate explain dns/
   clawgate explain"
@@ -69,7 +70,7 @@ pub(super) struct Args {
     json: bool,
     /// A request, as [METHOD] PATH or [METHOD] URL; or the name of a finding, refusal or trouble, an HTTP status, a
     /// close code or an exit code; or what the gateway, a browser or a platform says
-    #[arg(value_name = "WORD", num_args = 0..=2)]
+    #[arg(value_name = "WORD", num_args = 0..)]
     words: Vec<String>,
 }
 
@@ -80,10 +81,11 @@ pub(super) fn run(config: &Path, args: &Args) -> anyhow::Result<u8> {
         (Some(from), [method, target]) => request(config, args, from, method, target),
         (Some(_), _) => usage("which request? Say its path: clawgate explain --from ADDRESS /PATH"),
         (None, []) => print(&code::index()),
-        (None, [word]) if !is_target(word) => page(word),
-        // A sentence of the gateway's without its quotes.
-        (None, words) if code::page(&words.join(" ")).is_ok() => page(&words.join(" ")),
-        (None, _) => usage("from where? A request is explained with --from ADDRESS, the client's; a code is one word"),
+        // A sentence of the gateway's, or a line of a log, needs no quotes; there may be a URL in it.
+        (None, words) if code::page(&words.join(" ")).is_ok() || !words.iter().any(|word| is_target(word)) => {
+            page(&words.join(" "))
+        }
+        (None, _) => usage("from where? A request is explained with --from ADDRESS, the client's"),
     }
 }
 

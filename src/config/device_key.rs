@@ -83,7 +83,8 @@ impl Value for DeviceId {
         if let Some(id) = DeviceId::from_hex(text).or_else(|| key(text).map(|key| DeviceId::of(&key))) {
             return Ok(id);
         }
-        let way_out = "its publicKey (43 characters of base64url), its id (64 of hex), or PEM; clawgate pin lists them";
+        let way_out =
+            "its publicKey (43 characters of base64url), its id (64 of hex), or PEM; `clawgate pin` lists them";
         let url_safe = text.replace('+', "-").replace('/', "_");
         let instead = (url_safe != text && key(&url_safe).is_some()).then_some(url_safe);
         Err(wrong("not a device's public key or id", way_out).instead(instead))

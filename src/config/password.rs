@@ -53,7 +53,7 @@ impl Value for PasswordHash {
     const IS_SECRET: bool = true;
 
     fn parse(text: &str) -> Result<PasswordHash, Wrong> {
-        let wrong = |message| Wrong::new(Code::ValuePasswordHash, message, "clawgate hash-password makes one");
+        let wrong = |message| Wrong::new(Code::ValuePasswordHash, message, "`clawgate hash-password` makes one");
         // What comes from a file ends in a line feed.
         let text = text.trim_end();
         let hash = phc::PasswordHash::new(text).map_err(|_| wrong("not a password's hash"))?;

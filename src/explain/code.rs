@@ -17,6 +17,7 @@ mod heard;
 mod list;
 mod meant;
 mod number;
+mod problems;
 mod process;
 mod refusals;
 
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Page> {
         .chain(gateway::pages())
         .chain(certificates())
         .chain(process::pages())
+        .chain(problems::pages())
         .collect()
 }
 
@@ -100,7 +102,6 @@ fn certificate_matters(code: &str) -> &'static str {
     }
 }
 
-/// A command at its end stays as it is to be pasted.
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| format!("{}{}", first.to_uppercase(), letters.as_str())).unwrap_or_default()
@@ -243,6 +244,26 @@ mod tests {
             assert!(good || is_typed(way_out) || way_out.to_lowercase().contains("the finding"), "{code}: {way_out}");
             assert!(!good || way_out.contains("othing") || is_typed(way_out), "{code}: {way_out}");
         }
+    }
+
+    /// Whoever reads a page has to see where what is to be typed begins and ends.
+    #[test]
+    fn a_way_out_is_one_command_or_has_its_commands_between_backticks() {
+        let bare = |page: &Page| crate::command::bare(&page.way_out).map(|command| format!("{}: {command}", page.code));
+        let wrong: Vec<String> = all().iter().filter_map(bare).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    #[test]
+    fn each_code_that_status_shows_has_a_page() {
+        let codes = include_str!("../../docs/STATUS.md").lines().filter_map(|line| {
+            let (code, _) = line.strip_prefix("| `")?.split_once('`')?;
+            (code.contains('/') && !code.contains([' ', '.'])).then_some(code)
+        });
+        let codes: Vec<&str> = codes.filter(|code| !code.ends_with("/s")).collect();
+        assert!(codes.len() > 45, "{codes:?}");
+        let without: Vec<&&str> = codes.iter().filter(|code| !all().iter().any(|page| page.code == **code)).collect();
+        assert!(without.is_empty(), "{without:?}");
     }
 
     #[test]

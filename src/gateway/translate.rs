@@ -52,8 +52,8 @@ pub fn translate(seen: Seen<'_>, at: &Situation<'_>) -> Option<Cause> {
 }
 
 /// The way out where a gateway of this machine does not run.
-pub const START: &str = "start it as its user: systemctl --user start openclaw-gateway (where there is no such unit yet: \
-                         openclaw onboard --install-daemon)";
+pub const START: &str = "start it as its user: `systemctl --user start openclaw-gateway` (where there is no such unit yet: \
+                         `openclaw onboard --install-daemon`)";
 
 /// Has the gateway ask for a token, and gives it one; to be copied as it is. The mode by itself would be a trap: without a
 /// token the gateway does not start, or makes one up that nobody knows.
@@ -277,7 +277,7 @@ impl Trouble {
     pub fn cure(self, at: &Situation<'_>, request_id: Option<&str>) -> String {
         match self {
             Trouble::ProxyAttributionRequired => {
-                format!("tell the gateway which address clients come from: {}", attribution_command())
+                format!("tell the gateway which address clients come from: `{}`", attribution_command())
             }
             Trouble::PairingRequired => {
                 let id = request_id.filter(|id| is_plain(id)).unwrap_or("REQUEST-ID");
@@ -294,7 +294,7 @@ impl Trouble {
                 let host = if is_plain(at.host) { at.host } else { "your-host" };
                 format!(
                     "allow it (the list replaces the one there is): \
-                     openclaw config set gateway.controlUi.allowedOrigins '[\"https://{host}\"]'"
+                     `openclaw config set gateway.controlUi.allowedOrigins '[\"https://{host}\"]'`"
                 )
             }
             Trouble::PageOutdated => "reload the page".into(),
@@ -309,19 +309,19 @@ impl Trouble {
                 "compare it with the gateway's: OPENCLAW_GATEWAY_TOKEN, or gateway.auth.token in openclaw.json".into()
             }
             Trouble::RateLimited => "wait five minutes, then connect with the right token".into(),
-            Trouble::ClockSkew => "set both clocks by NTP: timedatectl set-ntp true".into(),
+            Trouble::ClockSkew => "set both clocks by NTP: `timedatectl set-ntp true`".into(),
             Trouble::SignatureInvalid => {
                 "the client has to sign the nonce of this very connection with the key it names; update the client"
                     .into()
             }
             Trouble::ProtocolMismatch => {
-                "update the older side: protocol 3 was spoken until 2026.5, protocol 4 since (openclaw --version)"
+                "update the older side: protocol 3 was spoken until 2026.5, protocol 4 since (`openclaw --version`)"
                     .into()
             }
             Trouble::PreAuthPlaces => {
                 "someone holds connections open without logging in; a place is free again within 15 s".into()
             }
-            Trouble::Restarting => "try again in a few seconds; if it lasts: openclaw gateway status".into(),
+            Trouble::Restarting => "try again in a few seconds; if it lasts: `openclaw gateway status`".into(),
             Trouble::PolicyChanged => "connect again; the new rules apply from then on".into(),
             Trouble::SlowConsumer => {
                 "connect again over a better line; the gateway drops a client 50 MiB behind".into()

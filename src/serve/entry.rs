@@ -142,20 +142,27 @@ fn failed(core: &Core, peer: SocketAddr, error: &HandshakeError) {
     }
 }
 
-/// What the operator can do about it. The rest is what the internet sends to every address, or the client's own.
+/// What the operator can do something about: code and cure.
+pub const TROUBLES: [(&str, &str); 3] = [
+    (
+        "tls/certificate-not-trusted",
+        "see what clients are shown: `clawgate certs`; a certificate of the internal CA is trusted where its root is \
+         installed: `clawgate ca`",
+    ),
+    ("tls/unexpected-proxy-header", "if that is your load balancer: proxy_protocol_from in its [[listen]]"),
+    ("tls/no-certificate", "`clawgate certs` says what is there"),
+];
+
+/// The rest is what the internet sends to every address, or the client's own.
 fn trouble(error: &HandshakeError) -> Option<(&'static str, &'static str)> {
     use rustls::AlertDescription::{BadCertificate, CertificateExpired, CertificateUnknown, UnknownCA};
+    let [not_trusted, proxy_header, no_certificate] = TROUBLES;
     match error {
-        HandshakeError::ClientAlert(UnknownCA | CertificateUnknown | BadCertificate | CertificateExpired) => Some((
-            "tls/certificate-not-trusted",
-            "see what clients are shown: `clawgate certs`; a certificate of the internal CA is trusted where its root is \
-             installed: `clawgate ca`",
-        )),
-        HandshakeError::UnexpectedProxyHeader => Some((
-            "tls/unexpected-proxy-header",
-            "if that is your load balancer: proxy_protocol_from in its [[listen]]",
-        )),
-        HandshakeError::NoCertificate => Some(("tls/no-certificate", "`clawgate certs` says what is there")),
+        HandshakeError::ClientAlert(UnknownCA | CertificateUnknown | BadCertificate | CertificateExpired) => {
+            Some(not_trusted)
+        }
+        HandshakeError::UnexpectedProxyHeader => Some(proxy_header),
+        HandshakeError::NoCertificate => Some(no_certificate),
         _ => None,
     }
 }

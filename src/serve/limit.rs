@@ -93,7 +93,7 @@ impl Counted {
         let verdict = core.shared.limits.failure(self.client, kind, pace, std::time::Instant::now());
         if let Verdict::LockedNow { left } = verdict {
             let seconds = left.as_secs();
-            let cure = "give it the right token or password; to end it at once: systemctl restart clawgate";
+            let cure = "give it the right token or password; to end it at once: `systemctl restart clawgate`";
             tracing::warn!(client = %address, seconds, cure, "too many wrong tokens or passwords: this client is locked out");
             core.shared.problems.note(Problem {
                 code: "limits/locked-out",

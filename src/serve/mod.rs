@@ -42,7 +42,7 @@ fn log_unserved(core: &core::Core, client: &connection::Client, status: u16, ref
 pub fn no_auth_warning(upstream: &str) -> String {
     format!(
         "gateway/no-auth: the gateway behind `{upstream}` accepts a connect without any token, so D1 is not given to \
-         anyone; give it a token: {}",
+         anyone; give it a token: `{}`",
         crate::gateway::translate::token_command!()
     )
 }

@@ -102,7 +102,7 @@ impl Refusal {
         }
         let site = hosts.first().map_or_else(String::new, |host| format!(" --site {host}"));
         let detail = format!(
-            "the address seen is {address}; for a while: clawgate allow {address}{site} --for 2h; for good: \"{address}\" in \
+            "the address seen is {address}; for a while: `clawgate allow {address}{site} --for 2h`; for good: \"{address}\" in \
              the site's allow"
         );
         Refusal::because(Reason::NotAllowed, detail)

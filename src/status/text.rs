@@ -262,8 +262,8 @@ impl Page<'_> {
     }
 
     fn elsewhere(&mut self) {
-        let text = "openclaw health --json, openclaw devices list (as the gateway's user); the model's key: \
-                    curl its API";
+        let text = "`openclaw health --json`, `openclaw devices list` (as the gateway's user); the model's key: \
+                    `curl` its API";
         self.line("not seen here", Mood::Plain, text);
     }
 

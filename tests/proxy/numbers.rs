@@ -418,7 +418,7 @@ async fn whatever_the_gateway_refuses_with_is_counted_and_told_with_its_cure() {
                 let text = page.text();
                 let cure = proxy.app().report().problems[0].cure.clone();
                 // The command, or what else is to be done.
-                let way_out = cure.rsplit(": ").next().unwrap().replace('"', "&quot;");
+                let way_out = cure.rsplit(": ").next().unwrap().trim_matches('`').replace('"', "&quot;");
                 assert!(text.contains(&way_out), "{way_out}\n{text}");
             }
             Said::Refused(code, message, detail) => {

@@ -162,7 +162,7 @@ fn a_ca_that_wants_an_external_account_is_a_problem_with_its_cure_and_told_once(
     assert_eq!((entry.problem.code, entry.times), ("certificate/account", 1));
     assert!(entry.problem.about.starts_with(&format!("a.test: {CA} wants external account binding")), "{entry:?}");
     assert!(entry.problem.about.contains("eab = { kid = "), "{entry:?}");
-    assert!(entry.problem.cure.ends_with("clawgate reload"), "{entry:?}");
+    assert!(entry.problem.cure.ends_with("`clawgate reload`"), "{entry:?}");
     assert_eq!(told.told(1).len(), 1);
     // What was mended and is wrong again is told again.
     told.driver.sets[0].facts.directories.get_mut(&CA.into()).unwrap().eab_required = false;

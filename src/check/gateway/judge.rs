@@ -72,7 +72,7 @@ impl<'f> Judge<'f> {
                 self.at.clone(),
                 "the gateway is on another machine",
                 "its files and its process are looked at on its own machine only",
-                "run openclaw doctor there",
+                "run `openclaw doctor` there",
             ),
             None => {}
         }

@@ -20,7 +20,7 @@ pub fn restart(listener: &Listener, owner: &Owner) -> Option<String> {
 pub fn then_restart(command: &str, listener: &Listener, owner: &Owner) -> String {
     match restart(listener, owner) {
         Some(restart) => format!("{command} && {restart}"),
-        None => format!("{command}, and after that start the gateway anew"),
+        None => format!("`{command}`, and after that start the gateway anew"),
     }
 }
 

@@ -19,7 +19,7 @@ pub fn judge(services: &[Service], by_name: bool) -> Vec<Finding> {
 
 fn of(service: &Service) -> Finding {
     let Service { url, host, waited, answer } = service;
-    let curl = format!("curl -i '{url}' shows it from here, and the log of the service why");
+    let curl = format!("`curl -i '{url}'` shows it from here, and the log of the service why");
     let nothing_passes = format!("without its answer nothing passes at {host}");
     match answer {
         Answer::Status(status @ (300..=399 | 401 | 403 | 407)) => {

@@ -139,7 +139,7 @@ fn lasts(port: u16, by: Keeper) -> String {
             format!(" (to be kept over a reboot, `tcp dport {port} accept` goes into that chain in /etc/nftables.conf)")
         }
         Keeper::Iptables => {
-            " (what iptables is told is gone after a reboot, unless it is saved: netfilter-persistent save)".into()
+            " (what iptables is told is gone after a reboot, unless it is saved: `netfilter-persistent save`)".into()
         }
     }
 }
@@ -173,7 +173,7 @@ fn not_known(numbers: &[u16], hidden: &Hidden, by: Keeper) -> Finding {
         }
         Hidden::NoTool => (
             "neither nft nor iptables is installed to list the packet filter's rules".to_owned(),
-            "apt-get install nftables; or `clawgate check --staging`, which proves it from outside".to_owned(),
+            "`apt-get install nftables`; or `clawgate check --staging`, which proves it from outside".to_owned(),
         ),
         Hidden::Failed(why) => (
             format!("the packet filter's rules cannot be listed: {why}"),

@@ -82,7 +82,7 @@ fn silence(name: &str, why: &str) -> Finding {
         name,
         format!("{name}: no order at the CA's staging: {why}"),
         "so nothing is proved from outside; an order that counts may fail the same way",
-        "mend what it says, then once more: clawgate check --staging",
+        "mend what it says, then once more: `clawgate check --staging`",
     )
 }
 

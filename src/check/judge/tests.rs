@@ -345,7 +345,7 @@ fn a_service_of_forward_auth_has_to_answer_and_to_send_strangers_away() {
     }
     let away = found(Away("connection refused".into()));
     assert_eq!(away.seen, "http://127.0.0.1:9091/check: connection refused");
-    assert!(away.cure.starts_with("start the service, or mend url in forward_auth; curl -i "), "{}", away.cure);
+    assert!(away.cure.starts_with("start the service, or mend url in forward_auth; `curl -i "), "{}", away.cure);
     assert!(super::auth::judge(&[], false).is_empty());
     assert_eq!(only(super::auth::judge(&[], true)).code, Code::AuthNotNeeded);
 }

@@ -32,7 +32,7 @@ pub(super) fn resolve(
     }
     if nobody {
         let way_out =
-            "add users = [{ name = \"ann\", password_hash = \"...\" }]; clawgate hash-password makes the hash";
+            "add users = [{ name = \"ann\", password_hash = \"...\" }]; `clawgate hash-password` makes the hash";
         report.add(Code::LoginIncomplete, place, "a login without users lets nobody in", way_out);
     }
     let realm = table.realm.value().unwrap_or_else(|| Realm::placeholder(0));
@@ -43,7 +43,8 @@ pub(super) fn resolve(
 fn user(At { value: file, place }: At<file::User>, users: &mut Vec<(User, Place)>, report: &mut Report<'_>) {
     for (name, lacks) in [("name", file.name.is_absent()), ("password_hash", file.password_hash.is_absent())] {
         if lacks {
-            let way_out = "such as { name = \"ann\", password_hash = \"...\" }; clawgate hash-password makes the hash";
+            let way_out =
+                "such as { name = \"ann\", password_hash = \"...\" }; `clawgate hash-password` makes the hash";
             report.add(Code::LoginIncomplete, place, format!("the user has no {name}"), way_out);
         }
     }

@@ -31,7 +31,7 @@ fn device_key(
 ) -> Option<PinnedKey> {
     for (name, lacks) in [("name", file.name.is_absent()), ("key", file.key.is_absent())] {
         if lacks {
-            let way_out = "such as { name = \"platform\", key = \"...\" }; clawgate pin prints the line";
+            let way_out = "such as { name = \"platform\", key = \"...\" }; `clawgate pin` prints the line";
             report.add(Code::DeviceKeysIncomplete, place, format!("the device key has no {name}"), way_out);
         }
     }

@@ -5,7 +5,7 @@ use crate::config::Code;
 more! { Code:
     FileUnreadable
         "The service starts with the whole configuration or not at all."
-        "`clawgate init HOST` writes one where there is none. ls -l PATH shows whose it is; as a rule: chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml"
+        "`clawgate init HOST` writes one where there is none. `ls -l PATH` shows whose it is; as a rule: `chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml`"
     FileDenied
         "Nothing was looked at: what a file says that cannot be read is neither right nor wrong."
         "`sudo clawgate check`. The service's user has to be able to read it, as a rule by `chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml`"
@@ -14,7 +14,7 @@ more! { Code:
         "iconv -f latin1 -t utf-8 OLD > NEW, or save it as UTF-8 in the editor."
     TomlSyntax
         "What stands behind the mark cannot be understood, so the configuration is not used; a reload keeps the old one."
-        "Text stands in quotes, lists in brackets: host = \"chat.example.com\". clawgate fmt shows the rest in good order."
+        "Text stands in quotes, lists in brackets: host = \"chat.example.com\". `clawgate fmt` shows the rest in good order."
     KeyUnknown
         "A line that is passed over in silence is a setting that somebody relies on and does not have."
         "The finding says what was probably meant, or where the key belongs. All keys: config.example.toml"
@@ -104,16 +104,16 @@ more! { Code:
         "token = \"${cred:openclaw-token}\"; for a plain `${`, write `$${`"
     InterpolateUnset
         "An empty secret is worse than none."
-        "For ${cred:NAME}: systemctl edit clawgate, [Service], LoadCredential=NAME:/etc/clawgate/NAME. For ${env:NAME}: Environment=NAME=VALUE there."
+        "For ${cred:NAME}: `systemctl edit clawgate`, [Service], LoadCredential=NAME:/etc/clawgate/NAME. For ${env:NAME}: Environment=NAME=VALUE there."
     SecretsWorldReadable
         "Every process on this machine has the secret, the ones that were let in for something else too."
-        "chown root:clawgate FILE && chmod 640 FILE; or a systemd credential, ${cred:NAME}"
+        "`chown root:clawgate FILE && chmod 640 FILE`; or a systemd credential, ${cred:NAME}"
     InterpolateUnknownHere
         "Whether the service has the value shows at its start only."
         "`sudo clawgate check --only config` sees more; nothing has to be changed for it."
     SiteMissing
         "Nobody would be answered, and no certificate be asked for."
-        "[[site]] and below it host = \"chat.example.com\"; clawgate init HOST writes the whole file."
+        "[[site]] and below it host = \"chat.example.com\"; `clawgate init HOST` writes the whole file."
     SiteNoHost
         "Without a name no request could be for this site."
         "host = \"chat.example.com\" in the [[site]]"
@@ -125,7 +125,7 @@ more! { Code:
         "certificate = \"/etc/clawgate/fullchain.pem\" and key = \"/etc/clawgate/privkey.pem\""
     SiteNotPublic
         "The CA would refuse the order, and the refusal count."
-        "certificate = \"internal\" in the [[site]]; clawgate ca prints the root that clients have to trust."
+        "certificate = \"internal\" in the [[site]]; `clawgate ca` prints the root that clients have to trust."
     SiteWildcardDns
         "No CA gives a wildcard for an answer at a port."
         "[acme.dns] with server, zone, key_name and key, or with a command; or hosts = [\"a.example.com\", \"b.example.com\"]"
@@ -149,7 +149,7 @@ more! { Code:
         "command = [\"/usr/local/bin/set-record\", \"--zone\", \"example.com\"]"
     ProbeToken
         "Without the token the probe is refused each time, and counts as a wrong guess at the gateway."
-        "token = \"${cred:openclaw-token}\" in [probe]; systemctl edit clawgate, [Service], LoadCredential=openclaw-token:/etc/clawgate/openclaw-token"
+        "token = \"${cred:openclaw-token}\" in [probe]; `systemctl edit clawgate`, [Service], LoadCredential=openclaw-token:/etc/clawgate/openclaw-token"
     ProbeSite
         "What is probed has to be one of the gateways that are served."
         "host = \"chat.example.com\" in [probe], a host of a [[site]] whose upstream is an OpenClaw gateway"
@@ -209,10 +209,10 @@ more! { Code:
         "upstream = \"127.0.0.1:18789\", with clawgate on the gateway's machine; or no identity line."
     IdentityUnfenced
         "The token alone would be enough to run commands on this machine, from anywhere and without a person."
-        "clients = [\"ADDRESS/32\"] in the [[site]] with your backend's address; clawgate explain --from ADDRESS shows who is who."
+        "clients = [\"ADDRESS/32\"] in the [[site]] with your backend's address; `clawgate explain --from ADDRESS` shows who is who."
     DeviceKeysIncomplete
         "A key without a name could not be told from another in the log."
-        "device_keys = [{ name = \"platform\", key = \"...\" }]; clawgate pin prints the line."
+        "device_keys = [{ name = \"platform\", key = \"...\" }]; `clawgate pin` prints the line."
     ClientCertificateOneOf
         "With both it would not be clear whether a pinned certificate of another CA is taken."
         "client_certificate = { ca = \"${file:/etc/clawgate/clients-ca.pem}\" }, or { pins = [\"sha256:...\"] }"
@@ -221,7 +221,7 @@ more! { Code:
         "`clawgate hash-password` prints the hash; basic_auth = { users = [{ name = \"ann\", password_hash = \"...\" }] }, or basic_auth = \"off\""
     LoginTwice
         "Only one of the two passwords could be right, and nobody would know which."
-        "Remove the line with the old password; clawgate hash-password makes a new hash."
+        "Remove the line with the old password; `clawgate hash-password` makes a new hash."
     ForwardAuthIncomplete
         "Nobody could be asked, so nobody could pass."
         "forward_auth = { url = \"http://127.0.0.1:9091/api/authz/forward-auth\", copy_headers = [\"Remote-User\"] }, or forward_auth = \"off\""
@@ -242,10 +242,10 @@ more! { Code:
         "sudo clawgate check --only config"
     CertificateExpired
         "Browsers show a warning in place of the page, and backends do not connect."
-        "Renew it where it comes from, then: clawgate reload. Or take certificate and key out: clawgate gets one itself."
+        "Renew it where it comes from, then: `clawgate reload`. Or take certificate and key out: clawgate gets one itself."
     CertificateNotYetValid
         "Browsers show a warning in place of the page, and backends do not connect."
-        "timedatectl shows the clock; timedatectl set-ntp true mends it."
+        "`timedatectl` shows the clock; `timedatectl set-ntp true` mends it."
     CertificateOtherNames
         "Browsers show a warning in place of the page, and backends do not connect."
         "Get one for the host of the [[site]], or take certificate and key out: clawgate gets one itself."
@@ -254,7 +254,7 @@ more! { Code:
         "certificate = \".../fullchain.pem\", the file that has the chain too"
     SandboxNeedsRestart
         "A sandbox that could be widened from inside would hold nobody."
-        "`clawgate --check`, then: systemctl restart clawgate. Or keep such files where it may read: below /etc/clawgate, beside those that it has already."
+        "`clawgate --check`, then: `systemctl restart clawgate`. Or keep such files where it may read: below /etc/clawgate, beside those that it has already."
     ListenDuplicateAddress
         "The second one could not listen, and the service would not start."
         "Take one of the two [[listen]] out."

@@ -91,16 +91,16 @@ fn way_out(rule: Rule) -> &'static str {
     match rule {
         Rule::NotABrowser => "To fence it, name your backend's addresses in the [[site]]: clients = [\"ADDRESS/32\"]",
         Rule::ConfiguredLoopback => "To fence it, add to the same table: clients = [\"ADDRESS/32\"]",
-        Rule::OutsideFence => "If it is your backend, add its address to the site's clients and run: clawgate reload",
+        Rule::OutsideFence => "If it is your backend, add its address to the site's clients and run: `clawgate reload`",
         Rule::GatewayWithoutAuth => {
-            concat!("Give the gateway a token, and to your clients the same: ", token_command!())
+            concat!("Give the gateway a token, and to your clients the same: `", token_command!(), "`")
         }
         Rule::AddressDisputed => "Let the proxy in front of clawgate send only one of the two fields.",
         Rule::Demoted => {
-            "Look at why the gateway refused it (clawgate explain gateway/credential-wrong); it ends by itself."
+            "Look at why the gateway refused it (`clawgate explain gateway/credential-wrong`); it ends by itself."
         }
         Rule::InsideFence => {
-            "Nothing is to be done. To take it away, take the address out of the site's clients and run: clawgate reload"
+            "Nothing is to be done. To take it away, take the address out of the site's clients and run: `clawgate reload`"
         }
         Rule::PinnedKey => {
             "A key that is to come in has to be in device_keys; `clawgate pin` prints the line for each that was seen."
@@ -109,16 +109,16 @@ fn way_out(rule: Rule) -> &'static str {
             "Nothing, where only a WebSocket matters. Paths that a backend asks over HTTP can have a route of their own: [[site.route]] with identity = \"loopback\" and clients."
         }
         Rule::ConfiguredAttributed => {
-            "If it is not meant so, take the line out or write identity = \"auto\", then: clawgate reload"
+            "If it is not meant so, take the line out or write identity = \"auto\", then: `clawgate reload`"
         }
         Rule::GenericUpstream => {
-            "If it is an OpenClaw gateway after all, take kind = \"generic\" out, then: clawgate reload"
+            "If it is an OpenClaw gateway after all, take kind = \"generic\" out, then: `clawgate reload`"
         }
         Rule::Browser => {
             "A person approves it once: `openclaw devices list`, then `openclaw devices approve REQUEST-ID`"
         }
         Rule::EndpointNotLoopback => {
-            "Run clawgate on the gateway's machine, with upstream = \"127.0.0.1:18789\"; or approve each device: openclaw devices approve REQUEST-ID"
+            "Run clawgate on the gateway's machine, with upstream = \"127.0.0.1:18789\"; or approve each device: `openclaw devices approve REQUEST-ID`"
         }
     }
 }
@@ -186,7 +186,6 @@ fn trouble_matters(trouble: Trouble) -> &'static str {
 fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
-    // A command stays as it is to be pasted.
-    let stop = if text.ends_with(['.', '\'']) || text.ends_with("true") { "" } else { "." };
+    let stop = if text.ends_with('.') { "" } else { "." };
     format!("{first}{}{stop}", chars.as_str())
 }

@@ -58,7 +58,7 @@ const ERRORS: [Error; 9] = [
     },
     Error {
         words: &["ERR_CONNECTION_REFUSED", "ECONNREFUSED", "NS_ERROR_CONNECTION_REFUSED"],
-        means: "A machine answered, and nobody listens at the port: clawgate does not run (systemctl status clawgate), or \
+        means: "A machine answered, and nobody listens at the port: clawgate does not run (`systemctl status clawgate`), or \
                 listens elsewhere, or the name leads to another machine. `clawgate check --only dns,ports` tells which.",
         behind: &["ports/free", "ports/not-here", "dns/elsewhere", "dns/some-elsewhere", "dns/no-listener"],
     },

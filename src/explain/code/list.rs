@@ -59,13 +59,14 @@ fn beginning(what: &str) -> String {
 
 /// What the list is divided by: the part of the kind that does not differ from code to code.
 pub(super) fn room(page: &Page) -> &'static str {
-    const ROOMS: [(&str, &str); 8] = [
+    const ROOMS: [(&str, &str); 9] = [
         ("of the configuration", "Findings about the configuration"),
         ("of a live check", "Findings of a live check, about the world around the configuration"),
         ("refusal", "Refusals: answers of clawgate's own"),
         ("gateway", "What the gateway says"),
         ("of a certificate", "What keeps a certificate away"),
         ("rule", "Rules that choose an identity"),
+        ("problem of the process", "Problems of the running process"),
         ("warning", "Warnings of the running process"),
         ("exit", "Exit codes"),
     ];

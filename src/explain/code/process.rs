@@ -23,21 +23,21 @@ const WARNINGS: [(&str, &str, &str, &str); 3] = [
         "A client sent a wrong token, password or signature as often as limits.auth_failures allows, so it waits: 5 minutes the \
          first time, twice as long each time after that, up to an hour.",
         "Whoever guesses gets a few tries an hour; nobody else is touched.",
-        "`clawgate status` lists who. Give the client the right token; systemctl restart clawgate, or a reload with \
+        "`clawgate status` lists who. Give the client the right token; `systemctl restart clawgate`, or a reload with \
          limits.auth_failures = \"unlimited\", lets it in at once.",
     ),
     (
         "gateway/no-auth",
         "The gateway accepts a connect without any token, so the identity loopback is not given to anyone.",
         "With it, anybody on the internet would be a paired operator.",
-        concat!("On the gateway's host: ", crate::gateway::translate::token_command!()),
+        concat!("On the gateway's host: `", crate::gateway::translate::token_command!(), "`"),
     ),
     (
         "identity/forwarder-on-host",
         "A connection from this very host brought claims about a client: something here forwards for others (cloudflared, \
          ssh -R, a container's port forwarding).",
         "Through it the whole internet looks local, so its clients get no rights until it is named.",
-        "Name its address in trusted_proxies, for example trusted_proxies = [\"127.0.0.1\"], and run: clawgate reload",
+        "Name its address in trusted_proxies, for example trusted_proxies = [\"127.0.0.1\"], and run: `clawgate reload`",
     ),
 ];
 
@@ -52,7 +52,7 @@ const EXIT_CODES: [(u8, &str, &str, &str); 9] = [
         exit::WARNINGS,
         "A check found warnings, and --deny-warnings was given.",
         "It works, and something of it may not last; a deployment can stop here.",
-        "The findings name their way out; clawgate explain CODE says more of each.",
+        "The findings name their way out; `clawgate explain CODE` says more of each.",
     ),
     (
         exit::USAGE,
@@ -64,13 +64,13 @@ const EXIT_CODES: [(u8, &str, &str, &str); 9] = [
         exit::UNAVAILABLE,
         "A live check failed, or nobody answers: the service does not run, or what was asked of it failed.",
         "Somebody who connects now is not served, or the next certificate does not come.",
-        "Of a check each finding names its way out. Of anything else: systemctl status clawgate, then journalctl -u clawgate -n 50",
+        "Of a check each finding names its way out. Of anything else: `systemctl status clawgate`, then `journalctl -u clawgate -n 50`",
     ),
     (
         exit::SOFTWARE,
         "A long-lived task of clawgate broke, which is a bug.",
         "The service comes back by itself within seconds; WebSockets have to connect again.",
-        "The line `panicked` in journalctl -u clawgate says where; report it with that line.",
+        "The line `panicked` in `journalctl -u clawgate` says where; report it with that line.",
     ),
     (
         exit::OS_ERROR,

@@ -148,7 +148,7 @@ fn way_out(name: &str) -> &'static str {
             "The client has to ask for a path of this server; open proxies are looked for so."
         }
         "misdirected" => {
-            "Add the name to a [[site]] (host or hosts) and run clawgate reload, or let the client ask for a name that is \
+            "Add the name to a [[site]] (host or hosts) and run `clawgate reload`, or let the client ask for a name that is \
              there. `clawgate --check` lists them. On one connection all requests are for the site that TLS asked for."
         }
         "request_line_too_long" => "limits.request_line sets how long it may be.",
@@ -169,16 +169,16 @@ fn way_out(name: &str) -> &'static str {
              address may need more: limits = { requests_per_client = \"500/s burst 5000\" } in the [[site]]."
         }
         "locked_out" => {
-            "Mend the client's token, and wait: `clawgate status` says who it is about, Retry-After for how long. systemctl \
-             restart clawgate ends it at once, and so does a reload with limits.auth_failures = \"unlimited\"."
+            "Mend the client's token, and wait: `clawgate status` says who it is about, Retry-After for how long. `systemctl \
+             restart clawgate` ends it at once, and so does a reload with limits.auth_failures = \"unlimited\"."
         }
         "client_certificate" => {
             "Give the client a certificate that client_certificate of the site takes: of its CA, or with its pin. One that comes \
-             without TLS of ours (serve = \"http\") can show none. openssl s_client -connect HOST:443 -cert FILE -key FILE tries it."
+             without TLS of ours (serve = \"http\") can show none. `openssl s_client -connect HOST:443 -cert FILE -key FILE` tries it."
         }
         "login_required" | "login_failed" => {
             "Log in with a name and password of basic_auth of the route or site. Programs send Authorization: Basic; a monitor \
-             needs a route of its own with basic_auth = \"off\". clawgate hash-password makes the hash of a new password. The \
+             needs a route of its own with basic_auth = \"off\". `clawgate hash-password` makes the hash of a new password. The \
              gateway's own token does not come this way: it stands in the WebSocket's first message."
         }
         "login_busy" => {
@@ -190,11 +190,11 @@ fn way_out(name: &str) -> &'static str {
              needs a route of its own with forward_auth = \"off\"."
         }
         "auth_unavailable" => {
-            "The service that forward_auth names did not answer in time: curl -i URL, as in the log of clawgate, from this \
+            "The service that forward_auth names did not answer in time: `curl -i URL`, as in the log of clawgate, from this \
              machine. Until it answers nothing passes."
         }
         "auth_invalid" => {
-            "The service that forward_auth names answered with what is not HTTP, or with more than 64 KiB: curl -i URL, as in \
+            "The service that forward_auth names answered with what is not HTTP, or with more than 64 KiB: `curl -i URL`, as in \
              the log of clawgate."
         }
         "auth_busy" => {
@@ -207,10 +207,10 @@ fn way_out(name: &str) -> &'static str {
         }
         "upgrade_invalid" => "The client has to ask for a WebSocket as RFC 6455 §4.1 says.",
         "too_many_held" => {
-            "Look at the gateway: openclaw gateway status. limits.held and limits.held_per_client set how many may wait."
+            "Look at the gateway: `openclaw gateway status`. limits.held and limits.held_per_client set how many may wait."
         }
         "destination_unavailable" => {
-            "Look at the gateway: openclaw gateway status, journalctl --user -u openclaw-gateway -n 50. hold in the site \
+            "Look at the gateway: `openclaw gateway status`, `journalctl --user -u openclaw-gateway -n 50`. hold in the site \
              sets how long requests wait for it."
         }
         "places_full" => {
@@ -218,40 +218,42 @@ fn way_out(name: &str) -> &'static str {
              for your backend."
         }
         "connection_refused" | "connection_timeout" | "destination_ip_unroutable" => {
-            "Does the gateway run, and where the site's upstream says? openclaw gateway status; ss -ltn 'sport = :18789'"
+            "Does the gateway run, and where the site's upstream says? `openclaw gateway status`; `ss -ltn 'sport = :18789'`"
         }
-        "dns_error" => "Name the upstream by its address, or mend the name: getent hosts NAME",
+        "dns_error" => "Name the upstream by its address, or mend the name: `getent hosts NAME`",
         "source_address" | "attributed_source" => {
-            "127.0.0.2 belongs to the loopback interface: ip address show lo has to say 127.0.0.1/8. A container may need \
-             ip address add 127.0.0.1/8 dev lo"
+            "127.0.0.2 belongs to the loopback interface: `ip address show lo` has to say 127.0.0.1/8. A container may need \
+             `ip address add 127.0.0.1/8 dev lo`"
         }
-        "exhausted" => "More descriptors (LimitNOFILE= in systemctl edit clawgate), or fewer: limits.connections.",
+        "exhausted" => "More descriptors (LimitNOFILE= in `systemctl edit clawgate`), or fewer: limits.connections.",
         "http_response_incomplete" => {
-            "The gateway's log says why it closed: journalctl --user -u openclaw-gateway -n 50"
+            "The gateway's log says why it closed: `journalctl --user -u openclaw-gateway -n 50`"
         }
-        "http_protocol_error" => "Is it an OpenClaw gateway that listens there? curl -v http://127.0.0.1:18789/healthz",
+        "http_protocol_error" => {
+            "Is it an OpenClaw gateway that listens there? `curl -v http://127.0.0.1:18789/healthz`"
+        }
         "http_response_timeout" => "response_timeout of the route or site sets how long it may take.",
         "http_upgrade_failed" => {
             "Does it work without clawgate? Upstreams other than a gateway may not speak WebSocket."
         }
         "proxy_attribution_required" => {
-            "On the gateway's host: openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"
+            "On the gateway's host: `openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'`"
         }
         "gateway_refused" => {
-            "The page and the log name the gateway's trouble, such as gateway/rate-limited: clawgate explain that code. \
+            "The page and the log name the gateway's trouble, such as gateway/rate-limited: `clawgate explain CODE` with it. \
              `clawgate status` lists the last ones."
         }
         "certificate_pending" => "`clawgate certs` says how the certificate stands, and when it is tried next.",
         "overloaded" => "limits.connections and limits.connections_per_client set how many there may be.",
-        "draining" => "Ask again: it is stopping, or starting anew. systemctl status clawgate",
+        "draining" => "Ask again: it is stopping, or starting anew. `systemctl status clawgate`",
         "proxy_internal_error" => {
-            "The log says more: journalctl -u clawgate -p err -n 20. It is a bug; report it with that."
+            "The log says more: `journalctl -u clawgate -p err -n 20`. It is a bug; report it with that."
         }
         "loopback_client" => {
             "Name the tunnel or proxy on this host in trusted_proxies, such as trusted_proxies = [\"127.0.0.1\"], and run: \
-             clawgate reload"
+             `clawgate reload`"
         }
-        "gateway_without_auth" => concat!("On the gateway's host: ", crate::gateway::translate::token_command!()),
+        "gateway_without_auth" => concat!("On the gateway's host: `", crate::gateway::translate::token_command!(), "`"),
         "method_connect" => "Nothing: this is no open proxy, and clients that look for one are told so.",
         "method_trace" => "Nothing: no browser and no program needs TRACE.",
         "method_too_long" => "Methods of more than 32 bytes are not registered; the client is broken or hostile.",

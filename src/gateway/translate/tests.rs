@@ -120,9 +120,9 @@ fn closes_have_a_cause_by_who_closed() {
 fn cures_are_commands_to_paste() {
     let cure = |seen| translate(seen, &AT).expect("a known trouble").cure;
     let attribution = Seen::Http { status: 403, body: b"proxy_attribution_required" };
-    assert!(cure(attribution).ends_with(r#"openclaw config set gateway.trustedProxies '["127.0.0.2"]'"#));
+    assert!(cure(attribution).ends_with(r#"`openclaw config set gateway.trustedProxies '["127.0.0.2"]'`"#));
     let origin = refused("INVALID_REQUEST", "", Some("CONTROL_UI_ORIGIN_NOT_ALLOWED"));
-    let expected = r#"openclaw config set gateway.controlUi.allowedOrigins '["https://claw.example.com:8443"]'"#;
+    let expected = r#"`openclaw config set gateway.controlUi.allowedOrigins '["https://claw.example.com:8443"]'`"#;
     assert!(cure(Seen::Refused(&origin)).ends_with(expected));
     let mut pairing = refused("NOT_PAIRED", "", Some("PAIRING_REQUIRED"));
     pairing.request_id = Some("59da78d2-5505".into());

@@ -7,8 +7,8 @@ use crate::{
     gateway::translate::{self, token_command},
 };
 
-const LOOK_AT_GATEWAY: &str = "is it running? as its user: systemctl --user status openclaw-gateway, and \
-                               journalctl --user -u openclaw-gateway -n 50";
+const LOOK_AT_GATEWAY: &str = "is it running? as its user: `systemctl --user status openclaw-gateway`, and \
+                               `journalctl --user -u openclaw-gateway -n 50`";
 const START_SERVER: &str =
     "start that server, and see that it listens at the address that the configuration has for it";
 const LOOK_AT_SERVER: &str = "is that server running, and does it speak HTTP at this address? its own log says more";
@@ -58,12 +58,12 @@ impl Row {
             "source_address" | "attributed_source" => (
                 "identity/no-attributed-source",
                 "127.0.0.2 cannot be used on this machine, so browsers get 503",
-                "bring it up: ip address add 127.0.0.2/8 dev lo",
+                "bring it up: `ip address add 127.0.0.2/8 dev lo`",
             ),
             "gateway_without_auth" => (
                 "gateway/no-auth",
                 "the gateway accepts a connect without any token, so nobody gets D1",
-                concat!("give it a token: ", token_command!()),
+                concat!("give it a token: `", token_command!(), "`"),
             ),
             "loopback_client" => (
                 "identity/loopback-client",
@@ -91,11 +91,11 @@ impl Row {
                 "`clawgate certs` says what it waits for",
             ),
             "exhausted" => {
-                ("proxy/exhausted", "no descriptor or port is left", "raise LimitNOFILE: systemctl edit clawgate")
+                ("proxy/exhausted", "no descriptor or port is left", "raise LimitNOFILE: `systemctl edit clawgate`")
             }
             "overloaded" => ("proxy/overloaded", "there are too many connections", "raise [limits] connections"),
             "proxy_internal_error" => {
-                ("proxy/internal", "something went wrong in the proxy", "journalctl -u clawgate -p err says what")
+                ("proxy/internal", "something went wrong in the proxy", "`journalctl -u clawgate -p err` says what")
             }
             _ => return None,
         })
@@ -106,6 +106,17 @@ impl Row {
 mod tests {
     use super::*;
     use crate::serve::refusal::{Reason, Refusal, Side};
+
+    #[test]
+    fn a_cure_has_its_commands_between_backticks() {
+        let identity = crate::headers::identity::Refused::ALL.into_iter().map(Refusal::from);
+        for refusal in Reason::ALL.into_iter().map(Refusal::from).chain(identity) {
+            for kind in [UpstreamKind::Openclaw, UpstreamKind::Generic] {
+                let cure = refusal.problem("", kind).map(|problem| problem.cure).unwrap_or_default();
+                assert_eq!(crate::command::bare(&cure), None, "{cure}");
+            }
+        }
+    }
 
     #[test]
     fn who_runs_another_server_is_not_sent_to_a_gateway() {

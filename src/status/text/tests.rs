@@ -122,8 +122,8 @@ refused       in the last hour: nothing
 machine       disk 12.0 GiB of 40.0 GiB free, memory 1.0 GiB of 4.0 GiB free,
               clawgate itself 12 MiB
 problems      none that is the server's fault
-not seen here openclaw health --json, openclaw devices list (as the gateway's
-              user); the model's key: curl its API
+not seen here `openclaw health --json`, `openclaw devices list` (as the
+              gateway's user); the model's key: `curl` its API
 ";
     let page = page(&well(), Colour::No);
     assert!(page == expected, "{page}");
@@ -185,7 +185,7 @@ fn what_is_wrong_stands_out_with_its_cure() {
         "gateway.example.com  NO CERTIFICATE YET",
         "the CA said rateLimited: too many [31m (see",
         "127.0.0.1:18789  AWAY for 2 h 0 min",
-        "start it as its user: systemctl --user start openclaw-gateway",
+        "start it as its user: `systemctl --user start openclaw-gateway`",
         "gateway/pairing-required, 3 times: the gateway wants this device",
     ] {
         assert!(page.contains(&bad(text)), "{text}\n{page}");
@@ -244,7 +244,7 @@ fn a_gateway_that_refuses_the_question_for_its_health_is_not_up_and_has_its_cure
     let shown = page(&report, Colour::No);
     let lines = "gateway       127.0.0.1:18789  DOES NOT ANSWER, OpenClaw 2026.9.6\n              \
                  its health could not be asked: cannot connect: connection refused\n              \
-                 start it as its user: systemctl --user start openclaw-gateway";
+                 start it as its user: `systemctl --user start openclaw-gateway`";
     assert!(shown.contains(lines) && !shown.contains("  up for"), "{shown}");
     // The process has noticed, and looked last when it was not ready yet.
     report.upstreams[0].state = "away".into();

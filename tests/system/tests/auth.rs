@@ -81,7 +81,7 @@ fn a_service_that_lets_everybody_pass_or_knows_nothing_of_it_is_found() {
                 &format!("{url} answers 404"),
                 &format!("that answer goes to each client of {HOST}, and nothing passes"),
                 &format!(
-                    "compare the path of url in forward_auth with the service's documentation; curl -i '{url}' shows it from \
+                    "compare the path of url in forward_auth with the service's documentation; `curl -i '{url}'` shows it from \
                      here, and the log of the service why"
                 ),
             ]
@@ -96,7 +96,7 @@ fn a_service_that_is_away_silent_or_no_http_is_found() {
         let nothing_passes = format!("without its answer nothing passes at {HOST}");
         let (url, report) = asking(&machine, "127.0.0.1:9").await;
         assert_eq!((report.code, report.snags()), (Some(69), vec!["auth/away"]), "{report:#?}");
-        let curl = format!("curl -i '{url}' shows it from here, and the log of the service why");
+        let curl = format!("`curl -i '{url}'` shows it from here, and the log of the service why");
         let found = report.finding("auth/away");
         assert_eq!([found[0], found[2]], [&*url, &*nothing_passes]);
         assert!(found[1].starts_with(&format!("{url}: ")) && found[1].contains("refused"), "{}", found[1]);
@@ -104,7 +104,7 @@ fn a_service_that_is_away_silent_or_no_http_is_found() {
 
         let (url, report) = asking(&machine, &answering("").await).await;
         assert_eq!((report.code, report.snags()), (Some(69), vec!["auth/silent"]), "{report:#?}");
-        let curl = format!("curl -i '{url}' shows it from here, and the log of the service why");
+        let curl = format!("`curl -i '{url}'` shows it from here, and the log of the service why");
         assert_eq!(
             report.finding("auth/silent"),
             [
@@ -117,7 +117,7 @@ fn a_service_that_is_away_silent_or_no_http_is_found() {
 
         let (url, report) = asking(&machine, &answering("220 mail ESMTP\r\n").await).await;
         assert_eq!((report.code, report.snags()), (Some(69), vec!["auth/no-http"]), "{report:#?}");
-        let curl = format!("curl -i '{url}' shows it from here, and the log of the service why");
+        let curl = format!("`curl -i '{url}'` shows it from here, and the log of the service why");
         let found = report.finding("auth/no-http");
         assert_eq!([found[0], found[2]], [&*url, &*nothing_passes]);
         assert!(found[1].starts_with(&format!("{url}: what answers there is not HTTP: ")), "{}", found[1]);

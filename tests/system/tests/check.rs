@@ -364,8 +364,8 @@ async fn a_gateway_that_is_gone_is_said_with_the_command_that_starts_it() {
             &format!("127.0.0.1:{}", gateway.port),
             "cannot connect: connection refused",
             "requests wait for it as long as `hold` says, then get 503",
-            "start it as its user: systemctl --user start openclaw-gateway (where there is no such unit yet: openclaw \
-             onboard --install-daemon)",
+            "start it as its user: `systemctl --user start openclaw-gateway` (where there is no such unit yet: `openclaw \
+             onboard --install-daemon`)",
         ]
     );
 }

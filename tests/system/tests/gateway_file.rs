@@ -30,8 +30,8 @@ fn away(report: &Report, port: u16) {
             &format!("127.0.0.1:{port}"),
             "cannot connect: connection refused",
             "requests wait for it as long as `hold` says, then get 503",
-            "start it as its user: systemctl --user start openclaw-gateway (where there is no such unit yet: openclaw \
-             onboard --install-daemon)",
+            "start it as its user: `systemctl --user start openclaw-gateway` (where there is no such unit yet: `openclaw \
+             onboard --install-daemon`)",
         ]
     );
 }
@@ -355,7 +355,7 @@ fn another_port_a_broken_file_and_a_gateway_that_hangs_are_told_apart() {
                 &file,
                 "not JSON5: EOF parsing object at line 3 column 12",
                 "the gateway does not start with it, or goes on with what it read before",
-                &format!("openclaw doctor, or mend {file}"),
+                &format!("`openclaw doctor`, or mend {file}"),
             ]
         );
         assert!(found.codes().contains(&"gateway/answers"), "it goes on: {found:#?}");
@@ -372,7 +372,7 @@ fn another_port_a_broken_file_and_a_gateway_that_hangs_are_told_apart() {
                 &at,
                 "GET /healthz has no answer: nothing came within 2 s",
                 "it is starting, stopping, or in trouble; requests wait for it meanwhile",
-                "if it lasts: openclaw gateway status",
+                "if it lasts: `openclaw gateway status`",
             ]
         );
     });

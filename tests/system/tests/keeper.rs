@@ -58,7 +58,7 @@ fn a_gateway_whose_keeper_cannot_be_seen_is_unknown_and_never_green() {
         seats.sit(id, CONTAINER);
         expect(&[(
             format!("{who} is in a container of docker's (cgroup {})", group(id)),
-            "docker inspect --format '{{.HostConfig.RestartPolicy.Name}}' 0123456789ab has to say always or unless-stopped"
+            "`docker inspect --format '{{.HostConfig.RestartPolicy.Name}}' 0123456789ab` has to say always or unless-stopped"
                 .into(),
         )])
         .await;
@@ -70,8 +70,8 @@ fn a_gateway_whose_keeper_cannot_be_seen_is_unknown_and_never_green() {
         expect(&[(
             format!("{who} is in no unit of systemd's (cgroup {}), started by {} (pid {own})", group(id), starter.trim()),
             format!(
-                "{look} shows whom to ask (pm2 list, supervisorctl status); as a service of systemd it is sure: openclaw \
-                 onboard --install-daemon && loginctl enable-linger root"
+                "`{look}` shows whom to ask (`pm2 list`, `supervisorctl status`); as a service of systemd it is sure: `openclaw \
+                 onboard --install-daemon && loginctl enable-linger root`"
             ),
         )])
         .await;
@@ -81,7 +81,7 @@ fn a_gateway_whose_keeper_cannot_be_seen_is_unknown_and_never_green() {
         seats.sit(id, SUPERVISOR);
         expect(&[(
             format!("{who} was started by supervisor, which starts what others tell it to"),
-            "supervisorctl status; its [program] wants autostart=true".into(),
+            "`supervisorctl status`; its [program] wants autostart=true".into(),
         )])
         .await;
 
@@ -96,8 +96,8 @@ fn a_gateway_whose_keeper_cannot_be_seen_is_unknown_and_never_green() {
         let hidden = |what: &str, cure: &str| {
             (format!("{who} runs as openclaw-gateway; whether {what} cannot be seen from here"), cure.to_owned())
         };
-        let lingers = hidden("root lingers", "loginctl show-user root --property=Linger has to say Linger=yes");
-        let enabled = hidden("that is enabled", "as root: systemctl --user is-enabled openclaw-gateway");
+        let lingers = hidden("root lingers", "`loginctl show-user root --property=Linger` has to say Linger=yes");
+        let enabled = hidden("that is enabled", "as root: `systemctl --user is-enabled openclaw-gateway`");
         expect(&[lingers.clone(), enabled]).await;
         run("umount", &[units.to_str().unwrap()]);
         expect(&[lingers]).await;

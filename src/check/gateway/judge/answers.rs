@@ -40,7 +40,7 @@ impl Judge<'_> {
                     Some(here) => start(&here.owner),
                     // Neither its process nor its firewall is this machine's.
                     None => {
-                        "on the gateway's own machine: openclaw gateway status, and whether it listens on more than \
+                        "on the gateway's own machine: `openclaw gateway status`, and whether it listens on more than \
                          loopback and its firewall lets this machine in; or mend upstream in the [[site]]"
                             .to_owned()
                     }
@@ -66,7 +66,7 @@ impl Judge<'_> {
             }
             Some(Down::NotReady(seen)) => {
                 let why = "it is starting, stopping, or in trouble; requests wait for it meanwhile";
-                let cure = format!("if it lasts: {}", self.owner().run("openclaw gateway status"));
+                let cure = format!("if it lasts: `{}`", self.owner().run("openclaw gateway status"));
                 self.add(Code::GatewayNotReady, at, seen, why, cure);
             }
             None => {
@@ -101,7 +101,7 @@ impl Judge<'_> {
                          started anew"
                             .to_owned(),
                         match words::restart(self.listener(), self.owner()) {
-                            Some(restart) => format!("check again in a moment; if it lasts: {restart}"),
+                            Some(restart) => format!("check again in a moment; if it lasts: `{restart}`"),
                             None => "check again in a moment; if it lasts, start the gateway anew".to_owned(),
                         },
                     ),
@@ -117,7 +117,7 @@ fn start(owner: &Owner) -> String {
     let Owner::Other { user, .. } = owner else { return START.to_owned() };
     let name = &user.name;
     format!(
-        "start it: loginctl enable-linger {name} && {} (where there is no such unit yet: {})",
+        "start it: `loginctl enable-linger {name} && {}` (where there is no such unit yet: `{}`)",
         owner.systemctl("start openclaw-gateway"),
         owner.install(name)
     )

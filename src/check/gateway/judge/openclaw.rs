@@ -28,7 +28,7 @@ impl Judge<'_> {
             File::Wrong { path, error } => {
                 let seen = format!("not JSON5: {error}");
                 let why = "the gateway does not start with it, or goes on with what it read before";
-                let cure = format!("{}, or mend {}", self.owner().run("openclaw doctor"), path.display());
+                let cure = format!("`{}`, or mend {}", self.owner().run("openclaw doctor"), path.display());
                 self.add(Code::GatewayConfigSyntax, path.display().to_string(), seen, why, cure);
             }
             File::Hidden { path } => {
@@ -46,7 +46,7 @@ impl Judge<'_> {
                 let why = "allowed origins, trusted proxies, the token's place, and so who is approved, are not known";
                 let cure = match here.root {
                     true => {
-                        "--openclaw-config PATH says where it is; where the gateway is yet to be set up: openclaw onboard"
+                        "--openclaw-config PATH says where it is; where the gateway is yet to be set up: `openclaw onboard`"
                     }
                     false => "--openclaw-config PATH says where it is; root can look into every home",
                 };

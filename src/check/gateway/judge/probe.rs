@@ -82,7 +82,7 @@ impl Judge<'_> {
                 let cure = match (self.trust.approves_local(), self.trust()) {
                     (Known::No, Some(change)) => self.command(&change),
                     (Known::No, None) | (Known::Yes | Known::Unknown, _) => {
-                        "openclaw config get gateway.trustedProxies: 127.0.0.1 must not be in it; or update OpenClaw to \
+                        "`openclaw config get gateway.trustedProxies`: 127.0.0.1 must not be in it; or update OpenClaw to \
                          2026.6 or newer"
                             .to_owned()
                     }

@@ -12,13 +12,13 @@ const NOT_KNOWN: &str = "whether it outlives a logout and comes back after a reb
 
 /// Units that start what others tell them to, and what tells about that. It is not in the unit.
 const KEEPERS: [(&str, &str); 7] = [
-    ("supervisor", "supervisorctl status; its [program] wants autostart=true"),
-    ("supervisord", "supervisorctl status; its [program] wants autostart=true"),
-    ("cron", "crontab -l; only a line with @reboot is run at a boot"),
-    ("crond", "crontab -l; only a line with @reboot is run at a boot"),
-    ("docker", "docker ps; its container wants the restart policy always or unless-stopped"),
-    ("ssh", "nothing there starts it at a boot: openclaw onboard --install-daemon"),
-    ("sshd", "nothing there starts it at a boot: openclaw onboard --install-daemon"),
+    ("supervisor", "`supervisorctl status`; its [program] wants autostart=true"),
+    ("supervisord", "`supervisorctl status`; its [program] wants autostart=true"),
+    ("cron", "`crontab -l`; only a line with @reboot is run at a boot"),
+    ("crond", "`crontab -l`; only a line with @reboot is run at a boot"),
+    ("docker", "`docker ps`; its container wants the restart policy always or unless-stopped"),
+    ("ssh", "nothing there starts it at a boot: `openclaw onboard --install-daemon`"),
+    ("sshd", "nothing there starts it at a boot: `openclaw onboard --install-daemon`"),
 ];
 
 impl Judge<'_> {
@@ -84,7 +84,7 @@ impl Judge<'_> {
                     }
                     None => {
                         let seen = format!("{who} runs as {unit}; whether {user} lingers cannot be seen from here");
-                        let cure = format!("loginctl show-user {user} --property=Linger has to say Linger=yes");
+                        let cure = format!("`loginctl show-user {user} --property=Linger` has to say Linger=yes");
                         self.not_known(seen, cure);
                     }
                 }
@@ -98,7 +98,7 @@ impl Judge<'_> {
                             seen,
                             match self.owner() {
                                 owner @ Owner::Other { .. } => owner.systemctl(&ask),
-                                Owner::Looker | Owner::Unnamed(_) => format!("as {user}: systemctl --user {ask}"),
+                                Owner::Looker | Owner::Unnamed(_) => format!("as {user}: `systemctl --user {ask}`"),
                             },
                         );
                     }
@@ -148,8 +148,8 @@ impl Judge<'_> {
             let seen = format!("{who} is in a container of {engine}'s (cgroup {group})");
             let policy = format!("{engine} inspect --format '{{{{.HostConfig.RestartPolicy.Name}}}}' {id}");
             let cure = match engine {
-                "podman" => format!("{policy} has to say always, and systemctl is-enabled podman-restart: enabled"),
-                _ => format!("{policy} has to say always or unless-stopped"),
+                "podman" => format!("`{policy}` has to say always, and `systemctl is-enabled podman-restart` enabled"),
+                _ => format!("`{policy}` has to say always or unless-stopped"),
             };
             return self.not_known(seen, cure);
         }
@@ -163,8 +163,8 @@ impl Judge<'_> {
         self.not_known(
             seen,
             format!(
-                "ps -o pid,ppid,user,args -p {pid} shows whom to ask (pm2 list, supervisorctl status); as a service of \
-                 systemd it is sure: {install}"
+                "`ps -o pid,ppid,user,args -p {pid}` shows whom to ask (`pm2 list`, `supervisorctl status`); as a service of \
+                 systemd it is sure: `{install}`"
             ),
         );
     }
@@ -173,11 +173,11 @@ impl Judge<'_> {
         let seen = format!("{} passes on what comes there; the gateway's own process is not seen", who(process));
         let cure = match &*process.name {
             "docker-proxy" => format!(
-                "docker ps --filter publish={} names the container, and docker inspect --format \
-                 '{{{{.HostConfig.RestartPolicy.Name}}}}' CONTAINER has to say always or unless-stopped",
+                "`docker ps --filter publish={}` names the container, and `docker inspect --format \
+                 '{{{{.HostConfig.RestartPolicy.Name}}}}' CONTAINER` has to say always or unless-stopped",
                 self.port()
             ),
-            _ => "where the gateway runs: openclaw gateway status".to_owned(),
+            _ => "where the gateway runs: `openclaw gateway status`".to_owned(),
         };
         self.not_known(seen, cure);
     }
@@ -202,7 +202,7 @@ fn user(process: &Process) -> String {
 
 fn keeper(unit: &str) -> Option<&'static str> {
     if unit.starts_with("pm2-") {
-        return Some("pm2 list, and pm2 save after that: pm2 starts at a boot what it has saved");
+        return Some("`pm2 list`, and `pm2 save` after that: pm2 starts at a boot what it has saved");
     }
     KEEPERS.iter().find(|(name, _)| *name == unit).map(|(_, ask)| *ask)
 }

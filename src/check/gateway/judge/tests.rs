@@ -172,7 +172,7 @@ fn snag_4_a_second_address_that_the_gateway_does_not_trust() {
     let told = "error[gateway/attribution]: the gateway answers 403 proxy_attribution_required to what comes from 127.0.0.2, \
                 which /root/.openclaw/openclaw.json names among its trusted proxies\n  --> 127.0.0.1:18789\n   = why: the \
                 gateway has not taken up what its file says: new ones do within seconds, old ones when they are started \
-                anew\n   = cure: check again in a moment; if it lasts: systemctl --user restart openclaw-gateway\n";
+                anew\n   = cure: check again in a moment; if it lasts: `systemctl --user restart openclaw-gateway`\n";
     assert_eq!(said, [told]);
     machine.file(FILE, &GUIDE.replace(r#""trustedProxies": ["127.0.0.2"],"#, ""));
     // It does not run, and its version is known.
@@ -344,7 +344,7 @@ fn a_gateway_that_can_be_reached_past_the_proxy_is_said_once() {
     let login = "/user.slice/user-0.slice/session-3.scope";
     machine.listener("00000000", login, 0, &["HOME=/root", "OPENCLAW_GATEWAY_TOKEN=x"]);
     let said = wrong(&machine, live());
-    assert!(said[1].ends_with("gateway.bind loopback, and after that start the gateway anew\n"), "{said:?}");
+    assert!(said[1].ends_with("gateway.bind loopback`, and after that start the gateway anew\n"), "{said:?}");
 }
 
 #[test]

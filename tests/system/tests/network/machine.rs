@@ -231,7 +231,7 @@ fn nobody_answers_and_the_check_ends_within_ten_seconds() {
                 "198.51.100.4:18789",
                 "cannot connect: no answer within 2 s",
                 "requests wait for it as long as `hold` says, then get 503",
-                "on the gateway's own machine: openclaw gateway status, and whether it listens on more than loopback and \
+                "on the gateway's own machine: `openclaw gateway status`, and whether it listens on more than loopback and \
                  its firewall lets this machine in; or mend upstream in the [[site]]",
             ]
         );
@@ -241,7 +241,7 @@ fn nobody_answers_and_the_check_ends_within_ten_seconds() {
                 "198.51.100.4:18789",
                 "the gateway is on another machine",
                 "its files and its process are looked at on its own machine only",
-                "run openclaw doctor there",
+                "run `openclaw doctor` there",
             ]
         );
     });

@@ -24,14 +24,14 @@ fn said(machine: &Machine, group: &str) -> Vec<String> {
 #[test]
 fn a_container_is_asked_for_its_restart_policy() {
     let machine = machine();
-    let inspect = "inspect --format '{{.HostConfig.RestartPolicy.Name}}' 0123456789ab has to say always";
+    let inspect = "inspect --format '{{.HostConfig.RestartPolicy.Name}}' 0123456789ab` has to say always";
     for (group, engine, cure) in [
-        ("/system.slice/docker-0123456789abcdef.scope", "docker", format!("docker {inspect} or unless-stopped")),
-        ("/docker/0123456789abcdef", "docker", format!("docker {inspect} or unless-stopped")),
+        ("/system.slice/docker-0123456789abcdef.scope", "docker", format!("`docker {inspect} or unless-stopped")),
+        ("/docker/0123456789abcdef", "docker", format!("`docker {inspect} or unless-stopped")),
         (
             "/machine.slice/libpod-0123456789abcdef.scope/container",
             "podman",
-            format!("podman {inspect}, and systemctl is-enabled podman-restart: enabled"),
+            format!("`podman {inspect}, and `systemctl is-enabled podman-restart` enabled"),
         ),
     ] {
         let seen = format!("{WHO} is in a container of {engine}'s (cgroup {group})");
@@ -44,8 +44,8 @@ fn what_no_unit_has_is_told_with_who_started_it() {
     let machine = machine();
     let cure = |pid: u32| {
         format!(
-            "ps -o pid,ppid,user,args -p {pid} shows whom to ask (pm2 list, supervisorctl status); as a service of systemd \
-             it is sure: openclaw onboard --install-daemon && loginctl enable-linger root"
+            "`ps -o pid,ppid,user,args -p {pid}` shows whom to ask (`pm2 list`, `supervisorctl status`); as a service of systemd \
+             it is sure: `openclaw onboard --install-daemon && loginctl enable-linger root`"
         )
     };
     let nobody = format!("{WHO} is in no unit of systemd's (cgroup /)");
@@ -65,9 +65,9 @@ fn a_unit_that_starts_what_others_tell_it_to_is_no_service_of_the_gateways() {
     let machine = machine();
     machine.file("/root/.openclaw/.env", "OPENCLAW_GATEWAY_TOKEN=x\n");
     for (unit, cure) in [
-        ("supervisor", "supervisorctl status; its [program] wants autostart=true"),
-        ("cron", "crontab -l; only a line with @reboot is run at a boot"),
-        ("pm2-root", "pm2 list, and pm2 save after that: pm2 starts at a boot what it has saved"),
+        ("supervisor", "`supervisorctl status`; its [program] wants autostart=true"),
+        ("cron", "`crontab -l`; only a line with @reboot is run at a boot"),
+        ("pm2-root", "`pm2 list`, and `pm2 save` after that: pm2 starts at a boot what it has saved"),
     ] {
         let seen = format!("{WHO} was started by {unit}, which starts what others tell it to");
         assert_eq!(said(&machine, &format!("/system.slice/{unit}.service")), [unknown(&seen, cure)]);
@@ -82,10 +82,10 @@ fn what_only_passes_the_port_on_says_nothing_of_the_gateway_behind() {
     for (name, cure) in [
         (
             "docker-proxy",
-            "docker ps --filter publish=18789 names the container, and docker inspect --format \
-             '{{.HostConfig.RestartPolicy.Name}}' CONTAINER has to say always or unless-stopped",
+            "`docker ps --filter publish=18789` names the container, and `docker inspect --format \
+             '{{.HostConfig.RestartPolicy.Name}}' CONTAINER` has to say always or unless-stopped",
         ),
-        ("socat", "where the gateway runs: openclaw gateway status"),
+        ("socat", "where the gateway runs: `openclaw gateway status`"),
     ] {
         machine.file("/proc/4242/comm", &format!("{name}\n"));
         let seen = format!("{name} (pid 4242) passes on what comes there; the gateway's own process is not seen");
@@ -113,7 +113,7 @@ fn a_unit_whose_state_may_not_be_read_is_unknown_and_each_half_has_its_command()
     let lingers = |user: &str| {
         unknown(
             &format!("{WHO} runs as openclaw-gateway; whether {user} lingers cannot be seen from here"),
-            &format!("loginctl show-user {user} --property=Linger has to say Linger=yes"),
+            &format!("`loginctl show-user {user} --property=Linger` has to say Linger=yes"),
         )
     };
     let enabled = |cure: &str| {
@@ -121,9 +121,9 @@ fn a_unit_whose_state_may_not_be_read_is_unknown_and_each_half_has_its_command()
     };
     let of_user = |lingers, enabled| Seat::UserService { unit: unit(), lingers, enabled };
     assert_eq!(said(of_user(None, Some(true)), 0), [lingers("root")]);
-    let by_user = "as root: systemctl --user is-enabled openclaw-gateway";
+    let by_user = "as root: `systemctl --user is-enabled openclaw-gateway`";
     assert_eq!(said(of_user(Some(true), None), 0), [enabled(by_user)]);
-    let by_number = "as 1007: systemctl --user is-enabled openclaw-gateway";
+    let by_number = "as 1007: `systemctl --user is-enabled openclaw-gateway`";
     assert_eq!(said(of_user(None, None), 1007), [lingers("1007"), enabled(by_number)]);
     let of_system = Seat::SystemService { unit: unit(), enabled: None };
     assert_eq!(said(of_system, 0), [enabled("systemctl is-enabled openclaw-gateway")]);

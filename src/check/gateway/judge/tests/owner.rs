@@ -64,9 +64,9 @@ fn a_gateway_of_another_users_that_does_not_run_is_started_and_gets_its_token_as
         &[
             (
                 Code::GatewayAway,
-                "start it: loginctl enable-linger claw && su - claw -c 'XDG_RUNTIME_DIR=/run/user/1000 systemctl --user start \
-                 openclaw-gateway' (where there is no such unit yet: loginctl enable-linger claw && su - claw -c \
-                 'XDG_RUNTIME_DIR=/run/user/1000 openclaw onboard --install-daemon')",
+                "start it: `loginctl enable-linger claw && su - claw -c 'XDG_RUNTIME_DIR=/run/user/1000 systemctl --user start \
+                 openclaw-gateway'` (where there is no such unit yet: `loginctl enable-linger claw && su - claw -c \
+                 'XDG_RUNTIME_DIR=/run/user/1000 openclaw onboard --install-daemon'`)",
             ),
             (
                 Code::GatewayTokenMissing,
