@@ -20,7 +20,7 @@ use crate::{
     gateway::{
         client::{Ask, Door},
         key::DeviceKey,
-        pairing::{self, Outcome, Refused},
+        pairing::{self, Outcome, Patience, Refused},
         standing::{News, Record, Standing, Told},
         translate::{Cause, Situation},
     },
@@ -190,7 +190,8 @@ async fn ask(settings: &Settings, key: &DeviceKey) -> Outcome {
     let shown = Ask { token: Some(&settings.probe().token.0), key: Some(key), scopes: &pairing::SCOPES, now_ms };
     let attributed = (rule == Rule::ConfiguredAttributed).then_some("identity = \"attributed\" says so");
     let situation = Situation { host: site.hosts[0].as_str(), attributed };
-    pairing::ask(&Door { endpoint, source, headers }, shown, &situation, DEADLINE).await
+    let patience = Patience { challenge: DEADLINE, whole: DEADLINE };
+    pairing::ask(&Door { endpoint, source, headers }, shown, &situation, patience).await
 }
 
 /// A change, as it is written in JSON.

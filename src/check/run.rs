@@ -13,6 +13,9 @@ use crate::{admin, config::Config};
 /// Nothing is waited for longer. Single facts have shorter deadlines of their own.
 const WHOLE: Duration = Duration::from_secs(9);
 
+/// With `--probe`, where a gateway that is there takes its time to answer.
+const WITH_PROBE: Duration = Duration::from_secs(18);
+
 /// With orders at a staging directory, whose CA takes its time.
 const WITH_STAGING: Duration = Duration::from_secs(70);
 
@@ -83,7 +86,8 @@ async fn world(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Fac
 }
 
 async fn openclaw(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Look<gateway::Facts> {
-    let facts = look(options.wants(Topic::Gateway), WHOLE, gateway::gather(config, options));
+    let within = if options.probe { WITH_PROBE } else { WHOLE };
+    let facts = look(options.wants(Topic::Gateway), within, gateway::gather(config, options));
     waiting.until(&[Topic::Gateway], facts).await
 }
 

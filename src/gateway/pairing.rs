@@ -43,17 +43,33 @@ pub struct Refused {
     pub request_id: Option<String>,
 }
 
-/// Connects at `door`, `deadline` for all of it.
-pub async fn ask(door: &Door, ask: Ask<'_>, at: &Situation<'_>, deadline: Duration) -> Outcome {
-    match timeout(deadline, connect(door, ask, at)).await {
+/// How long a gateway is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until its challenge: whoever is silent for longer is not there.
+    pub challenge: Duration,
+    /// Until its last word. Since 2026.9 a gateway keeps whoever shows a wrong token waiting for up to 5 s, the longer the
+    /// more of them there were; and each that comes meanwhile makes it longer.
+    pub whole: Duration,
+}
+
+/// Connects at `door`.
+pub async fn ask(door: &Door, ask: Ask<'_>, at: &Situation<'_>, patience: Patience) -> Outcome {
+    let silent = |waited: Duration| Outcome::Unreachable(format!("no answer within {} s", waited.as_secs()));
+    let connected = async {
+        match timeout(patience.challenge, Client::knock(door)).await {
+            Ok(client) => connect(client?, ask, at).await,
+            Err(_) => Ok(silent(patience.challenge)),
+        }
+    };
+    match timeout(patience.whole, connected).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => failed(&error, at),
-        Err(_) => Outcome::Unreachable(format!("no answer within {} s", deadline.as_secs())),
+        Err(_) => silent(patience.whole),
     }
 }
 
-async fn connect(door: &Door, ask: Ask<'_>, at: &Situation<'_>) -> Result<Outcome, ClientError> {
-    let mut client = Client::knock(door).await?;
+async fn connect(mut client: Client, ask: Ask<'_>, at: &Situation<'_>) -> Result<Outcome, ClientError> {
     let Greeting { answer, version, listed } = client.connect(ask).await?;
     let outcome = match answer {
         Answer::Refused(refusal) => refused(&refusal, at),
@@ -130,7 +146,7 @@ mod tests {
         gateway::standin::{Options, Standin},
     };
 
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Patience = Patience { challenge: Duration::from_secs(10), whole: Duration::from_secs(10) };
     const AT: Situation<'_> = Situation { host: "claw.test", attributed: None };
 
     async fn standin(options: Options) -> SocketAddr {

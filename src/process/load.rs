@@ -5,7 +5,9 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
-    time::SystemTime,
+    sync::mpsc,
+    thread,
+    time::{Duration, SystemTime},
 };
 
 use super::sandbox::Sandbox;
@@ -23,6 +25,9 @@ use crate::{
 
 /// The unit whose environment and credentials a check looks at.
 const UNIT: &str = "clawgate.service";
+
+/// In the page of a disk that answers; in the 10 s of a check it is hardly seen.
+const KEPT_WITHIN: Duration = Duration::from_millis(500);
 
 /// A configuration that holds, and what its author should know all the same.
 #[derive(Debug)]
@@ -200,7 +205,10 @@ fn way_out(warning: &CertWarning) -> &'static str {
 /// What the start and every status warn about, for a check: D1 that anyone may have.
 fn unfenced(loaded: &Loaded) -> Vec<Finding> {
     let config = &loaded.config;
-    let approved = approved::read(&config.state_dir);
+    if config.unfenced().next().is_none() {
+        return Vec::new();
+    }
+    let approved = kept(&config.state_dir);
     let finding = |index: usize| {
         let upstream = &config.upstreams[config.sites[index].upstream.0];
         let fence = approved::fence(approved.get(&upstream.endpoint.to_string()).copied());
@@ -213,6 +221,14 @@ fn unfenced(loaded: &Loaded) -> Vec<Finding> {
         }
     };
     config.unfenced().map(finding).collect()
+}
+
+/// Read by a thread of its own, which is left behind where the disk is away: it makes a warning better, and no more.
+fn kept(state_dir: &Path) -> approved::Approved {
+    let (found, told) = mpsc::channel();
+    let state_dir = state_dir.to_owned();
+    thread::spawn(move || found.send(approved::read(&state_dir)));
+    told.recv_timeout(KEPT_WITHIN).unwrap_or_default()
 }
 
 /// Where the process that serves `path` listens for admin calls, as well as can be known: a file that is wrong now was

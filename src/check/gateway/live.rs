@@ -13,7 +13,7 @@ use tokio::{net::TcpStream, time::timeout};
 use super::openclaw::Version;
 use crate::{
     cause,
-    check::Options,
+    check::{Options, facts::blocking},
     config::{
         Config,
         model::{ATTRIBUTED_SOURCE, LOOPBACK_SOURCE, Policy, Site, Upstream},
@@ -21,7 +21,7 @@ use crate::{
     gateway::{
         client::{self, Ask, Client, ClientError, Door},
         key::DeviceKey,
-        pairing::{self, Outcome},
+        pairing::{self, Outcome, Patience},
         translate::{Seen, Situation, Trouble},
     },
     headers::{
@@ -33,8 +33,10 @@ use crate::{
 
 /// For one question.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// For a whole `connect`, which a gateway delays where the token is wrong.
-const CONNECT: Duration = Duration::from_secs(4);
+/// For a `connect`: as long as the service's own probe waits, whose word this has to be.
+const CONNECT: Patience = Patience { challenge: Duration::from_secs(4), whole: Duration::from_secs(10) };
+/// For a file that `--probe` was given: one on a server that is away would never be read.
+const FILE: Duration = Duration::from_secs(2);
 
 /// An answer to `GET`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,7 +204,9 @@ pub async fn probe(
     options: &Options,
     without_auth: bool,
 ) -> Vec<Result<Probe, NotProbed>> {
-    let (token, key) = match (token(options.token_file.as_deref()), key(options.device_key.as_deref())) {
+    let read =
+        tokio::join!(in_time(options.token_file.as_deref(), token), in_time(options.device_key.as_deref(), key),);
+    let (token, key) = match read {
         (Ok(token), Ok(key)) => (token, key),
         (Err(error), _) | (_, Err(error)) => return vec![Err(error)],
     };
@@ -277,6 +281,17 @@ fn attributed_because(policy: &Policy, rule: Rule) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What `read` makes of the file at `path`.
+async fn in_time<T: Send + 'static>(
+    path: Option<&Path>,
+    read: impl FnOnce(Option<&Path>) -> Result<T, NotProbed> + Send + 'static,
+) -> Result<T, NotProbed> {
+    let path = path.map(Path::to_owned);
+    let name = path.as_ref().map_or_else(String::new, |path| path.display().to_string());
+    let late = |_| Err(NotProbed::File { path: name, error: format!("it was not read within {} s", FILE.as_secs()) });
+    timeout(FILE, blocking(move || read(path.as_deref()))).await.unwrap_or_else(late)
 }
 
 /// From `--token-file`, else from the variable that OpenClaw's own commands take it from.

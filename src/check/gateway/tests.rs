@@ -80,13 +80,16 @@ async fn who_answers_an_older_http_is_told_by_that() {
 async fn a_gateway_that_keeps_silent_does_not_keep_the_check() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let at = silent.local_addr().unwrap();
-    let began = std::time::Instant::now();
-    let said = found(at, "", &Options::default()).await;
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    assert!(
-        said[0].starts_with("error[gateway/not-ready]: GET /healthz has no answer: nothing came within 2 s\n"),
-        "{said:?}"
-    );
+    let folder = tempfile::tempdir().unwrap();
+    for options in [Options::default(), probing(&folder, "demo")] {
+        let began = std::time::Instant::now();
+        let said = found(at, "", &options).await;
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        assert!(
+            said[0].starts_with("error[gateway/not-ready]: GET /healthz has no answer: nothing came within 2 s\n"),
+            "{said:?}"
+        );
+    }
 }
 
 #[tokio::test]

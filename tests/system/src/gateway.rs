@@ -294,6 +294,11 @@ impl Gateway {
         self.process.as_ref().expect("the gateway runs").signal(libc::SIGSTOP);
     }
 
+    /// Goes on after [`Gateway::freeze`].
+    pub fn thaw(&self) {
+        self.process.as_ref().expect("the gateway runs").signal(libc::SIGCONT);
+    }
+
     /// How many connections hold bytes that it has not read: requests that have reached a frozen gateway.
     pub fn unread_connections(&self) -> usize {
         let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table of sockets");

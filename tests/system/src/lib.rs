@@ -5,7 +5,7 @@
 //! proxy it certifies ([`certified`]), with what that shows ([`leaf`]) and an [`opening`] in its firewall; a real name
 //! server for its DNS records is in [`knot`], and [`other`] clients that people come from. A test that needs a network for
 //! itself is [`alone`], with somebody [`outside`]; what `clawgate check` looks at there is a
-//! [`machine`], the gateway that is [`installed`] there, where systemd put its processes ([`seats`]), and what stays [`closed`] to it.
+//! [`machine`], the gateway that is [`installed`] there, where systemd put its processes ([`seats`]), what stays [`closed`] to it, and a disk that is [`away`].
 //!
 //! Everything here is a process or a socket of its own on loopback; nothing of the proxy's code is linked. A test that
 //! panics, times out or is killed leaves no process behind (see [`process`]).
@@ -14,6 +14,7 @@
 
 pub mod alone;
 pub mod authority;
+pub mod away;
 pub mod backend;
 pub mod browser;
 pub mod cached;

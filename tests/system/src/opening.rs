@@ -23,6 +23,13 @@ impl Opening {
             }
         }))
     }
+
+    /// Nobody is connected any more from now on.
+    pub async fn close(mut self) {
+        self.0.abort();
+        // The port is free once the task is gone.
+        let _ = (&mut self.0).await;
+    }
 }
 
 impl Drop for Opening {

@@ -1,13 +1,81 @@
 //! What `check --probe` says where the gateway does not take a backend: each answer by a real gateway, word for word.
 
-use std::net::Ipv4Addr;
+use std::{
+    fs,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
-use clawgate_system::{Backend, Edge, Gateway, Meddler, Proxy, machine::Report, on_both_gateways, proxy::HOST};
+use clawgate_system::{
+    Backend, Edge, Gateway, Meddler, Proxy, Version, gateway::TOKEN, machine::Report, on_both_gateways, proxy::HOST,
+};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// With `arguments` behind `--probe`.
 async fn probe(proxy: &Proxy, arguments: &[&str]) -> Report {
     let (code, json) = proxy.checking(&[&["--only", "gateway", "--probe"], arguments].concat()).await;
     Report { code: Some(code), json }
+}
+
+/// Many clients try with a wrong token, as a backend that was set up with it does: since 2026.9 the gateway then keeps all
+/// such clients waiting, in the end for 5 s.
+#[tokio::test]
+async fn a_wrong_token_is_told_also_where_the_gateway_answers_it_late() {
+    let gateway = Gateway::of(Version::Newest).run().await;
+    let proxy = Proxy::before(&gateway).await;
+    let mut tries = JoinSet::new();
+    for _ in 0..8 {
+        let dial = gateway.dial();
+        tries.spawn(async move { Backend::fresh().token("not the token").connect(&dial).await.map(drop) });
+    }
+    assert!(tries.join_all().await.iter().all(Result::is_err), "nobody is let in");
+    let wrong = proxy.file("token", "not the token either");
+    let begun = Instant::now();
+    let report = probe(&proxy, &["--token-file", &wrong]).await;
+    assert!(begun.elapsed() > Duration::from_secs(4), "the gateway answers at once: {:?}", begun.elapsed());
+    assert_eq!((report.code, report.finding("probe/wrong-token")[0]), (Some(69), HOST), "{report:#?}");
+}
+
+/// The file was changed and the gateway not started anew, so that it still asks for nothing: then the older one pairs a
+/// local backend by itself and lists it. It hangs before the probe can take its entry back.
+#[tokio::test]
+async fn an_entry_that_a_gateway_that_hangs_keeps_is_told_and_the_cure_removes_it() {
+    let options = Gateway::of(Version::Oldest).without_auth();
+    let gateway = options.also(|config| config["gateway"]["reload"] = json!({ "mode": "off" })).run().await;
+    let proxy = Proxy::before(&gateway).await;
+    let file = gateway.config_file();
+    let mut text: Value = serde_json::from_str(&fs::read_to_string(&file).expect("a file")).expect("JSON");
+    text["gateway"]["auth"] = json!({ "mode": "token", "token": TOKEN });
+    fs::write(&file, text.to_string()).expect("it can be written");
+    let arguments = ["--token-file", &gateway.token_file()];
+    probe(&proxy, &arguments).await.finding("probe/approved");
+    let listed = async || -> Vec<String> {
+        let devices = gateway.paired_devices().await;
+        devices.iter().map(|device| device["deviceId"].as_str().expect("an id").to_owned()).collect()
+    };
+    let before = listed().await;
+
+    let process = gateway.id() as i32;
+    let meddler = Meddler::behind(gateway.port, move |answer| {
+        if answer["id"] == "clawgate-2" {
+            // SAFETY: a plain system call to a child of this test's.
+            unsafe { libc::kill(process, libc::SIGSTOP) };
+        }
+    })
+    .await;
+    through(&proxy, &gateway, &meddler);
+    let report = probe(&proxy, &arguments).await;
+    gateway.thaw();
+    report.finding("probe/approved");
+    let [subject, seen, why, cure] = report.finding("probe/entry-left");
+    let id = cure.strip_prefix("openclaw devices remove ").expect("the command");
+    assert_eq!((subject, why), (HOST, "nobody has its key any more"));
+    assert_eq!(seen, format!("the device {id}, which was made for this probe, is still in the gateway's list"));
+    assert!(!before.iter().any(|other| other == id) && listed().await.iter().any(|other| other == id), "{id}");
+    let said = gateway.shell(cure).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!listed().await.iter().any(|other| other == id), "{id} is still there");
 }
 
 /// The site is forwarded to this port while it lasts.
