@@ -115,7 +115,6 @@ mod tests {
             hold: Duration::ZERO,
             connect_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
-            tls: None,
         };
         let known = Known {
             address: address.map(|a| a.parse().unwrap()),

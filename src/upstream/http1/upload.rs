@@ -13,10 +13,8 @@ use http::HeaderMap;
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
-use super::{
-    head::{self, Framing},
-    stream::Stream,
-};
+use super::head::{self, Framing};
+use crate::socket::Tcp;
 
 /// So much waits for the socket at most, before the client is asked for more.
 const ENOUGH: usize = 64 * 1024;
@@ -60,7 +58,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     }
 
     /// Ready once all of it has been given to the socket.
-    pub fn poll(&mut self, cx: &mut Context<'_>, socket: &mut Stream) -> Poll<Result<(), Stopped>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, socket: &mut Tcp) -> Poll<Result<(), Stopped>> {
         loop {
             self.fill(cx)?;
             if self.queue.is_empty() {
@@ -78,7 +76,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     }
 
     /// Goes on until all of it is sent.
-    pub async fn finish(mut self, mut socket: Stream) {
+    pub async fn finish(mut self, mut socket: Tcp) {
         let _ = poll_fn(|cx| self.poll(cx, &mut socket)).await;
     }
 
@@ -145,7 +143,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         Ok(())
     }
 
-    fn poll_write(&self, cx: &mut Context<'_>, socket: &mut Stream) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, cx: &mut Context<'_>, socket: &mut Tcp) -> Poll<io::Result<usize>> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let pieces = self.queue.len().min(SLICES);
         for (slice, bytes) in slices.iter_mut().zip(&self.queue) {

@@ -127,42 +127,45 @@ on_both_gateways! {
         );
         assert!(!report.codes().contains(&"probe/approved"), "{report:#?}");
     }
+}
 
-    /// No release here lists a backend that is local, so that the token of one that is listed is put into the gateway's
-    /// answer. To take it back is asked of the gateway itself, which knows of no such device.
-    async fn an_entry_that_cannot_be_taken_back_is_told_with_the_command_that_removes_it(version: Version) {
-        let gateway = Gateway::of(version).run().await;
-        gateway.keep_token();
-        let proxy = Proxy::before(&gateway).await;
-        let meddler = Meddler::behind(gateway.port, |answer| {
-            if answer["payload"]["type"] == "hello-ok" {
-                answer["payload"]["auth"]["deviceToken"] = "a-token".into();
-            }
-        })
-        .await;
-        through(&proxy, &gateway, &meddler);
-        let report = probe(&proxy, &["--token-file", &gateway.token_file()]).await;
-        assert_eq!(report.code, Some(0), "{report:#?}");
-        report.finding("probe/approved");
-        let [subject, seen, why, cure] = report.finding("probe/entry-left");
-        let id = cure.strip_prefix("openclaw devices remove ").expect("the command");
-        assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
-        assert_eq!((subject, why), (HOST, "nobody has its key any more"));
-        assert_eq!(seen, format!("the device {id}, which was made for this probe, is still in the gateway's list"));
-        let refused = meddler.answers().into_iter().find(|answer| answer["ok"] == false).expect("it was asked");
-        assert!(refused["error"]["message"].as_str().expect("text").contains("unknown device"), "{refused}");
+/// The newest lists no a backend that is local, so that the token of one that is listed is put into the gateway's
+/// answer. To take it back is asked of the gateway itself, which knows of no such device.
+#[tokio::test]
+async fn an_entry_that_cannot_be_taken_back_is_told_with_the_command_that_removes_it() {
+    let gateway = Gateway::of(Version::Newest).run().await;
+    gateway.keep_token();
+    let proxy = Proxy::before(&gateway).await;
+    let meddler = Meddler::behind(gateway.port, |answer| {
+        if answer["payload"]["type"] == "hello-ok" {
+            answer["payload"]["auth"]["deviceToken"] = "a-token".into();
+        }
+    })
+    .await;
+    through(&proxy, &gateway, &meddler);
+    let report = probe(&proxy, &["--token-file", &gateway.token_file()]).await;
+    assert_eq!(report.code, Some(0), "{report:#?}");
+    report.finding("probe/approved");
+    let [subject, seen, why, cure] = report.finding("probe/entry-left");
+    let id = cure.strip_prefix("openclaw devices remove ").expect("the command");
+    assert!(id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+    assert_eq!((subject, why), (HOST, "nobody has its key any more"));
+    assert_eq!(seen, format!("the device {id}, which was made for this probe, is still in the gateway's list"));
+    let refused = meddler.answers().into_iter().find(|answer| answer["ok"] == false).expect("it was asked");
+    assert!(refused["error"]["message"].as_str().expect("text").contains("unknown device"), "{refused}");
 
-        // What the command does, with a device that is listed.
-        let backend = Backend::fresh();
-        let edge = Edge::run(Ipv4Addr::new(203, 0, 113, 7), proxy.balanced()).await;
-        proxy.change(|text| text.replace(&format!(":{}\"", meddler.port), &format!(":{}\"", gateway.port)) + "identity = \"attributed\"\n");
-        proxy.command("reload");
-        backend.connect(&proxy.dial().via(edge.address)).await.expect_err("it waits for a person");
-        gateway.approve(&gateway.pending_pairings().await[0]).await;
-        let listed = async || gateway.paired_devices().await.iter().any(|d| d["deviceId"] == backend.device_id().as_str());
-        assert!(listed().await);
-        let said = gateway.shell(&cure.replace(id, &backend.device_id())).await;
-        assert_eq!(said.code, Some(0), "{said:?}");
-        assert!(!listed().await);
-    }
+    // What the command does, with a device that is listed.
+    let backend = Backend::fresh();
+    let edge = Edge::run(Ipv4Addr::new(203, 0, 113, 7), proxy.balanced()).await;
+    proxy.change(|text| {
+        text.replace(&format!(":{}\"", meddler.port), &format!(":{}\"", gateway.port)) + "identity = \"attributed\"\n"
+    });
+    proxy.command("reload");
+    backend.connect(&proxy.dial().via(edge.address)).await.expect_err("it waits for a person");
+    gateway.approve(&gateway.pending_pairings().await[0]).await;
+    let listed = async || gateway.paired_devices().await.iter().any(|d| d["deviceId"] == backend.device_id().as_str());
+    assert!(listed().await);
+    let said = gateway.shell(&cure.replace(id, &backend.device_id())).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!listed().await);
 }

@@ -116,7 +116,7 @@ async fn a_staging_that_is_away_proves_nothing_and_its_cure_tries_once_more() {
     let mut proxy = options.acme(&format!("staging = {:?}", staging.directory())).stopped();
     let rehearse =
         async |proxy: &Certified| report(&proxy.command(&["check", "--json", "--only", "acme", "--staging"]).await);
-    let cure = "mend what it says, then once more: clawgate check --staging";
+    let cure = "mend what it says, then once more: `clawgate check --staging`";
     let is_away = |found: &Report| {
         assert_eq!((found.code, found.snags()), (Some(0), vec!["acme/staging-not-tried"]), "{found:#?}");
         assert_eq!(
