@@ -276,6 +276,6 @@ fn list(seen: &Seen, changes: &[Change]) -> anyhow::Result<()> {
 
 fn show(seen: &Seen, change: &Change) -> anyhow::Result<()> {
     let why: String = change.why.iter().map(|line| format!("      # {line}\n")).collect();
-    print(&format!("  {}\n{why}", seen.owner.run(&change.list.command())))?;
+    print(&format!("  {}\n{why}", seen.owner.openclaw(&change.list.command())))?;
     Ok(())
 }

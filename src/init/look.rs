@@ -137,7 +137,7 @@ mod tests {
         ]);
         let seen = look(&world, None);
         let set = "su - claw -c 'openclaw config set gateway.bind loopback'";
-        assert_eq!(seen.owner.run("openclaw config set gateway.bind loopback"), set, "its lines are for its user");
+        assert_eq!(seen.owner.openclaw("openclaw config set gateway.bind loopback"), set, "its lines are for its user");
         let Gateway::Read { path, .. } = seen.gateway else { panic!() };
         assert_eq!((path.as_path(), seen.place.why), (Path::new("/home/claw/.openclaw/openclaw.json"), Why::Default));
     }
@@ -210,7 +210,7 @@ mod tests {
         let (_root, world) = world(&[PASSWD]);
         let looked = ["/root/.openclaw/openclaw.json", "/home/claw/.openclaw/openclaw.json"].map(PathBuf::from).into();
         let place = Place { address: "127.0.0.1:18789".parse().unwrap(), why: Why::Default };
-        let (gateway, owner) = (Gateway::Missing { looked }, Owner::Looker);
+        let (gateway, owner) = (Gateway::Missing { looked }, Owner::default());
         let expected = Seen { gateway, owner, place, caddy: None, caddy_serves: false };
         assert_eq!(look(&world, None), expected);
     }

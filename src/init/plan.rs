@@ -240,7 +240,7 @@ pub fn notes(wanted: &Wanted, seen: &Seen) -> Vec<String> {
         notes.push(format!(
             "the gateway asks nobody for a token (gateway.auth.mode none), so clawgate gives the identity loopback to nobody: \
              {}",
-            seen.owner.run(token_command!())
+            seen.owner.openclaw_each(token_command!())
         ));
     }
     if wanted.clients.is_empty() {

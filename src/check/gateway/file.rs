@@ -45,6 +45,14 @@ pub enum File {
 }
 
 impl File {
+    /// Where it is, if it is anywhere.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            File::Read { path, .. } | File::Wrong { path, .. } | File::Hidden { path } => Some(path),
+            File::Missing { .. } => None,
+        }
+    }
+
     /// `gateway.auth.mode` is none.
     pub fn is_without_auth(&self) -> bool {
         matches!(self, File::Read { openclaw, .. } if openclaw.mode.as_deref() == Some("none"))

@@ -15,7 +15,7 @@ use super::{
     file::File,
     lists::Change,
     openclaw::{Openclaw, Version},
-    owner::Owner,
+    owner::{LOOKER, Owner},
     process::Listener,
 };
 use crate::{
@@ -107,12 +107,12 @@ impl<'f> Judge<'f> {
 
     /// Whose commands the cures are.
     fn owner(&self) -> &'f Owner {
-        self.gateway.here.as_ref().map_or(&Owner::Looker, |here| &here.owner)
+        self.gateway.here.as_ref().map_or(&LOOKER, |here| &here.owner)
     }
 
     /// What makes this change, typed by whoever looks.
     fn command(&self, change: &Change) -> String {
-        self.owner().run(&change.command())
+        self.owner().openclaw(&change.command())
     }
 
     /// The file, where it could be read.

@@ -134,7 +134,7 @@ async fn here(world: &World, address: SocketAddr, named: Option<PathBuf>) -> Opt
     let late = || Here {
         listener: Listener::Hidden,
         file: File::Hidden { path: "openclaw.json".into() },
-        owner: Owner::Looker,
+        owner: Owner::default(),
         root: false,
     };
     Some(tokio::time::timeout(FILES, look).await.ok().and_then(Result::ok).unwrap_or_else(late))

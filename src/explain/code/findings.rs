@@ -311,10 +311,10 @@ more! { Code:
         "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token"
     GatewayVariableFleeting
         "All works until the machine starts anew, or the gateway does: then it has no token."
-        "`(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user: the gateway and every openclaw command read it."
+        "`(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user: the gateway and every openclaw command read it. The finding has the command that takes the value from the running gateway."
     GatewayVariableShells
         "The gateway runs well, and openclaw commands over SSH are refused as unauthorized."
-        "`(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user, and take it out of the unit."
+        "`(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user, and take it out of the unit. The finding has the command that takes the value from the running gateway."
     GatewayOrigin
         "The page loads and cannot connect: `origin not allowed`."
         "`openclaw config set gateway.controlUi.allowedOrigins '[\"https://HOST\"]'` (the finding has the list with what is there)"

@@ -22,7 +22,7 @@ fn gateway(port: Option<u16>, proxies: &[&str], origins: &[&str]) -> Seen {
             origin_by_host: false,
             without_auth: false,
         },
-        owner: Owner::Looker,
+        owner: Owner::default(),
         caddy: None,
         caddy_serves: false,
     }

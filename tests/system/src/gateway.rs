@@ -246,6 +246,17 @@ impl Gateway {
         tokio::task::spawn_blocking(move || process::say(&mut command)).await.expect("it does not panic")
     }
 
+    /// `command` of OpenClaw's as a check writes it: about this gateway's file, where that is not the usual one.
+    pub fn typed(&self, command: &str) -> String {
+        match self.at_home {
+            true => command.to_owned(),
+            false => {
+                let (state, config) = (self.state(), self.config_file());
+                format!("OPENCLAW_STATE_DIR={} OPENCLAW_CONFIG_PATH={} {command}", state.display(), config.display())
+            }
+        }
+    }
+
     /// Makes a command `openclaw` in `folder` that is this gateway's.
     pub fn put_command_into(&self, folder: &Path) {
         let command = self.command();

@@ -66,7 +66,7 @@ on_both_gateways! {
                 HOST,
                 &format!("gateway.controlUi.allowedOrigins in {file} lacks {}", proxy.origin()),
                 "the gateway's web page says \"origin not allowed\" there",
-                &format!("openclaw config set gateway.controlUi.allowedOrigins '[\"{}\"]'", proxy.origin()),
+                &gateway.typed(&format!("openclaw config set gateway.controlUi.allowedOrigins '[\"{}\"]'", proxy.origin())),
             ]
         );
         // OpenClaw reads variables beside its state, which is not beside this file.
@@ -76,7 +76,11 @@ on_both_gateways! {
                 &file,
                 "gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which only the running process has: a shell has exported it",
                 "it is gone when the gateway is started from elsewhere",
-                &format!("(umask 077; echo \"OPENCLAW_GATEWAY_TOKEN=${{VALUE:?set it first}}\" >> {})", gateway.dotenv().display()),
+                &format!(
+                    "(umask 077; tr '\\0' '\\n' < /proc/{}/environ | grep -m1 ^OPENCLAW_GATEWAY_TOKEN= >> {})",
+                    gateway.id(),
+                    gateway.dotenv().display()
+                ),
             ]
         );
         assert_eq!(proxy.check(&["--only", "gateway", "--deny-warnings"]).0, 1);
@@ -255,7 +259,11 @@ on_both_gateways! {
                 &*gateway.config_file().display().to_string(),
                 "gateway.auth.mode is none: the gateway asks nobody for a credential",
                 "whoever reaches it is its operator, so the proxy passes nobody on as a local client",
-                "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token",
+                &format!(
+                    "{} && {}",
+                    gateway.typed("openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\""),
+                    gateway.typed("openclaw config set gateway.auth.mode token"),
+                ),
             ]
         );
         // Nobody is passed on as a local client, the probe no more than a backend.
@@ -292,7 +300,7 @@ async fn the_newest_gateway_refuses_browsers_and_the_command_is_said() {
             "the gateway answers 403 proxy_attribution_required to what comes from 127.0.0.2",
             "browsers and everybody outside of `clients` come from there with their address in X-Forwarded-For, and the \
              gateway does not trust it to say so",
-            "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'",
+            &gateway.typed("openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"),
         ]
     );
 }
@@ -309,7 +317,7 @@ async fn the_oldest_gateway_takes_all_browsers_for_one() {
             &*gateway.config_file().display().to_string(),
             "gateway.trustedProxies lacks 127.0.0.2",
             "the gateway takes all browsers for one client, and from 2026.8.1 on it answers them 403",
-            "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'",
+            &gateway.typed("openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"),
         ]
     );
 }
@@ -330,7 +338,7 @@ async fn a_trusted_127_0_0_1_breaks_the_oldest_gateways_approval_and_the_probe_a
                 gateway.version().number()
             ),
             "a trusted proxy that names no client is no local client there: every backend has to be paired",
-            "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'",
+            &gateway.typed("openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"),
         ]
     );
     finding(&report, "probe/not-paired");
@@ -344,7 +352,7 @@ async fn a_trusted_127_0_0_1_breaks_the_oldest_gateways_approval_and_the_probe_a
             &*gateway.config_file().display().to_string(),
             "gateway.trustedProxies has 127.0.0.1",
             "every program of this machine may say for whom it speaks, and before 2026.6 no backend is approved by itself",
-            "openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'",
+            &gateway.typed("openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'"),
         ]
     );
     finding(&report, "probe/approved");

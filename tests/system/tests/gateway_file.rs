@@ -126,7 +126,8 @@ fn a_token_is_looked_for_wherever_openclaw_itself_would_find_it() {
         let gateway = as_service(&machine, &seats, newest()).await;
         let file = gateway.config_file().display().to_string();
         let cure = format!(
-            "(umask 077; echo \"OPENCLAW_GATEWAY_TOKEN=${{VALUE:?set it first}}\" >> {})",
+            "(umask 077; tr '\\0' '\\n' < /proc/{}/environ | grep -m1 ^OPENCLAW_GATEWAY_TOKEN= >> {})",
+            gateway.id(),
             gateway.dotenv().display()
         );
         let found = machine.look("gateway").await;
@@ -154,8 +155,13 @@ fn a_token_is_looked_for_wherever_openclaw_itself_would_find_it() {
             ]
         );
         assert!(!format!("{found:?}").contains(TOKEN), "no secret is shown");
-        fails_as_it_stands(&gateway, &cure).await;
-        paste(&gateway, &format!("VALUE=0123456789abcdef; {cure}")).await;
+        paste(&gateway, &cure).await;
+        let kept = fs::read_to_string(gateway.dotenv()).unwrap();
+        assert_eq!(
+            kept,
+            format!("OPENCLAW_GATEWAY_TOKEN={TOKEN}\n"),
+            "what the gateway has, and nobody had to know it"
+        );
         assert_eq!(machine.look("gateway").await.snags(), [""; 0]);
     });
 }
@@ -178,7 +184,7 @@ fn a_variable_that_nobody_sets_keeps_the_gateway_from_starting() {
             unset,
             [
                 &*gateway.config_file().display().to_string(),
-                "gateway.auth.token is ${CHAT_TOKEN}, which neither the gateway's environment nor its .env has",
+                "gateway.auth.token is ${CHAT_TOKEN}, which neither the gateway's unit nor its .env has",
                 "the gateway does not start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)",
                 &format!(
                     "(umask 077; echo \"CHAT_TOKEN=${{VALUE:?set it first}}\" >> {}) && systemctl --user restart openclaw-gateway",

@@ -99,13 +99,13 @@ on_both_gateways! {
         let arguments = ["--only", "gateway", "--probe", "--token-file", &gateway.token_file()];
         let cures: BTreeSet<String> = wrong(&proxy.check(&arguments).1).into_iter().collect();
         let expected = [
-            format!("openclaw config set gateway.controlUi.allowedOrigins '[\"{}\"]'", proxy.origin()),
-            r#"openclaw config set gateway.trustedProxies '["10.0.0.9","127.0.0.2"]'"#.to_owned(),
+            gateway.typed(&format!("openclaw config set gateway.controlUi.allowedOrigins '[\"{}\"]'", proxy.origin())),
+            gateway.typed(r#"openclaw config set gateway.trustedProxies '["10.0.0.9","127.0.0.2"]'"#),
         ];
         assert_eq!(cures, BTreeSet::from(expected));
         let file = gateway.config_file();
         let said = proxy.command(&format!("init {HOST} --openclaw-config {}", file.display()));
-        let shown = said.lines().map(str::trim).filter(|line| line.starts_with("openclaw config set"));
+        let shown = said.lines().map(str::trim).filter(|line| line.contains("openclaw config set gateway."));
         assert_eq!(shown.map(str::to_owned).collect::<BTreeSet<_>>(), cures, "{said}");
         assert!(said.contains(&format!("the gateway's {} is not right yet:\n", file.display())), "{said}");
         assert!(said.contains("      # 127.0.0.1 goes: with it any program of this machine may say"), "{said}");

@@ -4,7 +4,7 @@ use super::{Code, Judge, Listener, openclaw::takes_out};
 use crate::{
     check::gateway::{
         live::{Knock, Live, Reply},
-        owner::Owner,
+        owner::{Owner, Who},
         words,
     },
     gateway::translate::{START, Trouble, attribution_command},
@@ -66,7 +66,7 @@ impl Judge<'_> {
             }
             Some(Down::NotReady(seen)) => {
                 let why = "it is starting, stopping, or in trouble; requests wait for it meanwhile";
-                let cure = format!("if it lasts: `{}`", self.owner().run("openclaw gateway status"));
+                let cure = format!("if it lasts: `{}`", self.owner().openclaw("openclaw gateway status"));
                 self.add(Code::GatewayNotReady, at, seen, why, cure);
             }
             None => {
@@ -90,7 +90,7 @@ impl Judge<'_> {
             Some(Knock::Refused { trouble: Some(Trouble::ProxyAttributionRequired), .. }) => {
                 let seen = "the gateway answers 403 proxy_attribution_required to what comes from 127.0.0.2";
                 let (seen, why, cure) = match (self.read().filter(|_| self.is_its_file()), self.trust()) {
-                    (None, _) => (seen.to_owned(), ATTRIBUTION.to_owned(), self.owner().run(&attribution_command())),
+                    (None, _) => (seen.to_owned(), ATTRIBUTION.to_owned(), self.owner().openclaw(&attribution_command())),
                     (Some(_), Some(change)) => {
                         (seen.to_owned(), format!("{ATTRIBUTION}{}", takes_out(&change)), self.command(&change))
                     }
@@ -114,7 +114,7 @@ impl Judge<'_> {
 }
 
 fn start(owner: &Owner) -> String {
-    let Owner::Other { user, .. } = owner else { return START.to_owned() };
+    let Who::Other { user, .. } = &owner.who else { return START.to_owned() };
     let name = &user.name;
     format!(
         "start it: `loginctl enable-linger {name} && {}` (where there is no such unit yet: `{}`)",

@@ -9,6 +9,7 @@ use crate::{
         file::{Known, Sources, TOKEN},
         lists::{self, Change},
         openclaw::{Credential, Version},
+        words,
     },
     gateway::translate::token_command,
 };
@@ -28,7 +29,7 @@ impl Judge<'_> {
             File::Wrong { path, error } => {
                 let seen = format!("not JSON5: {error}");
                 let why = "the gateway does not start with it, or goes on with what it read before";
-                let cure = format!("`{}`, or mend {}", self.owner().run("openclaw doctor"), path.display());
+                let cure = format!("`{}`, or mend {}", self.owner().openclaw("openclaw doctor"), path.display());
                 self.add(Code::GatewayConfigSyntax, path.display().to_string(), seen, why, cure);
             }
             File::Hidden { path } => {
@@ -61,7 +62,13 @@ impl Judge<'_> {
         if openclaw.includes {
             let seen = "parts of it are in other files ($include), which are not read here";
             let why = "what is missing here may stand there";
-            self.add(Code::GatewayConfigIncludes, file(), seen, why, self.owner().run("openclaw config get gateway"));
+            self.add(
+                Code::GatewayConfigIncludes,
+                file(),
+                seen,
+                why,
+                self.owner().openclaw("openclaw config get gateway"),
+            );
         }
         self.port_differs(path, openclaw);
         self.auth(path, openclaw, token, dotenv);
@@ -78,7 +85,7 @@ impl Judge<'_> {
             let why = "OpenClaw replaces it by a short name, so what it says and what runs differ";
             let cure = match model.is_key || model.path.contains('[') {
                 true => format!("write {} in its place", model.alias),
-                false => self.owner().run(&format!("openclaw config set {} {}", model.path, model.alias)),
+                false => self.owner().openclaw(&format!("openclaw config set {} {}", model.path, model.alias)),
             };
             self.add(Code::GatewayModelDated, file(), seen, why, cure);
         }
@@ -103,7 +110,7 @@ impl Judge<'_> {
             true => token_command!().replace("\"$(openssl rand -hex 32)\"", &format!("'${{{TOKEN}}}'")),
             false => token_command!().to_owned(),
         };
-        let to_token = self.owner().run(&to_token);
+        let to_token = self.owner().openclaw_each(&to_token);
         match openclaw.mode.as_deref() {
             Some("none") => {
                 let seen = "gateway.auth.mode is none: the gateway asks nobody for a credential";
@@ -126,6 +133,11 @@ impl Judge<'_> {
                 let seen = format!("there is no gateway.auth.token, and {TOKEN} is not set for the gateway");
                 let why = "without a token the gateway does not start, or makes one up that nobody knows";
                 let cure = self.owner().keep_new(TOKEN, dotenv);
+                // One that runs has none, or one that nobody knows; one that does not run finds it when it starts.
+                let cure = match self.is_up() {
+                    true => words::then_restart(&cure, self.listener(), self.owner()),
+                    false => cure,
+                };
                 self.add(Code::GatewayTokenMissing, file, seen, why, cure);
             }
             _ => {}

@@ -5,7 +5,7 @@ use crate::{
     check::gateway::{
         file::{Known, TOKEN},
         live::{Left, NotProbed, Probe},
-        owner::Owner,
+        owner::Who,
     },
     gateway::{
         pairing::{Outcome, Refused},
@@ -59,7 +59,7 @@ impl Judge<'_> {
         {
             let seen = format!("the device {id}, which was made for this probe, is still in the gateway's list");
             let why = "nobody has its key any more";
-            self.add(Code::ProbeLeft, host, seen, why, self.owner().run(&format!("openclaw devices remove {id}")));
+            self.add(Code::ProbeLeft, host, seen, why, self.owner().openclaw(&format!("openclaw devices remove {id}")));
         }
     }
 
@@ -90,9 +90,9 @@ impl Judge<'_> {
                 return self.add(Code::ProbeNotPaired, host, seen, why, cure);
             }
             Some(Trouble::PairingRequired) => {
-                let cure = match self.owner() {
-                    Owner::Other { user, .. } => format!("as {}, {cure}", user.name),
-                    Owner::Looker | Owner::Unnamed(_) => cure.to_owned(),
+                let cure = match &self.owner().who {
+                    Who::Other { user, .. } => format!("as {}, {cure}", user.name),
+                    Who::Looker | Who::Unnamed(_) => cure.to_owned(),
                 };
                 return self.add(Code::ProbeNotPaired, host, seen, what, cure);
             }

@@ -2,7 +2,7 @@
 
 use super::{Code, Judge, Listener};
 use crate::check::gateway::{
-    owner::Owner,
+    owner::Who,
     process::{Process, Seat},
     words,
 };
@@ -62,7 +62,7 @@ impl Judge<'_> {
             return;
         }
         let why = "who reaches that port passes the proxy by: its TLS, its fences, its limits";
-        let cure = self.owner().run("openclaw config set gateway.bind loopback");
+        let cure = self.owner().openclaw("openclaw config set gateway.bind loopback");
         let cure = words::then_restart(&cure, self.listener(), self.owner());
         self.add(Code::GatewayBindOpen, self.at.clone(), seen, why, cure);
     }
@@ -96,9 +96,9 @@ impl Judge<'_> {
                         let ask = format!("is-enabled {unit}");
                         self.not_known(
                             seen,
-                            match self.owner() {
-                                owner @ Owner::Other { .. } => owner.systemctl(&ask),
-                                Owner::Looker | Owner::Unnamed(_) => format!("as {user}: `systemctl --user {ask}`"),
+                            match self.owner().who {
+                                Who::Other { .. } => self.owner().systemctl(&ask),
+                                Who::Looker | Who::Unnamed(_) => format!("as {user}: `systemctl --user {ask}`"),
                             },
                         );
                     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Code, Judge};
+use super::{Code, Judge, Listener};
 use crate::check::gateway::{
     file::{Known, Sources},
     openclaw::Reference,
@@ -10,14 +10,28 @@ use crate::check::gateway::{
 };
 
 impl Judge<'_> {
+    /// The gateway's process, where its environment was read.
+    fn running(&self) -> Option<u32> {
+        match self.listener() {
+            Listener::Process(process) => process.environment.as_ref().map(|_| process.pid),
+            Listener::Nobody | Listener::Hidden => None,
+        }
+    }
+
     pub(super) fn variable(&mut self, path: &Path, reference: &Reference, sources: &Sources, dotenv: &Path) {
         let Reference { path: key, name } = reference;
-        let write = self.owner().keep_value(name, dotenv);
+        let running = self.running();
+        // What the process has need not be known to anybody.
+        let write = match running.filter(|_| sources.process == Known::Yes) {
+            Some(pid) => self.owner().keep_running(name, pid, dotenv),
+            None => self.owner().keep_value(name, dotenv),
+        };
         let subject = path.display().to_string();
         let lasting = [sources.unit, sources.files];
         match (sources.process, lasting) {
             (Known::No, [Known::No, Known::No]) => {
-                let seen = format!("{key} is ${{{name}}}, which neither the gateway's environment nor its .env has");
+                let running = running.map(|pid| format!("the running gateway (pid {pid}) nor ")).unwrap_or_default();
+                let seen = format!("{key} is ${{{name}}}, which neither {running}the gateway's unit nor its .env has");
                 let why = "the gateway does not start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)";
                 let cure = words::then_restart(&write, self.listener(), self.owner());
                 self.add(Code::GatewayVariableUnset, subject, seen, why, cure);
