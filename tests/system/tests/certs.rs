@@ -238,7 +238,7 @@ async fn somebody_elses_answer_to_the_ca_stands_on_the_page_of_status() {
             ca.directory(),
             ca.http
         ),
-        " returned 404) -> see that all A and AAAA records lead to this machine: clawgate check --only dns,ports",
+        " returned 404) -> see that all A and AAAA records lead to this machine: `clawgate check --only dns,ports`",
     );
 }
 

@@ -192,7 +192,7 @@ on_both_gateways! {
                     HOST,
                     "a backend with a fresh device key comes as a local client, and the gateway says INVALID_REQUEST: protocol mismatch",
                     "client and gateway do not speak the same protocol version",
-                    "update the older side: protocol 3 was spoken until 2026.5, protocol 4 since (openclaw --version)",
+                    "update the older side: protocol 3 was spoken until 2026.5, protocol 4 since (`openclaw --version`)",
                 ]
             );
         }

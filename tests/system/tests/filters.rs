@@ -102,7 +102,7 @@ fn rules_of_the_old_iptables_are_read_too() {
                 "port 443",
                 "packets to port 443 are dropped by iptables (table filter, chain INPUT)",
                 "neither a CA nor a client gets through; a client waits until it gives up (what iptables is told is gone after a \
-                 reboot, unless it is saved: netfilter-persistent save)",
+                 reboot, unless it is saved: `netfilter-persistent save`)",
                 "iptables -t filter -I INPUT -p tcp --dport 443 -j ACCEPT",
             ]
         );

@@ -122,7 +122,7 @@ on_both_gateways! {
                 "a backend with a fresh device key comes as a local client, and the gateway says INVALID_REQUEST: device \
                  signature expired",
                 "the client's clock and the gateway's are more than two minutes apart",
-                "set both clocks by NTP: timedatectl set-ntp true",
+                "set both clocks by NTP: `timedatectl set-ntp true`",
             ]
         );
         assert!(!report.codes().contains(&"probe/approved"), "{report:#?}");
