@@ -50,7 +50,7 @@ impl Owner {
         };
         let state = environment.and_then(|environment| environment.state.as_deref());
         let variables = match file.path() {
-            Some(path) => variables(path, state, world.home_of(&who).as_deref()),
+            Some(path) => variables(path, state, world.home_of(&who, path).as_deref()),
             None => String::new(),
         };
         Owner { who, variables }
@@ -165,11 +165,11 @@ impl Who {
 }
 
 impl World {
-    /// Where `openclaw` looks for its files by itself when it is run so; `None` where it would look elsewhere, or that is
-    /// not known.
-    fn home_of(&self, who: &Who) -> Option<PathBuf> {
+    /// Where `openclaw` looks for its files by itself when it is run so; `None` where it would take another than `config`
+    /// all the same, or that is not known.
+    fn home_of(&self, who: &Who, config: &Path) -> Option<PathBuf> {
         match who {
-            Who::Looker if self.config_path.is_some() => None,
+            Who::Looker if self.config_path.as_deref().is_some_and(|own| own != config) => None,
             Who::Looker => self.home.clone().or_else(|| {
                 let looker = self.users().into_iter().find(|user| user.uid == self.looker)?;
                 Some(looker.home)
@@ -316,7 +316,8 @@ mod tests {
         assert_eq!(owner(&machine, 0).openclaw(set), expected);
         // What claw's own shell has set is not known; what whoever looks has set is.
         let elsewhere = World { looker: 1000, config_path: Some("/x.json".into()), ..machine.world() };
-        assert_eq!(elsewhere.home_of(&Who::Looker), None);
+        assert_eq!(elsewhere.home_of(&Who::Looker, Path::new(FILE)), None);
+        assert_eq!(elsewhere.home_of(&Who::Looker, Path::new("/x.json")), Some("/home/claw".into()));
     }
 
     /// `su` and `sudo` as these commands use them, an `openclaw` that writes down what it gets, and `line` in a shell.
