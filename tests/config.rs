@@ -155,7 +155,10 @@ fn the_examples_in_the_example_load_and_its_upstream_shows_the_defaults() {
     let text = with_examples().replace("${cred:tools}", "${cred:token}").replace("${cred:ann}", HASH);
     let key = rcgen::KeyPair::generate().unwrap();
     let ca = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap().self_signed(&key).unwrap().pem();
-    let text = text.replace("\"${file:/etc/clawgate/clients-ca.pem}\"", &format!("'''{ca}'''"));
+    let pem = format!("'''{ca}'''");
+    let text = ["clients-ca", "ca"]
+        .iter()
+        .fold(text, |text, name| text.replace(&format!("\"${{file:/etc/clawgate/{name}.pem}}\""), &pem));
     let Loaded { config, warnings, .. } = parse(&text);
     assert_eq!(warnings, []);
     assert_eq!((config.sites.len(), config.sites[0].routes.len()), (2, 3));

@@ -8,7 +8,7 @@ mod targets;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 19] = [
+const TARGETS: [(&str, Target); 21] = [
     ("path", targets::path),
     ("connection", targets::connection),
     ("header_policy", targets::header_policy),
@@ -28,6 +28,8 @@ const TARGETS: [(&str, Target); 19] = [
     ("exchange", targets::exchange),
     ("guard", targets::guard),
     ("limits", targets::limits),
+    ("answer", targets::answer),
+    ("tls_stream", targets::tls_stream),
 ];
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {

@@ -13,6 +13,7 @@ const COPIED: [&str; 4] = ["remote-user", "x-team", "authorization", "cookie"];
 pub(super) fn question(method: &Method, uri: &Uri, headers: &mut HeaderMap) {
     let auth = ForwardAuth {
         service: UpstreamId(0),
+        tls: None,
         host: HeaderValue::from_static("service.test"),
         target: PathAndQuery::from_static("/check"),
         copy: COPIED.map(HeaderName::from_static).into(),

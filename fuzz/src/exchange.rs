@@ -5,7 +5,7 @@
 //! `sent`), which know nothing of the proxy's.
 
 mod answers;
-mod http1;
+pub mod http1;
 mod http2;
 mod oracle;
 mod origin;

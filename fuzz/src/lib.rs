@@ -1,5 +1,6 @@
 //! What the fuzz targets do with their bytes, and what must hold afterwards. Shared with `tests/fuzz_corpus.rs`.
 
+mod answer;
 mod ask;
 mod connect;
 mod exchange;
@@ -10,6 +11,8 @@ mod limits;
 mod names;
 mod routes;
 mod state;
+mod tls_stream;
+mod wire;
 
 use std::net::IpAddr;
 
@@ -33,6 +36,7 @@ use clawgate::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use ipnet::IpNet;
 
+pub use answer::answer;
 pub use connect::{connect, frames};
 pub use exchange::exchange;
 pub use forwarded::forwarded;
@@ -42,6 +46,7 @@ pub use limits::limits;
 pub use names::allow_names;
 pub use routes::routes;
 pub use state::{allow_file, state};
+pub use tls_stream::tls_stream;
 
 /// Any string as a path.
 pub fn path(data: &[u8]) {

@@ -1,4 +1,4 @@
-//! Whose certificates a site takes from its clients.
+//! Whose certificates are taken: a site's from its clients, and ours from a service over TLS.
 
 use std::{fmt, sync::Arc};
 
@@ -15,6 +15,13 @@ use super::{
 pub struct CaBundle {
     pub roots: Arc<RootCertStore>,
     der: Arc<[CertificateDer<'static>]>,
+}
+
+impl CaBundle {
+    /// Whether it stands for a file that cannot be seen from here.
+    pub fn is_unseen(&self) -> bool {
+        self.der.is_empty()
+    }
 }
 
 impl PartialEq for CaBundle {
@@ -36,8 +43,11 @@ impl Value for CaBundle {
 
     fn parse(text: &str) -> Result<CaBundle, Wrong> {
         let wrong = |message| {
-            let way_out = "ca = \"${file:/etc/clawgate/clients-ca.pem}\", a file with BEGIN CERTIFICATE in it";
-            Wrong::new(Code::ValueCaBundle, message, way_out)
+            let way_out = "ca = \"${file:/etc/clawgate/ca.pem}\", a file with BEGIN CERTIFICATE in it";
+            // The file itself, where its path was meant.
+            let is_path = text.starts_with('/') && !text.contains(['\n', '$', '}']);
+            let instead = is_path.then(|| format!("${{file:{text}}}"));
+            Wrong::new(Code::ValueCaBundle, message, way_out).instead(instead)
         };
         let der: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
         let der = der.map_err(|_| wrong("not certificates in PEM"))?;

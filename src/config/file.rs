@@ -235,6 +235,7 @@ table! {
 table! {
     ForwardAuth "in forward_auth", as "forward_auth = { url = \"http://127.0.0.1:9091/api/authz/forward-auth\" }" {
         url: AuthUrl,
+        ca: CaBundle,
         copy_headers: Vec<At<HeaderName>>,
         timeout: Duration,
     }

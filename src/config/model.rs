@@ -13,6 +13,7 @@ use std::{
 
 use http::{HeaderName, HeaderValue, uri::PathAndQuery};
 use ipnet::IpNet;
+use rustls_pki_types::ServerName;
 use zeroize::Zeroizing;
 
 pub use super::acme_model::{
@@ -264,12 +265,31 @@ pub struct BasicAuth {
 pub struct ForwardAuth {
     /// Of [`Config::upstreams`], where it stands beside the gateways.
     pub service: UpstreamId,
+    /// That upstream's own.
+    pub tls: Option<Tls>,
     /// The question's `Host`, path and query.
     pub host: HeaderValue,
     pub target: PathAndQuery,
     /// What the service says of the client, and nobody else.
     pub copy: Box<[HeaderName]>,
     pub timeout: Duration,
+}
+
+impl ForwardAuth {
+    /// As it is shown: without the query, in which a secret may stand.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.host.to_str().unwrap_or_default(), self.target.path())
+    }
+}
+
+/// How a service is spoken to over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// What its certificate has to be for.
+    pub name: ServerName<'static>,
+    /// Whose certificates are taken; `None` is the public CAs.
+    pub ca: Option<CaBundle>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -335,6 +355,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Below the gateway's own 5 s.
     pub idle_timeout: Duration,
+    /// Of a service that is asked; what is forwarded to is plain HTTP.
+    pub tls: Option<Tls>,
 }
 
 /// One address of an upstream.
@@ -346,6 +368,11 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
+    /// Whether what is sent there stays on this machine.
+    pub fn is_loopback(&self) -> bool {
+        matches!(self, Endpoint::Address(address) if address.ip().is_loopback())
+    }
+
     /// Whether D1 makes sense there: an IPv4 loopback address we can dial from 127.0.0.1 and 127.0.0.2.
     pub fn is_ipv4_loopback(&self) -> bool {
         matches!(self, Endpoint::Address(SocketAddr::V4(a)) if a.ip().is_loopback())

@@ -8,6 +8,7 @@ use crate::{config::model::UpstreamId, headers::claims};
 fn auth(copy: &[&'static str]) -> ForwardAuth {
     ForwardAuth {
         service: UpstreamId(0),
+        tls: None,
         host: HeaderValue::from_static("127.0.0.1:9091"),
         target: http::uri::PathAndQuery::from_static("/check"),
         copy: copy.iter().map(|name| HeaderName::from_static(name)).collect(),

@@ -115,6 +115,7 @@ mod tests {
             hold: Duration::ZERO,
             connect_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
+            tls: None,
         };
         let known = Known {
             address: address.map(|a| a.parse().unwrap()),

@@ -96,25 +96,44 @@ pub(super) enum Repeats {
     LinesAndLists,
 }
 
-/// The one number that all Content-Length lines say; afterwards it is there once (RFC 9110 §8.6).
-pub(super) fn one_length(headers: &mut HeaderMap, repeats: Repeats) -> Result<u64, FramingError> {
-    let mut length = None;
-    let mut count = 0;
-    for line in headers.get_all(CONTENT_LENGTH) {
-        for number in line.as_bytes().split(|byte| *byte == b',' && repeats == Repeats::LinesAndLists) {
-            let number = digits(trim(number)).ok_or(FramingError::ContentLength)?;
-            if length.is_some_and(|before| before != number) {
-                return Err(FramingError::ContentLength);
+/// What all Content-Length lines say together.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Length {
+    said: Option<u64>,
+    /// It is said more than once.
+    repeated: bool,
+    /// A line says it more than once.
+    list: bool,
+    unclear: bool,
+}
+
+impl Length {
+    pub(super) fn line(&mut self, line: &HeaderValue) {
+        let line = line.as_bytes();
+        match digits(trim(line)) {
+            Some(number) => self.number(Some(number)),
+            None => {
+                self.list = true;
+                line.split(|byte| *byte == b',').for_each(|number| self.number(digits(trim(number))));
             }
-            length = Some(number);
-            count += 1;
         }
     }
-    let length = length.ok_or(FramingError::ContentLength)?;
-    if count > 1 {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+
+    fn number(&mut self, number: Option<u64>) {
+        self.repeated |= self.said.is_some();
+        self.unclear |= number.is_none() || self.said.is_some_and(|before| Some(before) != number);
+        self.said = number;
     }
-    Ok(length)
+
+    /// That one number; afterwards it is there once (RFC 9110 §8.6).
+    pub(super) fn one(self, headers: &mut HeaderMap, repeats: Repeats) -> Result<u64, FramingError> {
+        let unclear = self.unclear || self.list && repeats == Repeats::Lines;
+        let length = self.said.filter(|_| !unclear).ok_or(FramingError::ContentLength)?;
+        if self.repeated {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Ok(length)
+    }
 }
 
 /// 1*DIGIT that fits; `str::parse` would take a sign. It has to fit a signed number, for that is what many servers
@@ -131,12 +150,12 @@ fn digits(text: &[u8]) -> Option<u64> {
 
 /// The members of a list field over all of its lines (RFC 9110 §5.6.1), without empty ones.
 pub(super) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .map(trim)
-        .filter(|m| !m.is_empty())
+    headers.get_all(name).into_iter().flat_map(members_of)
+}
+
+/// The members of one of its lines.
+pub(super) fn members_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes().split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
 }
 
 /// Without optional white space (RFC 9110 §5.6.3) around it.

@@ -87,7 +87,9 @@ impl Admitted {
         let agreed = match (&policy.forward_auth, &self.service) {
             (None, _) => true,
             // Other fields: the tunnel was opened with what the service, or the client, said in the old ones.
-            (Some(now), Some(then)) => (&now.host, &now.target, &now.copy) == (&then.host, &then.target, &then.copy),
+            (Some(now), Some(then)) => {
+                (&now.tls, &now.host, &now.target, &now.copy) == (&then.tls, &then.host, &then.target, &then.copy)
+            }
             (Some(_), None) => false,
         };
         snapshot.may_ask(route, &self.seen)

@@ -60,6 +60,8 @@ impl Behind {
                     let sort = |u: &model::Upstream| (u.kind, u.asked);
                     old.endpoint == upstream.endpoint
                         && sort(old) == sort(upstream)
+                        // With others, even the connections are not what they were.
+                        && old.tls == upstream.tls
                         && (renamed || old.name == upstream.name)
                 };
                 *kept = left.iter().position(is_it).map(|at| left.remove(at));
@@ -162,6 +164,7 @@ mod tests {
             hold: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(4),
+            tls: None,
         }
     }
 

@@ -226,10 +226,20 @@ impl Finish {
             _ => &present.sites[self.site].name,
         });
         match refusal.problem(about, self.kind()) {
-            Some(problem) if of_service => self.core.shared.problems.remember(problem),
+            Some(mut problem) if of_service => {
+                if let Some(why) = self.service_says() {
+                    problem.what = format!("{}: {why}", problem.what).into();
+                }
+                self.core.shared.problems.remember(problem);
+            }
             Some(problem) => self.core.shared.problems.note(problem),
             None => {}
         }
+    }
+
+    /// Why the service of `forward_auth` gave no answer.
+    fn service_says(&self) -> Option<Box<str>> {
+        self.present.as_ref()?.service(self.route?)?.standing.why()
     }
 
     /// Ready while the client takes what it is sent. HTTP/1.1 has one answer at a time, which hyper itself holds back.

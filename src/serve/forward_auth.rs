@@ -2,7 +2,7 @@
 
 mod outage;
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, net::IpAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, response};
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::model::ForwardAuth,
     headers::{ask, hop, security},
-    upstream::{Source, hold::HoldLimits, http1, pool},
+    upstream::{Away, ConnectError, Source, TlsError, Upstream, hold::HoldLimits, http1, pool},
 };
 
 /// Questions of one core under way.
@@ -34,22 +34,60 @@ enum Became {
     Allowed,
     Denied,
     Unavailable,
+    Untrusted,
     Invalid,
     Busy,
 }
 
 /// For the metrics.
-pub const RESULTS: [&str; 5] = ["allowed", "denied", "unavailable", "invalid", "busy"];
+pub const RESULTS: [&str; 6] = ["allowed", "denied", "unavailable", "untrusted", "invalid", "busy"];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
+    #[error("{0}")]
+    NameUnknown(String),
     #[error("it cannot be reached: {0}")]
     Away(String),
     #[error("it did not answer in time")]
     Slow,
+    /// Nothing was said to it.
+    #[error("{0}")]
+    Untrusted(String),
     #[error("its answer is not acceptable: {0}")]
     Invalid(String),
+}
+
+impl Failed {
+    fn became(&self) -> (Became, Reason) {
+        match self {
+            Failed::NameUnknown(_) => (Became::Unavailable, Reason::AuthNameUnknown),
+            Failed::Away(_) | Failed::Slow => (Became::Unavailable, Reason::AuthUnavailable),
+            Failed::Untrusted(_) => (Became::Untrusted, Reason::AuthUntrusted),
+            Failed::Invalid(_) => (Became::Invalid, Reason::AuthInvalid),
+        }
+    }
+}
+
+impl From<Away> for Failed {
+    fn from(away: Away) -> Failed {
+        let why = crate::cause::chain(&away);
+        match away {
+            Away::Connect(ConnectError::Lookup { .. }) => Failed::NameUnknown(why),
+            _ => Failed::Away(why),
+        }
+    }
+}
+
+impl From<TlsError> for Failed {
+    fn from(error: TlsError) -> Failed {
+        let why = crate::cause::chain(&error);
+        match error {
+            TlsError::Untrusted(_) => Failed::Untrusted(why),
+            TlsError::NoTls | TlsError::Refused(_) => Failed::Invalid(why),
+            TlsError::Broken(_) => Failed::Away(why),
+        }
+    }
 }
 
 /// Asks about the plan's request; what the client gets instead of the gateway's answer, if the service wants that.
@@ -68,10 +106,7 @@ pub async fn ask(core: &Core, plan: &mut Plan, finish: &mut Finish) -> Result<Op
         Ok(answer) => answer,
         Err(error) => {
             service.standing.failed(name, &error);
-            let (became, reason) = match error {
-                Failed::Away(_) | Failed::Slow => (Became::Unavailable, Reason::AuthUnavailable),
-                Failed::Invalid(_) => (Became::Invalid, Reason::AuthInvalid),
-            };
+            let (became, reason) = error.became();
             count(core, became);
             return Err(reason.into());
         }
@@ -112,13 +147,7 @@ async fn answer(
         let reused = kept.is_some();
         let connection = match kept.take() {
             Some(connection) => connection,
-            None => {
-                // Nobody waits for a service that is away.
-                let limits = HoldLimits { total: 0, per_client: 0 };
-                let dialled = service.dial(Source::Host, plan.client, now, limits).await;
-                let stream = dialled.map_err(|away| Failed::Away(crate::cause::chain(&away)))?;
-                http1::Connection::new(stream)
-            }
+            None => connect(service, plan.client).await?,
         };
         let mut question = Request::new(RequestBody::Empty);
         *question.method_mut() = Method::GET;
@@ -148,6 +177,17 @@ async fn answer(
             core.pool.put(key, connection, Instant::now().into_std());
         }
         return Ok((told, gathered.freeze()));
+    }
+}
+
+/// A fresh connection, by its name anew: the service may have moved.
+async fn connect(service: &Upstream, client: IpAddr) -> Result<http1::Connection, Failed> {
+    // Nobody waits for a service that is away.
+    let limits = HoldLimits { total: 0, per_client: 0 };
+    let stream = service.dial(Source::Host, client, Instant::now(), limits).await?;
+    match &service.tls {
+        None => Ok(http1::Connection::new(stream)),
+        Some(tls) => Ok(http1::Connection::secure(tls.over(stream).await?)),
     }
 }
 

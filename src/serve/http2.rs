@@ -117,5 +117,5 @@ fn begin(core: &Rc<Core>, client: &Rc<Client>, request: Request<RecvStream>, res
     };
     let exchange = exchange::serve(core.clone(), client.clone(), Request::from_parts(head, body));
     let stream = stream::Exchange::new(client.clone(), exchange, respond, bodiless, continues, tunnel);
-    core.slow.runs_in(tokio::task::spawn_local(stream));
+    core.slow.runs_in(tokio::task::spawn_local(Box::pin(stream)));
 }

@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ConnectError, Health, Source, connect};
+use super::{ConnectError, Health, Source, Tls, connect};
 use crate::config::model;
 
 /// One upstream as all cores see it.
@@ -25,6 +25,8 @@ pub struct Upstream {
     pub id: u64,
     pub config: model::Upstream,
     pub state: Arc<State>,
+    /// What is spoken over a stream of [`Upstream::dial`]; `None` is plain HTTP.
+    pub tls: Option<Tls>,
     /// Asked for every stream in place of [`connect()`].
     pub within: Option<Within>,
 }
@@ -122,7 +124,8 @@ impl Upstream {
                 traffic: Traffic::default(),
             })
         });
-        Upstream { id: state.id, config, state, within: None }
+        let tls = config.tls.as_ref().map(Tls::new);
+        Upstream { id: state.id, config, state, tls, within: None }
     }
 
     /// Dials; while the upstream is away the dial waits `until` then. One that is known to be away is not dialled before
@@ -311,6 +314,7 @@ mod tests {
                 hold: Duration::from_secs(30),
                 connect_timeout: Duration::from_secs(5),
                 idle_timeout: Duration::from_secs(4),
+                tls: None,
             },
             None,
         )

@@ -8,6 +8,7 @@ pub mod health;
 pub mod hold;
 pub mod http1;
 pub mod pool;
+pub mod tls;
 pub mod watch;
 
 use std::net::Ipv4Addr;
@@ -15,6 +16,7 @@ use std::net::Ipv4Addr;
 pub use connect::{ConnectError, connect};
 pub use health::Health;
 pub use hold::{Away, Upstream, Within};
+pub use tls::{Tls, TlsError, Untrusted};
 
 use crate::config::model::{ATTRIBUTED_SOURCE, LOOPBACK_SOURCE};
 

@@ -123,6 +123,7 @@ mod tests {
             hold: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(4),
+            tls: None,
         };
         Upstream::new(config, None).state
     }

@@ -13,6 +13,7 @@ mod door;
 mod explain;
 mod families;
 mod forward_auth;
+mod forward_auth_tls;
 mod headers;
 mod hold;
 mod hostile;

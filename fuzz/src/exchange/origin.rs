@@ -12,9 +12,9 @@ use tokio::{
 };
 
 use super::{
+    super::wire,
     Choice,
     http1::{self, Request},
-    world,
 };
 
 /// After so long without a byte it closes.
@@ -124,7 +124,7 @@ async fn read(stream: &mut UnixStream, record: &RefCell<Record>, place: usize) -
 }
 
 async fn write(stream: &mut UnixStream, bytes: &[u8], cut: u8) -> bool {
-    for (number, piece) in world::pieces(bytes, cut).into_iter().enumerate() {
+    for (number, piece) in wire::pieces(bytes, cut).into_iter().enumerate() {
         if number > 0 {
             sleep(Duration::from_millis(1)).await;
         }

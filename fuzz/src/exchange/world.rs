@@ -4,11 +4,11 @@ use std::{
     cell::{Cell, RefCell},
     future::{Future, poll_fn},
     net::SocketAddr,
-    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
+    os::unix::net::UnixStream as StdUnixStream,
     pin::pin,
     rc::Rc,
     sync::{
-        Arc, Once,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -36,13 +36,12 @@ use clawgate::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
-    runtime::Runtime,
     sync::mpsc,
-    task::LocalSet,
     time::{sleep, timeout},
 };
 
 use super::{
+    super::wire::{self, pair, pieces},
     Choice,
     origin::{self, Record},
 };
@@ -82,14 +81,7 @@ pub struct Seen {
 }
 
 thread_local! {
-    static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
     static CONFIGURED: Arc<Config> = Arc::new(config());
-    /// A task of this thread has panicked: tokio would keep that to itself.
-    static PANICKED: Cell<bool> = const { Cell::new(false) };
 }
 
 fn config() -> Config {
@@ -101,22 +93,7 @@ fn config() -> Config {
 }
 
 pub fn run(choice: Choice, bytes: &[u8], gateway: &[u8]) -> Seen {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            // Also called while a thread ends.
-            let _ = PANICKED.try_with(|panicked| panicked.set(true));
-            before(panic);
-        }));
-    });
-    PANICKED.set(false);
-    let seen = RUNTIME.with(|runtime| {
-        let local = LocalSet::new();
-        local.block_on(runtime, exchange(choice, bytes, gateway))
-    });
-    assert!(!PANICKED.get(), "a task has panicked");
-    seen
+    wire::run(exchange(choice, bytes, gateway))
 }
 
 async fn exchange(choice: Choice, bytes: &[u8], gateway: &[u8]) -> Seen {
@@ -233,17 +210,6 @@ fn dialler(dialled: Dialled, refused: bool) -> impl Fn(Source) -> Result<TcpStre
     }
 }
 
-/// Two ends of one stream. The near one is for the proxy, which knows TCP only: what it calls, a stream of another family
-/// answers as well, but for the options, which it does without.
-fn pair() -> (TcpStream, StdUnixStream) {
-    let (near, far) = StdUnixStream::pair().expect("a socket pair");
-    for end in [&near, &far] {
-        end.set_nonblocking(true).expect("a socket");
-    }
-    let near = std::net::TcpStream::from(OwnedFd::from(near));
-    (TcpStream::from_std(near).expect("a socket of the runtime"), far)
-}
-
 /// Writes as it was chosen, and reads all that there is.
 async fn client(stream: UnixStream, choice: Choice, bytes: &[u8]) -> Vec<u8> {
     let (mut from, mut to) = stream.into_split();
@@ -276,28 +242,6 @@ async fn client(stream: UnixStream, choice: Choice, bytes: &[u8]) -> Vec<u8> {
         all = reads => all,
         () = writes => unreachable!("it waits"),
     }
-}
-
-/// Whole, byte by byte for a while, or in pieces whose sizes follow from the number.
-pub fn pieces(bytes: &[u8], cut: u8) -> Vec<&[u8]> {
-    let mut pieces = Vec::new();
-    let mut rest = bytes;
-    let mut state = u32::from(cut & 0x7f);
-    while !rest.is_empty() {
-        let size = match cut & 0x7f {
-            0 => rest.len(),
-            _ if pieces.len() >= 400 => rest.len(),
-            1 => 1,
-            _ => {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                1 + (state >> 24) as usize % 40
-            }
-        };
-        let (piece, after) = rest.split_at(size.min(rest.len()));
-        pieces.push(piece);
-        rest = after;
-    }
-    pieces
 }
 
 /// A future that is not polled without end.

@@ -4,6 +4,7 @@ use super::super::{
     Code, Finding,
     facts::auth::{Answer, Service},
 };
+use crate::upstream::Untrusted;
 
 /// Nothing is said where no service is asked, unless that is what was asked for.
 pub fn judge(services: &[Service], by_name: bool) -> Vec<Finding> {
@@ -39,6 +40,37 @@ fn of(service: &Service) -> Finding {
             format!("that answer goes to each client of {host}, and nothing passes"),
             format!("compare the path of url in forward_auth with the service's documentation; {curl}"),
         ),
+        Answer::NameUnknown(why) => Finding::new(
+            Code::AuthNameUnknown,
+            url,
+            format!("{url}: {why}"),
+            nothing_passes,
+            format!(
+                "mend the name in url of forward_auth, or this machine's DNS; `getent hosts {}` looks it up",
+                name(url)
+            ),
+        ),
+        Answer::Untrusted { why, own_ca } => Finding::new(
+            Code::AuthUntrusted,
+            url,
+            format!("{url}: {why}"),
+            nothing_passes,
+            format!("{}; `openssl s_client -connect {}` shows it", trust(why, *own_ca), at(url)),
+        ),
+        Answer::CaUnseen => Finding::new(
+            Code::AuthCaUnseen,
+            url,
+            format!("{url} was not asked: the file that ca in forward_auth names cannot be read from here"),
+            "whether its certificate is of that CA is known to whoever can read it",
+            "run it as root, or as the service's user: `sudo clawgate check --only auth`",
+        ),
+        Answer::NoTls(why) => Finding::new(
+            Code::AuthNoHttp,
+            url,
+            format!("{url}: {why}"),
+            nothing_passes,
+            format!("mend url in forward_auth: the service's own port, and http:// if it speaks no TLS there; {curl}"),
+        ),
         Answer::Away(why) => Finding::new(
             Code::AuthAway,
             url,
@@ -58,7 +90,47 @@ fn of(service: &Service) -> Finding {
             url,
             format!("{url}: what answers there is not HTTP: {why}"),
             nothing_passes,
-            format!("mend url in forward_auth: plain HTTP, and the service's own port; {curl}"),
+            format!("mend url in forward_auth: the service's own port, and https:// if it speaks TLS there; {curl}"),
         ),
     }
+}
+
+/// What has to be done about a certificate, and by whom.
+fn trust(why: &Untrusted, own_ca: bool) -> String {
+    let ca = "ca = \"${file:/etc/clawgate/ca.pem}\" in forward_auth";
+    match why {
+        Untrusted::Over { .. } => "renew the service's certificate, and let the service load it".to_owned(),
+        Untrusted::NotYet { .. } => {
+            "`timedatectl` shows whether this machine's clock is right; if so, the service needs another certificate"
+                .to_owned()
+        }
+        Untrusted::OtherName { wanted, names } => {
+            format!("write a name of the certificate into url ({names}), or give the service one for {wanted}")
+        }
+        Untrusted::UnknownCa { issuer } if own_ca => {
+            format!("add the certificate of {issuer} to the file that ca in forward_auth names, if it is yours")
+        }
+        Untrusted::UnknownCa { issuer } => {
+            format!(
+                "{ca}, with the certificate of {issuer} in it, if that CA is yours; let the service send its whole chain"
+            )
+        }
+        Untrusted::SelfSigned => format!("{ca}, with that very certificate in it, if it is yours"),
+        Untrusted::OfCa => {
+            "make one for the service itself: `openssl req -x509` needs `-addext basicConstraints=critical,CA:FALSE`"
+                .to_owned()
+        }
+        Untrusted::Other(_) => "the service needs another certificate".to_owned(),
+    }
+}
+
+/// Host and port of a URL.
+fn at(url: &str) -> String {
+    let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or(url);
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    if has_port { authority.to_owned() } else { format!("{authority}:443") }
+}
+
+fn name(url: &str) -> String {
+    at(url).rsplit_once(':').map_or_else(String::new, |(name, _)| name.to_owned())
 }

@@ -325,7 +325,9 @@ mod outside {
 
 #[test]
 fn a_service_of_forward_auth_has_to_answer_and_to_send_strangers_away() {
-    use auth::Answer::{Away, NoHttp, Silent, Status};
+    use auth::Answer::{Away, CaUnseen, NameUnknown, NoHttp, NoTls, Silent, Status, Untrusted};
+
+    use crate::upstream::Untrusted::{OfCa, OtherName, Over, SelfSigned, UnknownCa};
     let found = |answer| {
         let url = "http://127.0.0.1:9091/check".to_owned();
         let waited = Duration::from_secs(5);
@@ -340,12 +342,30 @@ fn a_service_of_forward_auth_has_to_answer_and_to_send_strangers_away() {
         (Away("connection refused".into()), Code::AuthAway),
         (Silent, Code::AuthSilent),
         (NoHttp("x".into()), Code::AuthNoHttp),
+        (NoTls("x".into()), Code::AuthNoHttp),
+        (NameUnknown("x".into()), Code::AuthNameUnknown),
+        (Untrusted { why: SelfSigned, own_ca: true }, Code::AuthUntrusted),
+        (CaUnseen, Code::AuthCaUnseen),
     ] {
         assert_eq!(found(answer.clone()).code, code, "{answer:?}");
     }
     let away = found(Away("connection refused".into()));
     assert_eq!(away.seen, "http://127.0.0.1:9091/check: connection refused");
     assert!(away.cure.starts_with("start the service, or mend url in forward_auth; `curl -i "), "{}", away.cure);
+    let ca = || UnknownCa { issuer: "Home CA".into() };
+    let other = OtherName { wanted: "127.0.0.1".into(), names: "auth.test".into() };
+    for (why, own_ca, cure) in [
+        (Over { until: "2021-01-01".into() }, true, "renew the service's certificate"),
+        (other, false, "write a name of the certificate into url (auth.test), or give the service one for 127.0.0.1"),
+        (ca(), true, "add the certificate of Home CA to the file that ca in forward_auth names"),
+        (ca(), false, "ca = \"${file:/etc/clawgate/ca.pem}\" in forward_auth, with the certificate of Home CA in it"),
+        (SelfSigned, false, "ca = \"${file:/etc/clawgate/ca.pem}\" in forward_auth, with that very certificate in it"),
+        (OfCa, true, "make one for the service itself: `openssl req -x509`"),
+    ] {
+        let found = found(Untrusted { why, own_ca });
+        assert!(found.cure.starts_with(cure), "{}", found.cure);
+        assert!(found.cure.ends_with("; `openssl s_client -connect 127.0.0.1:9091` shows it"), "{}", found.cure);
+    }
     assert!(super::auth::judge(&[], false).is_empty());
     assert_eq!(only(super::auth::judge(&[], true)).code, Code::AuthNotNeeded);
 }

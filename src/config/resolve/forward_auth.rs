@@ -10,7 +10,7 @@ use super::{
 use crate::config::{
     file,
     finding::{At, Code, Report},
-    model::ForwardAuth,
+    model::{ForwardAuth, Tls},
     read::{Key, OrOff},
 };
 
@@ -46,9 +46,23 @@ pub(super) fn resolve(
         let way_out = "add url = \"http://127.0.0.1:9091/api/authz/forward-auth\"";
         report.add(Code::ForwardAuthIncomplete, place, "forward_auth has no url", way_out);
     }
-    let url = table.url.value()?;
-    let service = upstreams.service(url.endpoint);
-    Some(Arc::new(ForwardAuth { service, host: url.host, target: url.target, copy: copy.into(), timeout }))
+    let At { value: url, place } = table.url.given().cloned()?;
+    match (&url.secure, table.ca.given()) {
+        (None, Some(ca)) => {
+            let also = [(place, "this is plain HTTP")];
+            let message = "nothing is checked against this CA";
+            report.add_also(Code::ForwardAuthCa, ca.place, message, "https:// in url, or remove it here", &also);
+        }
+        (None, None) if !url.endpoint.is_loopback() => {
+            let message = "what clients show this service leaves the machine over plain HTTP";
+            let way_out = "https:// if it speaks TLS, or an address of this machine: \"http://127.0.0.1:9091/...\"";
+            report.add(Code::ForwardAuthPlain, place, message, way_out);
+        }
+        _ => {}
+    }
+    let tls = url.secure.map(|name| Tls { name, ca: table.ca.value() });
+    let service = upstreams.service(url.endpoint, &tls, place, report);
+    Some(Arc::new(ForwardAuth { service, tls, host: url.host, target: url.target, copy: copy.into(), timeout }))
 }
 
 /// Beyond what `request_headers` may not touch: what tells a browser from a backend, and what would be said of the request

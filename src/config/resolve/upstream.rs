@@ -10,7 +10,7 @@ use crate::config::{
     address::Target,
     defaults, file,
     finding::{At, Code, Place, Report, did_you_mean},
-    model::{Endpoint, Upstream, UpstreamId, UpstreamKind},
+    model::{Endpoint, Tls, Upstream, UpstreamId, UpstreamKind},
     read::{Key, Named},
 };
 
@@ -29,6 +29,8 @@ struct Entry {
     /// Where a site said these about an address.
     hold: Option<Place>,
     kind: Option<Place>,
+    /// The url by which it became a service.
+    url: Option<Place>,
 }
 
 const LONGEST_HOLD: Duration = Duration::from_secs(600);
@@ -90,9 +92,11 @@ impl Upstreams {
                 }
                 _ => ranged(&table.idle_timeout, code, millisecond..=minute * 60, defaults::UPSTREAM_IDLE, report),
             },
+            tls: None,
         };
         let named = Some(name.place);
-        self.list.push(Entry { upstream, named, broken: endpoint.is_none(), used: false, hold: None, kind: None });
+        let broken = endpoint.is_none();
+        self.list.push(Entry { upstream, named, broken, used: false, hold: None, kind: None, url: None });
     }
 
     /// What a site or route forwards to; `None` after a finding.
@@ -134,18 +138,31 @@ impl Upstreams {
     }
 
     /// A service that is asked, and never forwarded to: apart from a gateway at the same address, if there is one.
-    pub(super) fn service(&mut self, endpoint: Endpoint) -> UpstreamId {
+    pub(super) fn service(
+        &mut self,
+        endpoint: Endpoint,
+        tls: &Option<Tls>,
+        place: Place,
+        report: &mut Report<'_>,
+    ) -> UpstreamId {
         let name = format!("auth:{endpoint}");
-        let index = self.list.iter().position(|entry| *entry.upstream.name == *name).unwrap_or_else(|| {
-            let mut entry = Entry::inline(endpoint);
-            (entry.upstream.name, entry.upstream.kind, entry.used) = (name.into(), UpstreamKind::Generic, true);
-            entry.upstream.asked = true;
-            // Nothing finds it by its address.
-            entry.broken = true;
-            self.list.push(entry);
-            self.list.len() - 1
-        });
-        UpstreamId(index)
+        if let Some(index) = self.list.iter().position(|entry| *entry.upstream.name == *name) {
+            let Entry { upstream: twin, url, .. } = &self.list[index];
+            if twin.tls != *tls {
+                let message = "another forward_auth speaks to the same service in another way";
+                let also: Vec<_> = url.map(|first| (first, "the other is here")).into_iter().collect();
+                let way_out = "write the same https:// or http://, host and ca in both";
+                report.add_also(Code::UpstreamConflict, place, message, way_out, &also);
+            }
+            return UpstreamId(index);
+        }
+        let mut entry = Entry::inline(endpoint);
+        (entry.upstream.name, entry.upstream.kind, entry.used) = (name.into(), UpstreamKind::Generic, true);
+        (entry.upstream.tls, entry.upstream.asked, entry.url) = (tls.clone(), true, Some(place));
+        // Nothing finds it by its address.
+        entry.broken = true;
+        self.list.push(entry);
+        UpstreamId(self.list.len() - 1)
     }
 
     /// `hold` and `kind` of a site, which describe an upstream given as an address.
@@ -205,8 +222,9 @@ impl Entry {
             hold: defaults::HOLD,
             connect_timeout: defaults::CONNECT_TIMEOUT,
             idle_timeout: defaults::UPSTREAM_IDLE,
+            tls: None,
         };
-        Entry { upstream, named: None, broken: false, used: false, hold: None, kind: None }
+        Entry { upstream, named: None, broken: false, used: false, hold: None, kind: None, url: None }
     }
 
     fn is_at(&self, endpoint: &Endpoint) -> bool {

@@ -225,12 +225,21 @@ more! { Code:
     AuthAway
         "Whatever goes wrong with the question, nothing passes: every request gets 503."
         "Start the service, or mend url in forward_auth; `ss -ltn` shows who listens. Then: `clawgate check --only auth`"
+    AuthNameUnknown
+        "Its name is looked up whenever a connection to it is made: requests get 503 until it is found."
+        "`getent hosts NAME` looks it up; mend url in forward_auth, /etc/hosts or this machine's DNS. Then: `clawgate check --only auth`"
+    AuthUntrusted
+        "Whoever could answer in the service's place could let anybody in, so every request gets 502."
+        "The finding says what is wrong. For a CA of your own: ca = \"${file:/etc/clawgate/ca.pem}\" in forward_auth; else renew the certificate, or write its name into url. Then: `clawgate check --only auth`"
     AuthSilent
         "Every request waits for it, and then gets 503."
         "Look at the service's log and load; timeout in forward_auth sets how long it is waited for. Then: `clawgate check --only auth`"
     AuthNoHttp
         "Every request gets 502: nobody knows what such an answer means."
-        "Mend url in forward_auth: it is plain HTTP, so a port that speaks TLS does not do. Then: `clawgate check --only auth`"
+        "Mend url in forward_auth: http:// or https:// as the service speaks it, and its own port. Then: `clawgate check --only auth`"
+    AuthCaUnseen
+        "A certificate that is not of that CA lets nobody pass, and here it cannot be compared."
+        "`sudo clawgate check --only auth`"
     AuthUnfinished
         "A service that is slow now is slow for every request."
         "Try again: `clawgate check --only auth`"

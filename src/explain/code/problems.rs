@@ -35,7 +35,7 @@ fn problems() -> impl Iterator<Item = Problem> {
     reasons.chain(identity).filter_map(|refusal| refusal.problem("", UpstreamKind::Openclaw))
 }
 
-const MEANINGS: [(&str, &str, &str); 17] = [
+const MEANINGS: [(&str, &str, &str); 19] = [
     (
         "upstream/away",
         "What a site forwards to refuses connections, or has been away for longer than `hold`.",
@@ -75,6 +75,16 @@ const MEANINGS: [(&str, &str, &str); 17] = [
         "auth/away",
         "The service that forward_auth names does not answer in time, or nobody is there.",
         "Nothing passes where it is asked: a lock that does not answer stays closed.",
+    ),
+    (
+        "auth/name-unknown",
+        "The name in the url of forward_auth has no address here; it is looked up for each new connection.",
+        "Nothing passes where it is asked until the name is found.",
+    ),
+    (
+        "auth/untrusted",
+        "The service of forward_auth showed a certificate that is over, for another name, or of a CA that is not trusted here.",
+        "It was asked nothing, and nothing passes: whoever answers in its place could let anybody in.",
     ),
     (
         "auth/no-http",

@@ -193,6 +193,14 @@ fn way_out(name: &str) -> &'static str {
             "The service that forward_auth names did not answer in time: `curl -i URL`, as in the log of clawgate, from this \
              machine. Until it answers nothing passes."
         }
+        "auth_name_unknown" => {
+            "The service that forward_auth names is looked up whenever a connection to it is made, and nothing was found: `getent \
+             hosts NAME`. Mend url, or this machine's DNS."
+        }
+        "auth_untrusted" => {
+            "The service that forward_auth names showed a certificate that is over, for another name, or of a CA that is not \
+             trusted here, and was asked nothing. `clawgate check --only auth` says which; a CA of your own stands in ca."
+        }
         "auth_invalid" => {
             "The service that forward_auth names answered with what is not HTTP, or with more than 64 KiB: `curl -i URL`, as in \
              the log of clawgate."

@@ -63,7 +63,7 @@ pub(super) fn limits(snapshot: &Snapshot, explained: &Explanation, https: bool) 
     if let Some(auth) = &policy.forward_auth {
         let copied: Vec<&str> = auth.copy.iter().map(|name| name.as_str()).collect();
         let copied = if copied.is_empty() { "nothing".to_owned() } else { copied.join(", ") };
-        let url = format!("http://{}{}", auth.host.to_str().unwrap_or_default(), auth.target.path());
+        let url = auth.url();
         let value = format!("{url}; copies {copied}; it is not asked here, and taken to agree");
         rows.push(Limit { key: "forward_auth", value });
     }

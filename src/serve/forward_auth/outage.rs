@@ -35,6 +35,8 @@ struct Outage {
     /// When it was told last that one began.
     last: Option<Instant>,
     left_out: u64,
+    /// Why the last one failed.
+    why: Option<Box<str>>,
 }
 
 impl Outage {
@@ -69,7 +71,12 @@ impl Standing {
     /// A question got no answer that could be used.
     pub fn failed(&self, service: &str, why: &dyn std::fmt::Display) {
         self.any.store(true, Ordering::Relaxed);
-        if let Say::Began { left_out } = self.outage(|outage| outage.failed(Instant::now())) {
+        let said = why.to_string().into();
+        let say = self.outage(|outage| {
+            outage.why = Some(said);
+            outage.failed(Instant::now())
+        });
+        if let Say::Began { left_out } = say {
             let left_out = (left_out > 0).then_some(left_out);
             tracing::warn!(
                 %why, service, left_out,
@@ -89,6 +96,11 @@ impl Standing {
         if let Say::Over { failed } = say {
             tracing::info!(failed, service, "forward_auth is answered again");
         }
+    }
+
+    /// Why the last question that failed did.
+    pub fn why(&self) -> Option<Box<str>> {
+        self.outage(|outage| outage.why.clone())
     }
 
     fn outage<T>(&self, on: impl FnOnce(&mut Outage) -> T) -> T {

@@ -29,6 +29,8 @@ pub enum Reason {
     LoginBusy,
     AuthDenied,
     AuthUnavailable,
+    AuthNameUnknown,
+    AuthUntrusted,
     AuthInvalid,
     AuthBusy,
     ChallengeUnknown,
@@ -67,7 +69,7 @@ pub struct Row {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 40] = {
+    pub const ALL: [Reason; 42] = {
         use Reason::*;
         [
             HostInvalid,
@@ -87,6 +89,8 @@ impl Reason {
             LoginBusy,
             AuthDenied,
             AuthUnavailable,
+            AuthNameUnknown,
+            AuthUntrusted,
             AuthInvalid,
             AuthBusy,
             ChallengeUnknown,
@@ -190,6 +194,20 @@ impl Reason {
                 "auth_unavailable",
                 "proxy_internal_error",
                 "The login service does not answer, so nothing is passed on. Try again in a moment.",
+            ),
+            AuthNameUnknown => (
+                503,
+                Us,
+                "auth_name_unknown",
+                "proxy_internal_error",
+                "The login service is not found by its name, so nothing is passed on. Try again in a moment.",
+            ),
+            AuthUntrusted => (
+                502,
+                Us,
+                "auth_untrusted",
+                "proxy_internal_error",
+                "What answers for the login service has no certificate of it, so nothing is passed on.",
             ),
             AuthInvalid => (
                 502,
@@ -325,6 +343,6 @@ impl Reason {
 impl Row {
     /// Whether it is about the service of `forward_auth`, whose outages have lines of their own in the log.
     pub fn is_of_service(&self) -> bool {
-        matches!(self.name, "auth_unavailable" | "auth_invalid" | "auth_busy")
+        matches!(self.name, "auth_unavailable" | "auth_name_unknown" | "auth_untrusted" | "auth_invalid" | "auth_busy")
     }
 }

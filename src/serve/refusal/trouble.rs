@@ -75,6 +75,16 @@ impl Row {
                 "the service of forward_auth does not answer in time, so nothing passes",
                 "is it running? `clawgate check --only auth` asks it, and says what came",
             ),
+            "auth_name_unknown" => (
+                "auth/name-unknown",
+                "the service of forward_auth is not found by its name, so nothing passes",
+                "mend the name in url, or this machine's DNS; `clawgate check --only auth` looks it up",
+            ),
+            "auth_untrusted" => (
+                "auth/untrusted",
+                "the certificate of the service of forward_auth is not good here, so nothing passes",
+                "`clawgate check --only auth` says what is wrong with it, and what to do",
+            ),
             "auth_invalid" => (
                 "auth/no-http",
                 "what the service of forward_auth answers is not HTTP, or too long, so nothing passes",

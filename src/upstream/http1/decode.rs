@@ -204,9 +204,13 @@ impl Chunks {
 fn fields(lines: &[u8]) -> Result<HeaderMap, Malformed> {
     let malformed = Malformed("its trailers are malformed");
     let mut fields = [httparse::EMPTY_HEADER; MOST_TRAILER_FIELDS];
-    let Ok(httparse::Status::Complete((_, parsed))) = httparse::parse_headers(lines, &mut fields) else {
+    let Ok(httparse::Status::Complete((length, parsed))) = httparse::parse_headers(lines, &mut fields) else {
         return Err(malformed);
     };
+    // An empty line that ends in LF alone: their end for httparse, and perhaps for whoever wrote it, and not for us.
+    if length < lines.len() {
+        return Err(malformed);
+    }
     let mut trailers = HeaderMap::with_capacity(parsed.len());
     for field in parsed {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| malformed)?;
@@ -283,6 +287,8 @@ mod tests {
             "3;a\nabc\r\n",
             "3\r\nabc\r\n0\r\na b: c\r\n\r\n",
             "3\r\nabc\r\n0\r\n a: c\r\n\r\n",
+            "3\r\nabc\r\n0\r\na: b\n\nc: d\r\n\r\n",
+            "3\r\nabc\r\n0\r\n\n\r\n",
             "10000000000000000\r\n",
         ] {
             let got = decode(Delimited::Chunked, wire.as_bytes(), &[]);

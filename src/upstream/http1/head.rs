@@ -13,6 +13,8 @@ use hyper::ext::ReasonPhrase;
 /// The longest head of an answer, and the most fields in it.
 pub const LONGEST: usize = 64 * 1024;
 const MOST_FIELDS: usize = 256;
+/// So many fields more find room in an answer without its map growing: what the security preset and Date need.
+const ADDED: usize = 8;
 
 /// An answer that is not HTTP/1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -108,23 +110,28 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Malformed> {
     };
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Malformed("its status is none"))?;
     let version = parsed.version.unwrap_or(0);
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
-    let (mut connection, mut transfer_encoding, mut content_length) = (false, false, false);
+    // With room for what is added to an answer on its way.
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + ADDED);
+    let (mut close, mut keep_alive, mut coding, mut said) = (false, false, None, Length::None);
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("a field has no name"))?;
-        connection |= name == CONNECTION;
-        transfer_encoding |= name == TRANSFER_ENCODING;
-        content_length |= name == CONTENT_LENGTH;
+        match name {
+            CONNECTION => members(field.value).for_each(|option| {
+                close |= option.eq_ignore_ascii_case(b"close");
+                keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }),
+            TRANSFER_ENCODING => {
+                coding = members(field.value)
+                    .last()
+                    .map(|last| last.eq_ignore_ascii_case(b"chunked"))
+                    .or(coding.or(Some(false)));
+            }
+            CONTENT_LENGTH => said.line(field.value),
+            _ => {}
+        }
         // SAFETY: httparse takes the bytes that a value may have and no others: HTAB, and all from SP up but DEL.
         let value = unsafe { HeaderValue::from_maybe_shared_unchecked(bytes.slice_ref(field.value)) };
         headers.append(name, value);
-    }
-    let (mut close, mut keep_alive) = (false, false);
-    if connection {
-        for option in members(&headers, &CONNECTION) {
-            close |= option.eq_ignore_ascii_case(b"close");
-            keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
     }
     let delimited = if *method == Method::HEAD
         || status.is_informational()
@@ -132,21 +139,18 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Malformed> {
         || status == StatusCode::NOT_MODIFIED
     {
         Delimited::None
-    } else if transfer_encoding {
+    } else if let Some(chunked) = coding {
         // RFC 9112 §6.1: whoever speaks 1.0 does not know it.
         if version == 0 {
             return Err(Malformed("Transfer-Encoding in HTTP/1.0"));
         }
-        let last = members(&headers, &TRANSFER_ENCODING).last();
-        if last.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
-            Delimited::Chunked
-        } else {
-            Delimited::Close
-        }
-    } else if content_length {
-        Delimited::Length(one_length(&headers).ok_or(Malformed("Content-Length is not one number"))?)
+        if chunked { Delimited::Chunked } else { Delimited::Close }
     } else {
-        Delimited::Close
+        match said {
+            Length::None => Delimited::Close,
+            Length::Is(length) => Delimited::Length(length),
+            Length::Unclear => return Err(Malformed("Content-Length is not one number")),
+        }
     };
     Ok(Some(Head {
         status,
@@ -171,29 +175,45 @@ fn unusual_reason(head: &[u8], status: StatusCode) -> Option<ReasonPhrase> {
     ReasonPhrase::try_from(reason).ok()
 }
 
-/// The members of a list field over all of its lines (RFC 9110 §5.6.1).
-fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    let lines = headers.get_all(name).into_iter();
-    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).filter(|m| !m.is_empty())
+/// The members of a line of a list field (RFC 9110 §5.6.1).
+fn members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// What all Content-Length lines say together, if that is one number. A list of the same number is one (RFC 9110 §8.6).
-fn one_length(headers: &HeaderMap) -> Option<u64> {
-    let mut length = None;
-    for line in headers.get_all(CONTENT_LENGTH) {
-        for number in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            // `parse` would take a sign.
-            if !number.iter().all(u8::is_ascii_digit) {
-                return None;
-            }
-            let number: u64 = std::str::from_utf8(number).ok()?.parse().ok()?;
-            if length.is_some_and(|before| before != number) {
-                return None;
-            }
-            length = Some(number);
+/// What all Content-Length lines say together. A list of the same number is one (RFC 9110 §8.6).
+#[derive(Clone, Copy)]
+enum Length {
+    None,
+    Is(u64),
+    Unclear,
+}
+
+impl Length {
+    fn line(&mut self, line: &[u8]) {
+        for number in line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            *self = match (*self, digits(number)) {
+                (Length::None, Some(number)) => Length::Is(number),
+                (Length::Is(before), Some(number)) if before == number => Length::Is(number),
+                _ => Length::Unclear,
+            };
         }
     }
-    length
+}
+
+/// `parse` would take a sign.
+fn digits(text: &[u8]) -> Option<u64> {
+    let digit = |number: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    if text.is_empty() { None } else { text.iter().try_fold(0, digit) }
+}
+
+/// What a request's Content-Length says.
+fn one_length(headers: &HeaderMap) -> Option<u64> {
+    let mut length = Length::None;
+    headers.get_all(CONTENT_LENGTH).into_iter().for_each(|line| length.line(line.as_bytes()));
+    if let Length::Is(length) = length { Some(length) } else { None }
 }
 
 #[cfg(test)]

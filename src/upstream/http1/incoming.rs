@@ -71,20 +71,20 @@ impl<B: Body<Data = Bytes> + Unpin + 'static> Incoming<B> {
 
     /// The stream of a 101, and what was read of it.
     pub fn into_stream(mut self) -> Option<(Tcp, Bytes)> {
-        self.connection.take().map(Connection::into_stream)
+        self.connection.take().and_then(Connection::into_stream)
     }
 
     /// The connection after the end of the body, if it can carry another request. What is still to be sent of this one is
     /// sent all the same, as long as the client goes on.
     pub fn into_connection(&mut self) -> Option<Connection> {
-        let connection = self.connection.take_if(|_| self.decoder.is_end() && self.first.is_none())?;
+        let mut connection = self.connection.take_if(|_| self.decoder.is_end() && self.first.is_none())?;
         if let Some(upload) = self.upload.take() {
             tokio::task::spawn_local(upload.finish(connection.0.socket));
             return None;
         }
-        let inner = &connection.0;
+        let inner = &mut *connection.0;
         // Bytes behind the answer belong to nobody.
-        (inner.persistent && inner.ahead.is_empty()).then_some(connection)
+        (inner.persistent && inner.ahead.is_empty() && inner.socket.is_drained()).then_some(connection)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {

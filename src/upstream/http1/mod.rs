@@ -7,6 +7,7 @@
 mod decode;
 mod head;
 mod incoming;
+mod stream;
 mod upload;
 
 use std::{
@@ -24,9 +25,11 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+use tokio_rustls::client::TlsStream;
 
 use self::{
     decode::{Decoded, Decoder},
+    stream::Stream,
     upload::{Stopped, Upload},
 };
 pub use self::{
@@ -69,7 +72,7 @@ pub enum Failed {
 pub struct Connection(Box<Inner>);
 
 struct Inner {
-    socket: Tcp,
+    socket: Stream,
     reused: bool,
     /// The memory that heads are written in.
     head: Vec<u8>,
@@ -82,8 +85,17 @@ struct Inner {
 
 impl Connection {
     pub fn new(stream: TcpStream) -> Connection {
+        Connection::over(Stream::Plain(Tcp::new(stream)))
+    }
+
+    /// Whose answers are those of a certificate that was checked.
+    pub fn secure(stream: TlsStream<Tcp>) -> Connection {
+        Connection::over(Stream::Tls(Box::new(stream)))
+    }
+
+    fn over(socket: Stream) -> Connection {
         Connection(Box::new(Inner {
-            socket: Tcp::new(stream),
+            socket,
             reused: false,
             head: Vec::new(),
             ahead: Bytes::new(),
@@ -189,9 +201,13 @@ impl Connection {
         Ok(response.map(|()| Incoming::new(self, decoder, first, upload)))
     }
 
-    /// The stream, and what was read of it and not used.
-    fn into_stream(self) -> (Tcp, Bytes) {
-        (self.0.socket, self.0.ahead)
+    /// The stream, and what was read of it and not used. Only what is forwarded to switches to something else, and that is
+    /// never TLS.
+    fn into_stream(self) -> Option<(Tcp, Bytes)> {
+        match self.0.socket {
+            Stream::Plain(tcp) => Some((tcp, self.0.ahead)),
+            Stream::Tls(_) => None,
+        }
     }
 }
 

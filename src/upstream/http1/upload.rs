@@ -13,8 +13,10 @@ use http::HeaderMap;
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
-use super::head::{self, Framing};
-use crate::socket::Tcp;
+use super::{
+    head::{self, Framing},
+    stream::Stream,
+};
 
 /// So much waits for the socket at most, before the client is asked for more.
 const ENOUGH: usize = 64 * 1024;
@@ -58,7 +60,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     }
 
     /// Ready once all of it has been given to the socket.
-    pub fn poll(&mut self, cx: &mut Context<'_>, socket: &mut Tcp) -> Poll<Result<(), Stopped>> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, socket: &mut Stream) -> Poll<Result<(), Stopped>> {
         loop {
             self.fill(cx)?;
             if self.queue.is_empty() {
@@ -76,7 +78,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     }
 
     /// Goes on until all of it is sent.
-    pub async fn finish(mut self, mut socket: Tcp) {
+    pub async fn finish(mut self, mut socket: Stream) {
         let _ = poll_fn(|cx| self.poll(cx, &mut socket)).await;
     }
 
@@ -143,7 +145,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         Ok(())
     }
 
-    fn poll_write(&self, cx: &mut Context<'_>, socket: &mut Tcp) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, cx: &mut Context<'_>, socket: &mut Stream) -> Poll<io::Result<usize>> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let pieces = self.queue.len().min(SLICES);
         for (slice, bytes) in slices.iter_mut().zip(&self.queue) {

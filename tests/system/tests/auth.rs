@@ -121,6 +121,9 @@ fn a_service_that_is_away_silent_or_no_http_is_found() {
         let found = report.finding("auth/no-http");
         assert_eq!([found[0], found[2]], [&*url, &*nothing_passes]);
         assert!(found[1].starts_with(&format!("{url}: what answers there is not HTTP: ")), "{}", found[1]);
-        assert_eq!(found[3], format!("mend url in forward_auth: plain HTTP, and the service's own port; {curl}"));
+        assert_eq!(
+            found[3],
+            format!("mend url in forward_auth: the service's own port, and https:// if it speaks TLS there; {curl}")
+        );
     });
 }
