@@ -34,6 +34,8 @@ struct Choice {
     /// What the gateway answers to its first, third... request, and to the others.
     answers: [u8; 2],
     gateway_cut: u8,
+    /// In the middle of it another configuration takes over: a site is another one, and nobody may log in any more.
+    reload: bool,
 }
 
 impl Choice {
@@ -51,6 +53,7 @@ impl Choice {
             cut,
             answers: [answers & 15, answers >> 4],
             gateway_cut,
+            reload: gateway_cut & 0x80 != 0,
         }
     }
 

@@ -52,7 +52,8 @@ pub fn head(bytes: &[u8]) -> Result<Option<Head>, String> {
         return Err(format!("a bare CR, LF or NUL in {:?}", line.escape_ascii().to_string()));
     }
     let (line, fields) = lines.split_first().ok_or("no line")?;
-    let line = String::from_utf8(line.to_vec()).map_err(|_| "a start line that is no text")?;
+    // A reason phrase may have any bytes beyond ASCII.
+    let line = String::from_utf8_lossy(line).into_owned();
     let fields = fields.iter().map(|line| field(line)).collect::<Result<_, _>>()?;
     Ok(Some(Head { line, fields, length: end + 4 }))
 }

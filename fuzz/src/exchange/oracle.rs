@@ -6,15 +6,36 @@ use super::{
     Choice, answers,
     http1::{self, Fields, Request, all},
     http2,
-    origin::{self, Connection},
+    origin::{self, Connection, From},
     sent::{self, Sent},
     world::Seen,
 };
 
-const SITES: [&str; 2] = ["gateway.test", "app.test"];
+/// Each site, and where what is asked of it goes to.
+const SITES: [(&str, &str); 5] = [
+    ("gateway.test", "127.0.0.1:18789"),
+    ("app.test", "127.0.0.1:18790"),
+    // What the same is called after a reload.
+    ("new.test", "127.0.0.1:18790"),
+    ("login.test", NEEDS_LOGIN),
+    ("pinned.test", PINNED),
+];
+const NEEDS_LOGIN: &str = "127.0.0.1:18791";
+/// `ann:open sesame` (RFC 7617).
+const LOGIN: &[u8] = b"YW5uOm9wZW4gc2VzYW1l";
+/// A local client has to show a key there.
+pub const PINNED: &str = "127.0.0.1:18792";
 
 pub fn judge(choice: Choice, bytes: &[u8], seen: &Seen) {
     let passed = at_the_gateway(choice, seen);
+    for connection in &seen.record.connections {
+        if let (Source::Loopback, PINNED, Some(at)) =
+            (connection.from.source, &*connection.from.endpoint, connection.tunnel)
+        {
+            let told = &connection.bytes[at..];
+            assert!(told.is_empty() || is_close(told), "without a key: {}", told.escape_ascii());
+        }
+    }
     if choice.redirect {
         assert!(passed.is_empty(), "a redirect asks nobody");
     }
@@ -23,6 +44,10 @@ pub fn judge(choice: Choice, bytes: &[u8], seen: &Seen) {
         http2::judge(bytes, &seen.answer);
         return;
     }
+    let logins = bytes.windows(LOGIN.len()).filter(|part| *part == LOGIN).count();
+    let behind_login =
+        seen.record.requests.iter().filter(|(at, _)| seen.record.connections[*at].from.endpoint == NEEDS_LOGIN);
+    assert!(behind_login.count() <= logins * TRIES, "without a login: {}", bytes.escape_ascii());
     let sent = sent::requests(bytes);
     is_what_was_sent(&passed, &sent);
     for connection in &seen.record.connections {
@@ -46,7 +71,7 @@ fn at_the_gateway(choice: Choice, seen: &Seen) -> Vec<Request> {
             let request =
                 http1::request(&connection.bytes[at..end]).unwrap_or_else(|wrong| panic!("{wrong}: {}", text()));
             let request = request.unwrap_or_else(|| panic!("half a head: {}", text()));
-            judge_request(choice, connection.source, &request);
+            judge_request(choice, &connection.from, &request);
             at += request.length;
         }
     }
@@ -58,7 +83,7 @@ fn at_the_gateway(choice: Choice, seen: &Seen) -> Vec<Request> {
     seen.record.requests.iter().map(one).collect()
 }
 
-fn judge_request(choice: Choice, source: Source, request: &Request) {
+fn judge_request(choice: Choice, From { source, endpoint }: &From, request: &Request) {
     let text = || format!("{request:?}");
     let one = |name: &str| match request.all(name)[..] {
         [value] => String::from_utf8_lossy(value).into_owned(),
@@ -70,10 +95,11 @@ fn judge_request(choice: Choice, source: Source, request: &Request) {
             assert!(port.bytes().all(|byte| byte.is_ascii_digit()), "{host}");
             name
         });
-        SITES.contains(&name.trim_end_matches('.').to_ascii_lowercase().as_str())
+        SITES.contains(&(name.trim_end_matches('.').to_ascii_lowercase().as_str(), endpoint))
     };
+    assert!(endpoint != NEEDS_LOGIN || request.all("authorization").is_empty(), "a password goes on: {}", text());
     match source {
-        Source::Loopback => assert!(host == "127.0.0.1:18789" && is_ours_or_none(&request.fields), "{}", text()),
+        Source::Loopback => assert!(host == *endpoint && is_ours_or_none(&request.fields), "{}", text()),
         Source::Attributed => {
             assert!(is_ours(&host), "{}", text());
             let (client, proto) = (one("x-forwarded-for"), one("x-forwarded-proto"));
@@ -152,9 +178,12 @@ fn in_the_tunnel(bytes: &[u8], tunnel: &[u8]) {
     let came = |part: &[u8]| part.is_empty() || bytes.windows(part.len()).any(|window| window == part);
     let most = (0..=tunnel.len()).rev().find(|end| came(&tunnel[..*end])).unwrap_or(0);
     let ours = &tunnel[most..];
-    let is_close =
-        ours.is_empty() || (ours.len() >= 8 && ours[0] == 0x88 && usize::from(ours[1] & 0x7f) + 6 == ours.len());
-    assert!(is_close, "nobody has sent {} into the tunnel", tunnel.escape_ascii());
+    assert!(ours.is_empty() || is_close(ours), "nobody has sent {} into the tunnel", tunnel.escape_ascii());
+}
+
+/// Our goodbye in a client's place.
+fn is_close(frame: &[u8]) -> bool {
+    frame.len() >= 8 && frame[0] == 0x88 && usize::from(frame[1] & 0x7f) + 6 == frame.len()
 }
 
 fn at_the_client(choice: Choice, bytes: &[u8], seen: &Seen, sent: &[Sent], passed: usize) {
@@ -178,7 +207,7 @@ fn at_the_client(choice: Choice, bytes: &[u8], seen: &Seen, sent: &[Sent], passe
         assert!(wrong.is_none(), "{wrong:?} as a trailer: {}", text());
         for location in all(&answer.fields, "location").into_iter().filter(|_| choice.redirect) {
             let location = String::from_utf8_lossy(location).to_ascii_lowercase();
-            let ours = SITES.iter().any(|site| location.starts_with(&format!("https://{site}/")));
+            let ours = SITES.iter().any(|(site, _)| location.starts_with(&format!("https://{site}/")));
             assert!(ours, "it leads to {location}");
         }
         if answer.status == 200 && answer.body.whole && whole {

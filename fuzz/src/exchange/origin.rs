@@ -15,6 +15,7 @@ use super::{
     super::wire,
     Choice,
     http1::{self, Request},
+    oracle,
 };
 
 /// After so long without a byte it closes.
@@ -27,8 +28,14 @@ pub struct Record {
     pub requests: Vec<(usize, usize)>,
 }
 
-pub struct Connection {
+/// Who has dialled, and where to.
+pub struct From {
     pub source: Source,
+    pub endpoint: String,
+}
+
+pub struct Connection {
+    pub from: From,
     pub bytes: Vec<u8>,
     /// From here on it is a tunnel's.
     pub tunnel: Option<usize>,
@@ -67,9 +74,15 @@ pub const HELLO: &[u8] = b"hello";
 /// Answered before the body has come.
 const EARLY: u8 = 6;
 
-pub async fn serve(mut stream: UnixStream, source: Source, record: Rc<RefCell<Record>>, answers: Rc<Answers>) {
+/// What the gateway begins a tunnel with where a key has to be shown, and elsewhere.
+const CHALLENGE: &[u8] =
+    b"\x81\x4b{\"type\":\"event\",\"event\":\"connect.challenge\",\"payload\":{\"nonce\":\"6b8b3461\"}}";
+const GREETING: &[u8] = b"\x81\x05hello";
+
+pub async fn serve(mut stream: UnixStream, from: From, record: Rc<RefCell<Record>>, answers: Rc<Answers>) {
+    let greeting = if from.endpoint == oracle::PINNED { CHALLENGE } else { GREETING };
     let place = record.borrow().connections.len();
-    let new = Connection { source, bytes: Vec::new(), tunnel: None, ended: false };
+    let new = Connection { from, bytes: Vec::new(), tunnel: None, ended: false };
     record.borrow_mut().connections.push(new);
     let (mut at, mut known) = (0, None);
     loop {
@@ -101,7 +114,7 @@ pub async fn serve(mut stream: UnixStream, source: Source, record: Rc<RefCell<Re
         }
     }
     record.borrow_mut().connections[place].tunnel = Some(at);
-    if write(&mut stream, b"\x81\x05hello", 0).await {
+    if write(&mut stream, greeting, 0).await {
         while read(&mut stream, &record, place).await {}
     }
 }

@@ -16,7 +16,10 @@ use std::{
 
 use clawgate::{
     challenge::Challenges,
-    config::{self, Config, model::ListenerKind},
+    config::{
+        self, Config,
+        model::{self, ListenerKind},
+    },
     limits::Limits,
     listen::{Admission, admission::Charge},
     login::Logins,
@@ -46,7 +49,8 @@ use super::{
     origin::{self, Record},
 };
 
-/// A gateway at D1's address, and something else behind a site that takes small bodies only.
+/// A gateway at D1's address, something else behind a site that takes small bodies only, something that ann may see
+/// (`oracle::LOGIN`), and a gateway whose local clients need a key that nobody has.
 const CONFIG: &str = r#"
 trusted_proxies = ["10.0.0.0/8"]
 [limits]
@@ -65,7 +69,19 @@ host = "app.test"
 upstream = "127.0.0.1:18790"
 kind = "generic"
 body_limit = "256B"
+[[site]]
+host = "login.test"
+upstream = "127.0.0.1:18791"
+kind = "generic"
+basic_auth = { users = [{ name = "ann", password_hash = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$m+oZMXTslERONf723BU81132iA73YijPQ5PFSBtiamo" }] }
+[[site]]
+host = "pinned.test"
+upstream = "127.0.0.1:18792"
+builtin_status = false
+device_keys = [{ name = "platform", key = "eb7d8f8fa2568946914325ddf26d875c794a6bbc454c7bc8c70c0cbd66e0349e" }]
 "#;
+/// What a reload may come in the middle of.
+const RELOAD_AFTER: Duration = Duration::from_millis(5);
 
 /// All waits of an exchange together are shorter.
 const ENDS_WITHIN: Duration = Duration::from_secs(3600);
@@ -81,11 +97,16 @@ pub struct Seen {
 }
 
 thread_local! {
-    static CONFIGURED: Arc<Config> = Arc::new(config());
+    static CONFIGURED: Arc<Config> = Arc::new(config(CONFIG.into()));
+    /// ann is gone, and so is a site.
+    static RELOADED: Arc<Config> = {
+        let text = CONFIG.replace("name = \"ann\"", "name = \"bob\"").replace("host = \"app.test\"", "host = \"new.test\"");
+        Arc::new(config(text))
+    };
 }
 
-fn config() -> Config {
-    let source = config::Source { name: "config.toml".into(), text: CONFIG.into() };
+fn config(text: String) -> Config {
+    let source = config::Source { name: "config.toml".into(), text };
     match config::parse(&[source], &config::NoSecrets) {
         Ok(loaded) => loaded.config,
         Err(findings) => panic!("{findings}"),
@@ -106,7 +127,7 @@ async fn exchange(choice: Choice, bytes: &[u8], gateway: &[u8]) -> Seen {
         .map(|upstream| {
             let mut behind = Behind::new(upstream.clone(), None);
             behind.upstream.state.set(hold::Seen::Up);
-            behind.upstream.within = Some(Box::new(dialler(dialled.clone(), choice.refused)));
+            behind.upstream.within = Some(Box::new(dialler(dialled.clone(), upstream, choice.refused)));
             Arc::new(behind)
         })
         .collect();
@@ -125,14 +146,28 @@ async fn exchange(choice: Choice, bytes: &[u8], gateway: &[u8]) -> Seen {
     {
         let (record, answers) = (record.clone(), answers.clone());
         tokio::task::spawn_local(async move {
-            while let Some((source, stream)) = inbox.recv().await {
+            while let Some((from, stream)) = inbox.recv().await {
                 let stream = UnixStream::from_std(stream).expect("a socket of the runtime");
-                tokio::task::spawn_local(origin::serve(stream, source, record.clone(), answers.clone()));
+                tokio::task::spawn_local(origin::serve(stream, from, record.clone(), answers.clone()));
             }
         });
     }
 
-    let core = core(config, behind);
+    let core = core(config, behind.clone());
+    if choice.reload {
+        let core = Rc::downgrade(&core);
+        tokio::task::spawn_local(async move {
+            sleep(RELOAD_AFTER).await;
+            let Some(core) = core.upgrade() else { return };
+            let config = RELOADED.with(Arc::clone);
+            let mut behind = Behind::after(&behind, &config.upstreams);
+            for (behind, upstream) in behind.iter_mut().zip(&config.upstreams) {
+                let own = Arc::get_mut(behind).expect("nobody else has it yet");
+                own.upstream.within = Some(Box::new(dialler(dialled.clone(), upstream, false)));
+            }
+            core.replace(Arc::new(Snapshot::new(config, behind, Arc::default())));
+        });
+    }
     if choice.h2 {
         // As a core does each second: here it ends answers that nobody takes.
         let core = Rc::downgrade(&core);
@@ -195,17 +230,22 @@ fn core(config: Arc<Config>, behind: Vec<Arc<Behind>>) -> Rc<Core> {
     Core::new(shared, Arc::new(Counters::default()), snapshot, None)
 }
 
-type Dialled = mpsc::UnboundedSender<(Source, StdUnixStream)>;
+type Dialled = mpsc::UnboundedSender<(origin::From, StdUnixStream)>;
 
-fn dialler(dialled: Dialled, refused: bool) -> impl Fn(Source) -> Result<TcpStream, ConnectError> + Send + Sync {
+fn dialler(
+    dialled: Dialled,
+    upstream: &model::Upstream,
+    refused: bool,
+) -> impl Fn(Source) -> Result<TcpStream, ConnectError> + Send + Sync + use<> {
     let refuse = AtomicBool::new(refused);
+    let endpoint = upstream.endpoint.to_string();
     move |source| {
         if refuse.swap(false, Ordering::Relaxed) {
             return Err(ConnectError::Refused { endpoint: "a socket pair".into() });
         }
         let (near, far) = pair();
         // Nobody accepts any more when the exchange is over.
-        let _ = dialled.send((source, far));
+        let _ = dialled.send((origin::From { source, endpoint: endpoint.clone() }, far));
         Ok(near)
     }
 }
