@@ -91,3 +91,73 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpSocket, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        config::{
+            model::{self, CaBundle},
+            value::Value as _,
+        },
+        upstream,
+    };
+
+    /// rustls takes more than the socket does, and says that all of it was written; and it reads more than it is asked for.
+    #[tokio::test]
+    async fn a_peer_that_takes_little_at_once_gets_all_and_what_nobody_asked_for_is_seen() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = rcgen::CertificateParams::new(["here.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        let server =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![own.der().clone()], key)
+                .unwrap();
+        let listener = TcpSocket::new_v4().unwrap();
+        listener.set_recv_buffer_size(4096).unwrap();
+        listener.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = listener.listen(8).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        socket2::SockRef::from(&near).set_send_buffer_size(4096).unwrap();
+        const LENGTH: usize = 60_000;
+        let ca = Some(CaBundle::parse(&own.pem()).unwrap());
+        let tls = upstream::Tls::new(&model::Tls { name: "here.test".try_into().unwrap(), ca });
+        let asks = async {
+            let mut stream = Stream::Tls(Box::new(tls.over(near).await.unwrap()));
+            // As a request's head is sent.
+            let written = stream.write(&[7; LENGTH]).await.unwrap();
+            assert_eq!(written, LENGTH, "the session takes it, and the socket cannot");
+            let mut answer = [0; 2];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"ok");
+            // With the same call something has come that nobody asked for.
+            assert!(!stream.is_drained() && !stream.has_something_to_read(true), "only the session knows of it");
+            stream.read_exact(&mut [0; 2]).await.unwrap();
+            assert!(stream.is_drained());
+        };
+        let answers = async {
+            let (far, _) = listener.accept().await.unwrap();
+            let mut far = tokio_rustls::TlsAcceptor::from(Arc::new(server)).accept(far).await.unwrap();
+            let mut got = vec![0; LENGTH];
+            far.read_exact(&mut got).await.unwrap();
+            assert!(got.iter().all(|byte| *byte == 7));
+            far.write_all(b"okno").await.unwrap();
+            far.flush().await.unwrap();
+            // Its end would be something to read.
+            far
+        };
+        let both = async { tokio::join!(asks, answers) };
+        tokio::time::timeout(std::time::Duration::from_secs(20), both).await.expect("an answer");
+    }
+}
