@@ -179,6 +179,8 @@ async fn a_look_of_status_changes_nothing_that_it_looks_at_and_a_stranger_cannot
     let proxy = proxy().site("chat.test", &place).more("hold = \"0s\"");
     let proxy = proxy.site("login.test", &place).more(&login).run().await;
     eventually("the gateway is away", || proxy.app().report().upstreams[0].state == "away").await;
+    // A core counts a site once it has taken up the configuration.
+    counts(&proxy, r#"clawgate_request_duration_seconds_count{site="login.test"} 0"#).await;
     let before = counted(&proxy);
     let token = proxy.app().look();
     for _ in 0..3 {
