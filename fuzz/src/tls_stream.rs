@@ -204,7 +204,11 @@ impl Client {
     async fn hear(&mut self) -> bool {
         let mut space = [0; 4096];
         let Ok(Ok(n @ 1..)) = timeout(PATIENCE, self.from.read(&mut space)).await else { return false };
-        let mut bytes = &space[..n];
+        self.take(&space[..n])
+    }
+
+    /// Decrypts.
+    fn take(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             if !matches!(self.tls.read_tls(&mut bytes), Ok(1..)) {
                 return false;
@@ -228,17 +232,38 @@ impl Client {
         if let (Some(fault), Some(base)) = (self.choice.fault, base) {
             self.spoil(fault, (base + self.choice.at).checked_sub(begin), &mut out);
         }
-        let Some(to) = &mut self.to else { return };
         for piece in wire::pieces(&out, self.choice.cut) {
-            if to.write_all(piece).await.is_err() {
+            if !self.put(piece).await {
                 break;
             }
             sleep(Duration::from_millis(1)).await;
         }
+        let Some(to) = &mut self.to else { return };
         if self.sent.faulty && self.choice.fault == Some(Fault::End) {
             let _ = to.shutdown().await;
             self.to = None;
         }
+    }
+
+    /// Writes; while that has to wait, what comes back is read, or both ends would wait for each other.
+    async fn put(&mut self, mut piece: &[u8]) -> bool {
+        while let Some(to) = &mut self.to
+            && !piece.is_empty()
+        {
+            let mut space = [0; 4096];
+            tokio::select! {
+                biased;
+                written = to.write(piece) => match written {
+                    Ok(n) => piece = &piece[n..],
+                    Err(_) => return false,
+                },
+                read = self.from.read(&mut space) => match read {
+                    Ok(n @ 1..) if self.take(&space[..n]) => {}
+                    _ => return false,
+                },
+            }
+        }
+        piece.is_empty()
     }
 
     /// `at` is where in `out` the fault is; `None` is before it.

@@ -286,6 +286,15 @@ mod tests {
         assert!(persistent("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n"));
     }
 
+    /// RFC 9110 §15: it is none of HTTP's, and whoever gets it takes it for a 5xx.
+    #[test]
+    fn a_status_beyond_599_is_passed_on_as_it_is_and_one_below_100_is_none() {
+        assert_eq!(whole("HTTP/1.1 903 x\r\n\r\n").status.as_u16(), 903);
+        assert_eq!(whole("HTTP/1.1 999 \r\n\r\n").status.as_u16(), 999);
+        assert!(of("HTTP/1.1 099 x\r\n\r\n").is_err());
+        assert!(of("HTTP/1.1 1000 x\r\n\r\n").is_err());
+    }
+
     #[test]
     fn a_reason_of_the_gateways_own_is_kept_whatever_bytes_it_has() {
         let reason = |head: &'static [u8]| {
