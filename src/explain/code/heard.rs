@@ -35,15 +35,15 @@ pub(super) fn of_gateway(words: &str) -> Vec<&'static str> {
     std::iter::once(trouble.code()).chain(found).collect()
 }
 
-/// What a browser or a platform says, what it means, and the names of what may be behind it.
+/// What another program says, what it means, and the names of what may be behind it.
 struct Error {
     words: &'static [&'static str],
     means: &'static str,
     behind: &'static [&'static str],
 }
 
-/// Chromium's names, Firefox's, and those of Node and of the C library, which platforms log.
-const ERRORS: [Error; 9] = [
+/// Chromium's names, Firefox's, those of Node and of the C library, which platforms log, and `openclaw`'s own.
+const ERRORS: [Error; 10] = [
     Error {
         words: &[
             "ERR_CONNECTION_TIMED_OUT",
@@ -121,17 +121,23 @@ const ERRORS: [Error; 9] = [
                 with serve = \"http\" was asked by https.",
         behind: &["ports/held", "dns/elsewhere", "certificate_pending"],
     },
+    Error {
+        words: &["MissingEnvVarError"],
+        means: "`openclaw.json` names a variable, and the shell or the gateway that read it has none of that name: it was \
+                exported in another shell. `clawgate check --only gateway` says which one, and the line that keeps it.",
+        behind: &["gateway/variable-unset", "gateway/variable-not-in-shells", "gateway/variable-fleeting"],
+    },
 ];
 
 /// The page of an error by the name that a browser or a platform has for it, also within a line that was pasted.
 pub(super) fn elsewhere(all: &[Page], line: &str) -> Option<String> {
     let words = || line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let known = |word: &str| {
-        let of = |error: &&Error| error.words.iter().any(|own| own.eq_ignore_ascii_case(word));
-        ERRORS.iter().find(of).map(|error| (word.to_ascii_uppercase(), error))
+        let own = |error: &'static Error| error.words.iter().find(|own| own.eq_ignore_ascii_case(word));
+        ERRORS.iter().find_map(|error| own(error).map(|own| (own, error)))
     };
     let (word, error) = words().find_map(known)?;
-    let mut text = format!("{word}: what a browser or a platform says\n\n{}\n", wrapped(error.means));
+    let mut text = format!("{word}: what another program says\n\n{}\n", wrapped(error.means));
     let behind: Vec<&Page> =
         error.behind.iter().filter_map(|code| all.iter().find(|page| page.code == *code)).collect();
     listed_below(&mut text, "What may be behind it:", &behind);
