@@ -101,10 +101,13 @@ pub enum StoreError {
     #[error("cannot read {}{}", path.display(), if source.kind() == io::ErrorKind::PermissionDenied {
         "; it has to belong to the user that clawgate runs as"
     } else {
-        ""
+        "; where it is the disk, `dmesg` has more"
     })]
     Read { path: PathBuf, source: io::Error },
-    #[error("cannot write {}; what was there before is still there", path.display())]
+    #[error(
+        "cannot write {}; what was there before is still there, and `clawgate check --only state` says what is in the way",
+        path.display()
+    )]
     Write { path: PathBuf, source: io::Error },
     #[error(
         "no room to write {}; what was there before is still there, and no certificate is asked for until there is room",
@@ -124,11 +127,14 @@ pub enum StoreError {
     #[error("{} is not what clawgate writes ({why}); move it away, and a new one is asked for", path.display())]
     Damaged { path: PathBuf, why: String },
     #[error(
-        "{} is in use by {}; two processes on one ledger would spend the same bucket twice",
-        path.display(), holder.map_or("another process".to_owned(), |pid| format!("process {pid}"))
+        "{} is in use by {}, and two processes on one ledger would spend the same tries twice; {}, or give one of the two a \
+         `state_dir` of its own",
+        path.display(),
+        holder.map_or("another process".to_owned(), |pid| format!("process {pid}")),
+        holder.map_or("end the other (`lslocks` names it)".to_owned(), |pid| format!("end it (`kill {pid}`)"))
     )]
     InUse { path: PathBuf, holder: Option<u32> },
-    #[error("no key is called {0:?}")]
+    #[error("no key is called {:?}; another is made in its place, or restore the file from a backup", _0.0)]
     NoKey(KeyRef),
 }
 

@@ -111,7 +111,8 @@ impl Driver {
         let refused = match failure {
             Failure::NotWrittenAhead => return self.sets[index].put_off(super::UNSAVED),
             Failure::Store(StoreError::NoKey(key)) => {
-                warn!(names, ca = directory.0, key = key.0, "a key is lost; it is done without");
+                let code = StoreError::NoKey(key.clone()).code();
+                warn!(code, names, ca = directory.0, key = key.0, "a key is lost; another is made in its place");
                 return self.apply(&Event::KeyLost { key: key.clone() });
             }
             // Our own trouble is none of the CA's, whose place another would take.

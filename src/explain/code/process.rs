@@ -17,7 +17,7 @@ pub(super) fn pages() -> impl Iterator<Item = Page> {
     })
 }
 
-const WARNINGS: [(&str, &str, &str, &str); 3] = [
+const WARNINGS: [(&str, &str, &str, &str); 5] = [
     (
         "limits/locked-out",
         "A client sent a wrong token, password or signature as often as limits.auth_failures allows, so it waits: 5 minutes the \
@@ -38,6 +38,22 @@ const WARNINGS: [(&str, &str, &str, &str); 3] = [
          ssh -R, a container's port forwarding).",
         "Through it the whole internet looks local, so its clients get no rights until it is named.",
         "Name its address in trusted_proxies, for example trusted_proxies = [\"127.0.0.1\"], and run: `clawgate reload`",
+    ),
+    (
+        "state/in-use",
+        "Another process has this state directory: a second clawgate, most often one that somebody started by hand beside the \
+         service. The one that came later serves the certificates that are there, and asks no CA.",
+        "Two processes on one ledger would spend the same tries twice, and the CA's limits count both.",
+        "`clawgate certs` and the log name the process. End the one that is not wanted (`systemctl stop clawgate`, or `kill PID`); \
+         the other goes on by itself within a minute. To run both: another `state_dir` and `admin_socket` in one of the two files.",
+    ),
+    (
+        "state/no-key",
+        "The ledger names a key, of an account or of an order, and its file is not in the state directory any more.",
+        "The CA knows the account by that key, so it gets a new one; an order without its key is given up. Certificates that \
+         are there go on being served.",
+        "Nothing has to be done: another is made. To keep the account: `systemctl stop clawgate`, restore acme/keys from a \
+         backup, then `systemctl start clawgate`",
     ),
 ];
 
@@ -97,3 +113,41 @@ const EXIT_CODES: [(u8, &str, &str, &str); 9] = [
         "`clawgate --check` lists every error with its place and the way out.",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::{io, iter::successors};
+
+    use crate::acme::{model::KeyRef, store::StoreError};
+
+    /// One of each; a new one does not compile before it is here.
+    fn after(error: Option<&StoreError>) -> Option<StoreError> {
+        let (path, source) = (|| "/state/x".into(), || io::Error::from_raw_os_error(5));
+        Some(match error {
+            None => StoreError::Create { path: path(), source: source() },
+            Some(StoreError::Create { .. }) => StoreError::Read { path: path(), source: source() },
+            Some(StoreError::Read { .. }) => StoreError::Write { path: path(), source: source() },
+            Some(StoreError::Write { .. }) => StoreError::Full { path: path(), source: source() },
+            Some(StoreError::Full { .. }) => StoreError::Exposed { path: path(), mode: 0o644 },
+            Some(StoreError::Exposed { .. }) => StoreError::Foreign { path: path(), owner: 1, own: 0 },
+            Some(StoreError::Foreign { .. }) => StoreError::Newer { path: path(), found: 99, known: 1 },
+            Some(StoreError::Newer { .. }) => StoreError::Damaged { path: path(), why: "it is empty".into() },
+            Some(StoreError::Damaged { .. }) => StoreError::InUse { path: path(), holder: None },
+            Some(StoreError::InUse { holder: None, .. }) => StoreError::InUse { path: path(), holder: Some(7) },
+            Some(StoreError::InUse { .. }) => StoreError::NoKey(KeyRef("a.pem".into())),
+            Some(StoreError::NoKey(_)) => return None,
+        })
+    }
+
+    #[test]
+    fn every_reason_why_the_state_cannot_be_used_names_its_way_out_and_has_a_page() {
+        let all: Vec<StoreError> = successors(after(None), |error| after(Some(error))).collect();
+        assert_eq!(all.len(), 11);
+        for error in all {
+            let words = error.to_string();
+            assert!(words.split_once("; ").is_some_and(|(_, way_out)| way_out.len() > 20), "{words}");
+            let page = super::super::page(error.code()).unwrap_or_else(|unknown| panic!("{unknown}"));
+            assert!(page.starts_with(&format!("{}: ", error.code())), "{page}");
+        }
+    }
+}
