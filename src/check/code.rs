@@ -83,6 +83,8 @@ codes! {
         "A listener has an address that no interface of this machine has. Behind address translation a listener has the inner address, or 0.0.0.0 and [::]."
     PortsCa Warning "ports/not-the-cas"
         "A CA connects to port 80 for http-01 and to port 443 for tls-alpn-01, and to no other. Without listeners there, something before this machine has to send these ports to ours; dns-01 needs neither."
+    PortsHidden Unknown "ports/hidden"
+        "Somebody listens there, and whether it is clawgate is not for this user to see: its admin socket is closed to him, and the port is root's, as clawgate may be. Root, or the service's user, can look."
     PortsUnfinished Unknown "ports/unfinished"
         "What this machine tells about its ports was not told in time; the check can be repeated."
     FirewallOpen Good "firewall/open"

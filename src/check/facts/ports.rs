@@ -1,10 +1,15 @@
 //! Who has the ports that we want.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use super::here::Interface;
+use super::{here::Interface, state};
 use crate::{
-    admin::{self, Caller},
+    admin::{self, CallError, Caller},
     config::{Config, model::Listener},
     listen::holder::{self, Taken},
 };
@@ -13,6 +18,10 @@ use crate::{
 pub struct Ports {
     /// The clawgate that runs on this configuration's admin socket.
     pub running: Option<Caller>,
+    /// Whether one runs there is not for us to see: the socket is closed to us.
+    pub hidden: bool,
+    /// Whose process it is, as far as that can be seen without asking it. Looked up only where a port's holder is hidden.
+    pub service: Option<u32>,
     /// In the order of the configuration; `None` where nobody listens.
     pub listeners: Vec<(Listener, Option<Taken>)>,
     /// systemd holds sockets for `clawgate.socket`.
@@ -22,12 +31,22 @@ pub struct Ports {
 
 /// Reads `/proc`; binds nothing, so that a service that starts meanwhile finds its ports free.
 pub fn look(config: &Config, interfaces: Vec<Interface>) -> Ports {
-    let running = admin::listener(&config.admin_socket).ok();
+    let asked = admin::listener(&config.admin_socket);
+    let hidden = matches!(asked, Err(CallError::Permission { .. }));
     let listeners: Vec<_> = config.listeners.iter().map(|l| (l.clone(), holder::taken(l.address))).collect();
     let taken = || listeners.iter().filter_map(|(_, taken)| taken.as_ref());
     // Root's first process, or a root's that we may not look at: perhaps systemd, for us.
     let by_systemd = taken().any(|t| t.holders.iter().any(|h| h.pid == 1) || (t.holders.is_empty() && t.uids == [0]));
-    Ports { running, socket_unit: by_systemd && socket_unit(), listeners, interfaces }
+    let service =
+        taken().any(|taken| taken.holders.is_empty()).then(|| service(&config.admin_socket, hidden)).flatten();
+    Ports { running: asked.ok(), hidden, service, socket_unit: by_systemd && socket_unit(), listeners, interfaces }
+}
+
+/// The owner of a socket that we may not open, which whoever reaches its directory may see; else whom the unit names.
+fn service(socket: &Path, hidden: bool) -> Option<u32> {
+    // One that nobody listens on may be years old.
+    let owner = || fs::metadata(socket).ok().filter(|_| hidden).map(|socket| socket.uid());
+    owner().or_else(state::user_of_the_unit)
 }
 
 fn socket_unit() -> bool {

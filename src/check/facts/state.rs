@@ -133,6 +133,13 @@ fn service(running: Option<u32>, unit: Option<&secrets::Service>, state: &Path) 
     }
 }
 
+/// Whom the installed unit runs as, where it is somebody that this machine knows.
+pub(super) fn user_of_the_unit() -> Option<u32> {
+    let Some(user) = secrets::service(UNIT)?.user else { return Some(0) };
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    account(&passwd, "", |name, _| name == user).map(|account| account.uid)
+}
+
 fn unnamed(uid: u32) -> Account {
     Account { name: format!("uid {uid}"), uid, groups: Vec::new() }
 }

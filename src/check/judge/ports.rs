@@ -19,21 +19,25 @@ pub fn judge(config: &Config, ports: &Ports) -> Vec<Finding> {
     };
     let (mut free, mut ours) = (Vec::new(), Vec::new());
     // Listeners of one holder are one finding.
-    let mut held: Vec<(&Taken, Vec<&Listener>)> = Vec::new();
+    let mut held: Vec<(Held, Vec<&Listener>)> = Vec::new();
     for (listener, taken) in &ports.listeners {
         match taken {
             _ if !here(listener) => findings.push(not_here(listener)),
             // Port 0 is any port.
             _ if listener.address.port() == 0 => {}
             None => free.push(listener),
-            Some(taken) if is_ours(taken, ports) => ours.push(listener),
             Some(taken) => {
-                let same = |(other, listeners): &&mut (&Taken, Vec<&Listener>)| {
-                    *other == taken && listeners[0].address.port() == listener.address.port()
+                let by = match whose(taken, ports) {
+                    Whose::Ours => {
+                        ours.push(listener);
+                        continue;
+                    }
+                    Whose::Unseen => Held { code: Code::PortsHidden, ..Held::by_somebody(taken, AS_ROOT.to_owned()) },
+                    Whose::Others => Held::by_others(taken, listener.address.port()),
                 };
-                match held.iter_mut().find(same) {
+                match held.iter_mut().find(|(other, _)| *other == by) {
                     Some((_, listeners)) => listeners.push(listener),
-                    None => held.push((taken, vec![listener])),
+                    None => held.push((by, vec![listener])),
                 }
             }
         }
@@ -47,11 +51,15 @@ pub fn judge(config: &Config, ports: &Ports) -> Vec<Finding> {
         let by = match ports.running {
             Some(Caller { pid: Some(pid), .. }) => format!("the running clawgate (pid {pid})"),
             _ if ports.socket_unit => "systemd for clawgate.socket".to_owned(),
-            _ => "the running clawgate".to_owned(),
+            // That is all that can be seen.
+            _ => match ports.service {
+                Some(uid) => format!("a process of the service's user (uid {uid})"),
+                None => "the running clawgate".to_owned(),
+            },
         };
         findings.push(Finding::good(Code::PortsOurs, &addresses, format!("{addresses} held by {by}")));
     }
-    findings.extend(held.iter().map(|(taken, listeners)| by_others(taken, listeners)));
+    findings.extend(held.into_iter().map(|(by, listeners)| by.finding(&listeners)));
     findings.extend(for_the_ca(config));
     findings
 }
@@ -61,18 +69,31 @@ fn addresses(listeners: &[&Listener]) -> String {
     addresses.join(", ")
 }
 
-fn is_ours(taken: &Taken, ports: &Ports) -> bool {
+enum Whose {
+    Ours,
+    Others,
+    /// It may be us.
+    Unseen,
+}
+
+fn whose(taken: &Taken, ports: &Ports) -> Whose {
     let ours = |holder: &Holder| {
         holder.unit.as_deref() == Some("clawgate.service")
             || ports.running.and_then(|caller| caller.pid) == Some(holder.pid.cast_signed())
             || (holder.pid == 1 && ports.socket_unit)
     };
-    match taken.holders.as_slice() {
-        // Not for us to see; but whose sockets they are is.
-        [] => {
-            ports.running.is_some_and(|running| taken.uids == [running.uid]) || (taken.uids == [0] && ports.socket_unit)
-        }
-        holders => holders.iter().any(ours),
+    if !taken.holders.is_empty() {
+        return if taken.holders.iter().any(ours) { Whose::Ours } else { Whose::Others };
+    }
+    // Not for us to see; but whose sockets they are is.
+    let of = |uid: u32| taken.uids == [uid];
+    match ports.service {
+        _ if ports.running.is_some_and(|running| of(running.uid)) || (of(0) && ports.socket_unit) => Whose::Ours,
+        // Anything may be root's.
+        Some(uid) if uid != 0 && of(uid) => Whose::Ours,
+        Some(uid) if !taken.uids.contains(&uid) => Whose::Others,
+        _ if ports.hidden => Whose::Unseen,
+        _ => Whose::Others,
     }
 }
 
@@ -91,24 +112,39 @@ fn not_here(listener: &Listener) -> Finding {
     )
 }
 
-fn by_others(taken: &Taken, listeners: &[&Listener]) -> Finding {
-    let addresses = addresses(listeners);
-    let port = listeners[0].address.port();
-    let (by, cure) = match taken.holders.first() {
-        Some(holder) => (holder.to_string(), cure(holder, port)),
-        None => {
-            let uids: Vec<String> = taken.uids.iter().map(|uid| format!("uid {uid}")).collect();
-            let by = format!("a process of {}", uids.join(" and "));
-            (by, format!("run the check as root, which names it, or `sudo ss -ltnp 'sport = :{port}'`"))
+const AS_ROOT: &str = "run the check as root";
+
+/// Who has a port that we want.
+#[derive(PartialEq)]
+struct Held {
+    code: Code,
+    by: String,
+    cure: String,
+}
+
+impl Held {
+    fn by_others(taken: &Taken, port: u16) -> Held {
+        match taken.holders.first() {
+            Some(holder) => Held { code: Code::PortsHeld, by: holder.to_string(), cure: cure(holder, port) },
+            None => {
+                Held::by_somebody(taken, format!("{AS_ROOT}, which names it, or `sudo ss -ltnp 'sport = :{port}'`"))
+            }
         }
-    };
-    Finding::new(
-        Code::PortsHeld,
-        &addresses,
-        format!("{addresses} held by {by}"),
-        "a port has one listener, and clawgate would not start",
-        cure,
-    )
+    }
+
+    fn by_somebody(taken: &Taken, cure: String) -> Held {
+        let uids: Vec<String> = taken.uids.iter().map(|uid| format!("uid {uid}")).collect();
+        Held { code: Code::PortsHeld, by: format!("a process of {}", uids.join(" and ")), cure }
+    }
+
+    fn finding(self, listeners: &[&Listener]) -> Finding {
+        let addresses = addresses(listeners);
+        let why = match self.code {
+            Code::PortsHidden => "it may be the clawgate that runs, or another that would keep it from starting",
+            _ => "a port has one listener, and clawgate would not start",
+        };
+        Finding::new(self.code, &addresses, format!("{addresses} held by {}", self.by), why, self.cure)
+    }
 }
 
 fn cure(holder: &Holder, port: u16) -> String {

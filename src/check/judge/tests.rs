@@ -1,6 +1,9 @@
 //! What is hard to make for real on a machine that runs tests: the words for it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     super::facts::{
@@ -47,7 +50,8 @@ mod port {
         let config = config("[[listen]]\naddress = \"0.0.0.0:443\"\n");
         let taken = Taken { holders, uids: uids.to_vec(), addresses: Vec::new() };
         let listeners = config.listeners.iter().map(|listener| (listener.clone(), Some(taken.clone()))).collect();
-        ports::judge(&config, &Ports { running, listeners, socket_unit, interfaces: Vec::new() })
+        let interfaces = Vec::new();
+        ports::judge(&config, &Ports { running, hidden: false, service: None, listeners, socket_unit, interfaces })
     }
 
     #[test]
@@ -94,13 +98,83 @@ mod port {
     }
 
     #[test]
+    fn who_may_not_look_is_told_what_is_sure_and_no_more() {
+        let config = config("[[listen]]\naddress = \"0.0.0.0:443\"\n");
+        let look = |uids: &[u32], hidden: bool, service: Option<u32>| {
+            let taken = Taken { holders: Vec::new(), uids: uids.to_vec(), addresses: Vec::new() };
+            let listeners = vec![(config.listeners[0].clone(), Some(taken))];
+            let interfaces = Vec::new();
+            only(ports::judge(
+                &config,
+                &Ports { running: None, hidden, service, listeners, socket_unit: false, interfaces },
+            ))
+        };
+        for (uids, hidden, service, code) in [
+            (&[990][..], true, Some(990), Code::PortsOurs),
+            (&[990], false, Some(990), Code::PortsOurs),
+            (&[0], true, Some(990), Code::PortsHeld),
+            (&[33], true, Some(990), Code::PortsHeld),
+            (&[33], true, Some(0), Code::PortsHeld),
+            (&[0, 990], true, Some(990), Code::PortsHidden),
+            (&[0], true, Some(0), Code::PortsHidden),
+            (&[33], true, None, Code::PortsHidden),
+            (&[0], false, Some(0), Code::PortsHeld),
+            (&[33], false, None, Code::PortsHeld),
+        ] {
+            assert_eq!(look(uids, hidden, service).code, code, "{uids:?} {hidden} {service:?}");
+        }
+        let ours = look(&[990], true, Some(990));
+        assert_eq!(ours.seen, "0.0.0.0:443 held by a process of the service's user (uid 990)");
+        let hidden = look(&[0], true, Some(0));
+        assert_eq!(
+            [&*hidden.seen, &hidden.why, &hidden.cure],
+            [
+                "0.0.0.0:443 held by a process of uid 0",
+                "it may be the clawgate that runs, or another that would keep it from starting",
+                "run the check as root",
+            ]
+        );
+    }
+
+    #[test]
+    fn one_holder_of_all_ports_is_one_finding() {
+        let config = config("");
+        let taken = |address: SocketAddr| {
+            let holders = vec![holder("caddy", 812, Some("caddy.service"))];
+            Some(Taken { holders, uids: vec![0], addresses: vec![address] })
+        };
+        let listeners: Vec<_> = config.listeners.iter().map(|l| (l.clone(), taken(l.address))).collect();
+        assert!(listeners.len() > 2, "two families and two ports");
+        let ports = Ports {
+            running: None,
+            hidden: false,
+            service: None,
+            listeners,
+            socket_unit: false,
+            interfaces: Vec::new(),
+        };
+        let found = only(ports::judge(&config, &ports));
+        assert_eq!(found.code, Code::PortsHeld);
+        for listener in &config.listeners {
+            assert!(found.subject.contains(&listener.address.to_string()), "{}", found.subject);
+        }
+    }
+
+    #[test]
     fn an_address_of_no_interface_and_ports_that_no_ca_comes_to_are_found() {
         let config = config("[[listen]]\naddress = \"203.0.114.7:8443\"\n");
         let listeners = vec![(config.listeners[0].clone(), None)];
         let all = |interfaces: Vec<Interface>| {
             ports::judge(
                 &config,
-                &Ports { running: None, listeners: listeners.clone(), socket_unit: false, interfaces },
+                &Ports {
+                    running: None,
+                    hidden: false,
+                    service: None,
+                    listeners: listeners.clone(),
+                    socket_unit: false,
+                    interfaces,
+                },
             )
         };
         let findings = all(Vec::new());

@@ -69,6 +69,9 @@ more! { Code:
     PortsNotHere
         "Binding fails with exit code 71, unless the address comes later (a floating address, a VPN)."
         "`ip address` shows what there is. In [[listen]]: address = \"0.0.0.0:443\" takes all IPv4 addresses, \"[::]:443\" all IPv6 ones."
+    PortsHidden
+        "If it is clawgate, all is well. If it is another process, neither a CA nor a client reaches clawgate."
+        "Look as root: `sudo clawgate check --only ports`"
     PortsCa
         "An order would wait at a port where nobody is, and fail."
         "Listen on 0.0.0.0:80 and 0.0.0.0:443, or forward these ports to ours, or use challenges = [\"dns-01\"] with [acme.dns]. `clawgate check --staging` proves it."

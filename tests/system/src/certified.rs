@@ -4,7 +4,7 @@
 use std::{
     fs::{self, Permissions},
     net::{Ipv4Addr, SocketAddr},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt as _, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -288,7 +288,12 @@ impl Certified {
 
     /// The same as another user, who may read the configuration; for root, or whoever may become it by `sudo -n`.
     pub async fn command_as(&self, uid: u32, gid: u32, arguments: &[&str]) -> Said {
-        let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+        // What a user was given is no longer ours to change.
+        let mode = |path: &Path, mode| {
+            if fs::metadata(path).expect("it is there").mode() & 0o7777 != mode {
+                fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+            }
+        };
         mode(self.folder.path(), 0o755);
         mode(&self.file, 0o644);
         let binary = self.binary();

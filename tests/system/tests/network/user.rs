@@ -88,6 +88,41 @@ async fn what_an_ordinary_user_cannot_see_is_unknown_and_never_green() {
     );
 }
 
+/// Its ports are its own, or not for him to judge; a service that runs is never said to be unable to start.
+#[tokio::test]
+async fn who_may_not_ask_the_service_takes_it_for_no_stranger() {
+    /// Nobody's, on the machine of whoever runs this.
+    const SERVICE: u32 = 64_990;
+    let ca = Authority::run().await;
+    for (user, code) in [(SERVICE, "ports/ours"), (0, "ports/hidden")] {
+        let mut proxy = Certified::options(&ca, HOST).at(Ipv4Addr::UNSPECIFIED).stopped();
+        let (v4, v6) = (proxy.tls, format!("[::]:{}", proxy.tls.port()));
+        let further = format!("\n[[listen]]\naddress = \"{v6}\"\nserve = \"https\"\n");
+        proxy.edit_config(|text| format!("{text}{further}"));
+        let look = ["check", "--json", "--only", "ports"];
+        let free = report(&proxy.command_as(SOMEBODY, SOMEBODY, &look).await);
+        assert_eq!(free.finding("ports/free")[0].split(", ").count(), 3, "{free:#?}");
+        proxy.become_user(user);
+        proxy.start_again();
+        proxy.listens().await;
+        let found = report(&proxy.command_as(SOMEBODY, SOMEBODY, &look).await);
+        assert_eq!((found.code, found.codes().contains(&"ports/held")), (Some(0), false), "{found:#?}");
+        let [subject, seen, why, cure] = found.finding(code);
+        let http = proxy.http.expect("it listens for http-01");
+        for address in [v4.to_string(), v6, http.to_string()] {
+            assert!(subject.contains(&address), "{address}: {subject}");
+        }
+        match user {
+            0 => {
+                assert_eq!(seen, format!("{subject} held by a process of uid 0"));
+                assert_eq!(why, "it may be the clawgate that runs, or another that would keep it from starting");
+                assert_eq!(cure, "run the check as root");
+            }
+            _ => assert_eq!(seen, format!("{subject} held by a process of the service's user (uid {user})")),
+        }
+    }
+}
+
 /// The unit as the package has it, but for what these stories need.
 fn unit(user: &str) {
     run("mount", &["-t", "tmpfs", "none", "/etc/systemd/system"]);
