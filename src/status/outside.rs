@@ -6,6 +6,7 @@
 
 use std::{
     io::{self, BufRead as _, Read as _},
+    iter,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::Arc,
     thread,
@@ -71,19 +72,25 @@ struct Door {
     https: bool,
 }
 
-/// Of what [`Process::listeners`](super::Process) names, the first that a client may use.
+/// Of what [`Process::listeners`](super::Process) names, the first that a client from elsewhere may use: where this machine
+/// has an address of one family only, the other's listener is there for nobody but itself.
 fn door(listeners: &[String], own: impl Fn(bool) -> IpAddr) -> Option<Door> {
     let of = |kind: &str| {
         let listener = |text: &String| text.strip_prefix(kind)?.trim().parse::<SocketAddr>().ok();
-        listeners.iter().find_map(listener)
+        let mut addresses = listeners.iter().filter_map(listener).map(|mut address| {
+            if address.ip().is_unspecified() {
+                address.set_ip(own(address.is_ipv4()));
+            }
+            address
+        });
+        let first = addresses.next()?;
+        let from_elsewhere = |address: &SocketAddr| !address.ip().is_loopback();
+        Some(iter::once(first).chain(addresses).find(from_elsewhere).unwrap_or(first))
     };
-    let (mut address, https) = match of("https ") {
+    let (address, https) = match of("https ") {
         Some(address) => (address, true),
         None => (of("http ")?, false),
     };
-    if address.ip().is_unspecified() {
-        address.set_ip(own(address.is_ipv4()));
-    }
     Some(Door { address, https })
 }
 
@@ -269,6 +276,22 @@ mod tests {
             assert_eq!(door(&listeners(texts), own), Some(expected), "{texts:?}");
         }
         assert_eq!(door(&listeners(&["http 0.0.0.0:80 (redirects)"]), own), None);
+    }
+
+    #[test]
+    fn a_machine_with_one_family_is_asked_at_the_listener_of_that_family() {
+        let (v4, v6): (IpAddr, IpAddr) = ("198.51.100.9".parse().unwrap(), "2001:db8::9".parse().unwrap());
+        let both = ["https 0.0.0.0:443", "https [::]:443"];
+        let at = |texts: &[&str], own: [Option<IpAddr>; 2]| {
+            let loopback: [IpAddr; 2] = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+            let own = |v4: bool| own[usize::from(v4)].unwrap_or(loopback[usize::from(v4)]);
+            door(&listeners(texts), own).unwrap().address.to_string()
+        };
+        assert_eq!(at(&both, [Some(v6), None]), "[2001:db8::9]:443");
+        assert_eq!(at(&["https [::]:443", "https 0.0.0.0:443"], [None, Some(v4)]), "198.51.100.9:443");
+        assert_eq!(at(&both, [Some(v6), Some(v4)]), "198.51.100.9:443", "the first");
+        assert_eq!(at(&both, [None, None]), "127.0.0.1:443");
+        assert_eq!(at(&["https 127.0.0.1:8443", "https 0.0.0.0:443"], [None, Some(v4)]), "198.51.100.9:443");
     }
 
     /// A connection on which all has come already.

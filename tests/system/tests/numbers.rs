@@ -2,7 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use clawgate_system::{Backend, Edge, Gateway, Proxy, on_both_gateways};
+use clawgate_system::{
+    Authority, Backend, Certified, Edge, Gateway, Proxy,
+    alone::{alone, run},
+    on_both_gateways,
+};
 
 const PLATFORM: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
@@ -102,6 +106,31 @@ on_both_gateways! {
         let json = report(&proxy);
         assert_eq!((&json["upstreams"][0]["state"], &json["hosts"][0]["asked"]["status"]), (&"away".into(), &503.into()));
     }
+}
+
+/// A monitor comes from elsewhere, and so does `status`: by the only family that there is.
+#[test]
+fn a_machine_with_ipv6_only_is_asked_as_a_stranger_is() {
+    const OWN: &str = "2a01:4f8:1:2::7";
+    alone("a_machine_with_ipv6_only_is_asked_as_a_stranger_is", &[OWN], async || {
+        run("ip", &["-6", "route", "add", "default", "dev", "lo", "src", OWN]);
+        let ca = Authority::run().await;
+        let mut proxy = Certified::options(&ca, "claw.example.com").at(Ipv4Addr::UNSPECIFIED).stopped();
+        let port = proxy.tls.port();
+        // Nothing is behind it: a stranger gets as far as the gateway, which is away. Who comes by loopback does not.
+        proxy.edit_config(|text| {
+            let text = text.replace("upstream = ", "certificate = \"internal\"\nupstream = ");
+            format!("{text}\n[[listen]]\naddress = \"[::]:{port}\"\nserve = \"https\"\n")
+        });
+        proxy.start_again();
+        proxy.listens().await;
+        let said = proxy.command(&["status", "--json"]).await;
+        let json: serde_json::Value =
+            serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+        let asked = &json["hosts"][0]["asked"];
+        assert_eq!(asked["address"], format!("[{OWN}]:{port}"), "{json:#}");
+        assert!([502, 503].map(Into::into).contains(&asked["status"]), "{asked}");
+    });
 }
 
 fn report(proxy: &Proxy) -> serde_json::Value {
