@@ -1,12 +1,12 @@
 //! What `clawgate check` says of the services that are asked before the gateway (`forward_auth`), word for word. The service
 //! is a socket with an answer: what counts here is what it answers.
 
-use std::{fs, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use clawgate_system::{
-    Machine,
+    Authority, Certified, Machine,
     alone::alone,
-    machine::{DNS, HOST, OURS, Report},
+    machine::{DNS, HOST, OURS, Report, report},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use rustls::{ServerConfig, crypto::aws_lc_rs};
@@ -64,6 +64,48 @@ fn a_service_that_turns_strangers_away_is_right() {
             assert_eq!(report.finding("auth/answers")[..2], [&*url, &seen]);
         }
     });
+}
+
+#[test]
+fn where_no_site_asks_a_service_there_is_nothing_to_ask() {
+    alone("where_no_site_asks_a_service_there_is_nothing_to_ask", &[OURS, DNS], async || {
+        let machine = Machine::with(&[]).await;
+        let report = machine.look("auth").await;
+        assert_eq!((report.code, report.codes()), (Some(0), vec!["auth/not-needed"]), "{report:#?}");
+        assert_eq!(report.finding("auth/not-needed")[1], "no site asks a service before the gateway (forward_auth)");
+    });
+}
+
+#[tokio::test]
+async fn a_ca_that_this_user_may_not_read_is_unknown_and_its_service_is_not_asked() {
+    /// A user that owns nothing here.
+    const SOMEBODY: u32 = 65_534;
+    let ca = Authority::run().await;
+    let proxy = Certified::options(&ca, HOST).stopped();
+    let (address, signer) = over_tls("127.0.0.1", 2090, Some("Home CA")).await;
+    let file = proxy.config().with_file_name("auth-ca.pem");
+    fs::write(&file, signer).expect("the CA's file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    let url = format!("https://{address}/verify");
+    let line = format!(
+        "upstream = \"127.0.0.1:9\"\nforward_auth = {{ url = \"{url}\", ca = \"${{file:{}}}\" }}\n",
+        file.display()
+    );
+    proxy.edit_config(|text| text.replace("upstream = \"127.0.0.1:9\"\n", &line));
+    let look = ["check", "--json", "--only", "auth"];
+    let found = report(&proxy.command_as(SOMEBODY, SOMEBODY, &look).await);
+    assert_eq!(found.code, Some(0), "{found:#?}");
+    assert_eq!(
+        found.finding("auth/ca-unseen"),
+        [
+            &*url,
+            &format!("{url} was not asked: the file that ca in forward_auth names cannot be read from here"),
+            "whether its certificate is of that CA is known to whoever can read it",
+            "run it as root, or as the service's user: `sudo clawgate check --only auth`",
+        ]
+    );
+    let found = report(&proxy.command(&look).await);
+    assert_eq!(found.codes().last(), Some(&"auth/answers"), "who may read it: {found:#?}");
 }
 
 #[test]
