@@ -115,7 +115,8 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> anyhow::Result<u8> {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are "errors" that go to stdout and succeed.
-            error.print()?;
+            // Where nobody can be told, there is nobody to tell.
+            let _ = error.print();
             return Ok(if error.use_stderr() { exit::USAGE } else { 0 });
         }
     };

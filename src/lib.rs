@@ -8,6 +8,9 @@
 //! [`claim`] (which fields say who a client is), [`socket`] (a cheap TCP stream), [`network`] (whom an address stands for), [`cause`] (an error in one line), [`look`] (a request that is counted nowhere) and [`dns`] (what the DNS says about a name); above [`config`] alone [`hooks`] (who is
 //! told what happened) and [`command`] (how our own commands are typed).
 
+// They panic where the reader went away (`2>&1 | head`).
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod acme;
 pub mod admin;
 pub mod allow;

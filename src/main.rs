@@ -1,9 +1,13 @@
 //! argv -> command -> exit code.
 
+// They panic where the reader went away (`2>&1 | head`).
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 
 use std::{
     alloc::{GlobalAlloc, Layout},
+    io::{self, Write as _},
     process::ExitCode,
 };
 
@@ -71,7 +75,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // The whole chain, once, here.
-            eprintln!("{}", cli::message(&error));
+            let _ = writeln!(io::stderr(), "{}", cli::message(&error));
             ExitCode::from(cli::exit_code(&error))
         }
     }

@@ -135,6 +135,29 @@ fn a_bad_config_is_checked_with_78_and_all_its_findings() {
 }
 
 #[test]
+fn a_reader_that_went_away_changes_no_exit_code() {
+    let bad = Home::with("drian = \"5s\"\n");
+    let good = Home::good();
+    let table: [(&Home, &[&str], i32); 7] = [
+        (&bad, &["check"], 78),
+        (&bad, &["run"], 78),
+        (&bad, &["reload"], 69),
+        (&good, &["check", "--only", "config"], 0),
+        (&good, &["status"], 69),
+        (&good, &["--nonsense"], 2),
+        (&good, &["--help"], 0),
+    ];
+    for (home, args, code) in table {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clawgate"));
+        command.arg("--config").arg(home.config()).args(args);
+        command.stdout(writer.try_clone().unwrap()).stderr(writer);
+        assert_eq!(command.status().unwrap().code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
 fn a_missing_config_is_78_and_names_the_option() {
     let home = Home::good();
     fs::remove_file(home.config()).unwrap();

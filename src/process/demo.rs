@@ -6,7 +6,8 @@
 use std::{
     env,
     fmt::Write as _,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
@@ -83,7 +84,8 @@ pub fn run(options: &Options) -> Result<(), DemoError> {
     let reload = Box::new(parse);
     let root = load::root_path(&state_dir);
     run::serve(loaded, "(clawgate demo)".into(), &Sandbox::none("the demo has none"), reload, |_| {
-        print!("{}", announcement(&root, &ports, upstream, standin))
+        // Whoever does not read it may have read it before.
+        let _ = io::stdout().write_all(announcement(&root, &ports, upstream, standin).as_bytes());
     })?;
     Ok(())
 }

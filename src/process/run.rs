@@ -6,7 +6,7 @@
 //! ```
 
 use std::{
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     rc::Rc,
@@ -71,7 +71,8 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     serve(loaded, path.clone(), &sandbox, Box::new(move || load::load_within(&path, &within)), |app| {
         if io::stdout().is_terminal() {
             let addresses: Vec<String> = app.addresses().into_iter().map(|(kind, at)| url(kind, at)).collect();
-            eprintln!("clawgate {} listens on {}; Ctrl-C ends it", env!("CARGO_PKG_VERSION"), addresses.join(", "));
+            let (version, addresses) = (env!("CARGO_PKG_VERSION"), addresses.join(", "));
+            let _ = writeln!(io::stderr(), "clawgate {version} listens on {addresses}; Ctrl-C ends it");
         }
     })
     .map_err(|error| with_holder(error, &holders))
