@@ -7,12 +7,16 @@
 //! A frame at fault never reaches h2. In its place h2 is given one that it ends the connection for with the right code, so
 //! that there is one who closes connections, and its GOAWAY says which streams were served.
 
+mod writes;
+
 use std::{
     io,
     task::{Poll, ready},
 };
 
 use tokio::io::ReadBuf;
+
+use self::writes::Writes;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -389,44 +393,6 @@ fn is_taken(setting: &[u8]) -> bool {
         [0, 2 | 8] => value <= 1,
         [0, 5] => (1 << 14..1 << 24).contains(&value),
         _ => true,
-    }
-}
-
-/// Where in which frame our own bytes are; the default is between two of them.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Writes {
-    /// Of the payload.
-    left: u32,
-    /// How many bytes of the head have been written, and the length they told.
-    head: u32,
-    length: u32,
-}
-
-impl Writes {
-    /// Returns how many DATA frames with content begin here; one whose head is cut may be missed.
-    fn pass(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut data = 0;
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let part = bytes.len().min(self.left as usize);
-                self.left -= part as u32;
-                bytes = &bytes[part..];
-            } else if let (0, Some((head, rest))) = (self.head, bytes.split_first_chunk::<HEAD>()) {
-                self.left = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-                data += u32::from(head[3] == DATA && self.left > 0);
-                bytes = rest;
-            } else {
-                if self.head < 3 {
-                    self.length = self.length << 8 | u32::from(bytes[0]);
-                }
-                self.head += 1;
-                if self.head == HEAD as u32 {
-                    *self = Writes { left: self.length, ..Writes::default() };
-                }
-                bytes = &bytes[1..];
-            }
-        }
-        data
     }
 }
 
