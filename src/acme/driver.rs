@@ -87,7 +87,6 @@ pub async fn run(
         if !early.settings.wanted.is_empty() {
             match open().and_then(|store| Driver::try_new(store, &around, early.settings.clone())) {
                 Ok(mut driver) => {
-                    around.board.found(None);
                     early.pass_on(&mut driver);
                     return driver.run(inbox).await;
                 }
@@ -119,6 +118,8 @@ pub struct Driver {
     records: Records,
     /// The records in memory are newer than those on the disk.
     unsaved: bool,
+    /// Why the last write failed, until one succeeds.
+    unkept: Option<String>,
     clock: Clock,
     links: HashMap<DirectoryUrl, Link>,
     sets: Vec<Set>,
@@ -157,6 +158,7 @@ impl Driver {
             settings: Settings::none(),
             records,
             unsaved: true,
+            unkept: None,
             clock,
             links: HashMap::new(),
             sets: Vec::new(),
@@ -240,8 +242,23 @@ impl Driver {
 
     /// Does one step for each set that has one due; how long until the next is.
     pub async fn turn(&mut self) -> Duration {
-        if self.unsaved && !self.save() {
+        let kept = self.steps().await;
+        self.warn_of_ends();
+        self.show();
+        self.hope();
+        self.say_what_hinders();
+        if !kept {
             return UNSAVED;
+        }
+        let now = Instant::now();
+        let due = self.sets.iter().map(|set| set.due.saturating_duration_since(now)).min();
+        due.unwrap_or(LONGEST).min(LONGEST)
+    }
+
+    /// Whether all of it is on the disk; where nothing can be written, no CA is asked.
+    async fn steps(&mut self) -> bool {
+        if (self.unsaved || self.unkept.is_some()) && !self.save() {
+            return false;
         }
         for index in 0..self.sets.len() {
             if !self.sets[index].is_due() {
@@ -251,15 +268,10 @@ impl Driver {
             self.sets[index].count_step(&step);
             self.step(index, step).await;
             if self.unsaved && !self.save() {
-                return UNSAVED;
+                return false;
             }
         }
-        self.warn_of_ends();
-        self.show();
-        self.hope();
-        let now = Instant::now();
-        let due = self.sets.iter().map(|set| set.due.saturating_duration_since(now)).min();
-        due.unwrap_or(LONGEST).min(LONGEST)
+        true
     }
 
     /// What is to be done now: what was put off a moment, or what the plan says, if that is no wait.
@@ -280,6 +292,7 @@ impl Driver {
                     set.facts.nudge = None;
                 }
                 set.hopes = mended::hopes(&step);
+                set.stuck = None;
                 set.show(&step);
                 let outlook = outlook::of(&step, self.around.outside.wall(), wait, self.records.sets.get(&set.id));
                 for host in set.hosts() {

@@ -22,6 +22,12 @@ use crate::{
 /// What happened once is told for so long.
 const WARNED_FOR: Duration = Duration::from_secs(3600);
 
+/// `finding` is a code and words.
+fn hindered(finding: &str) -> String {
+    let (code, why) = finding.split_once(": ").unwrap_or(("state", finding));
+    format!("{code}: no certificate can be asked for: {why}")
+}
+
 impl App {
     /// Open connections, open tunnels: for STATUS= and the log.
     pub fn counts(&self) -> (usize, usize) {
@@ -70,7 +76,8 @@ impl App {
 
     /// What the start and `status` warn about now, each with its cure.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> =
+            self.certificates_hindered().map(|finding| hindered(&finding)).into_iter().collect();
         let snapshot = self.state().snapshot.clone();
         for index in snapshot.config.unfenced() {
             let site = &snapshot.config.sites[index];
@@ -164,5 +171,18 @@ impl App {
     /// What is served now.
     pub fn config(&self) -> Arc<Config> {
         self.state().snapshot.config.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_cannot_be_used_is_a_warning_below_its_code_that_says_what_does_not_work() {
+        let warning = hindered("state/exposed: others can access /x; `chmod go-rwx /x` mends that");
+        let words =
+            "state/exposed: no certificate can be asked for: others can access /x; `chmod go-rwx /x` mends that";
+        assert_eq!(warning, words);
     }
 }

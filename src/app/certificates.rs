@@ -38,6 +38,12 @@ pub(crate) fn rows(config: &Config, mut public: Vec<Row>, shown: Option<&Names>,
     rows
 }
 
+/// While the state cannot be used no step is taken, whatever the plan has.
+pub(crate) fn hinder(public: &mut [Row]) {
+    let why = "not before the state directory can be used";
+    public.iter_mut().for_each(|row| row.next = Next { action: "look again".into(), at: None, why: why.into() });
+}
+
 /// What is kept need not be what is shown: the files may have been damaged since.
 fn as_shown(row: Row, host: &Hostname, shown: Option<&Names>, now: CaTime) -> Row {
     let Some((shown, key)) = shown.and_then(|shown| Some((shown, shown.of(host)?))) else { return row };

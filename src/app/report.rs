@@ -184,13 +184,16 @@ fn hosts(numbers: &Numbers, snapshot: &Snapshot) -> Vec<Host> {
 /// The rows of `clawgate certs`.
 fn certificates(numbers: &Numbers, config: &Config, now: SystemTime) -> Vec<show::Row> {
     let store = FileStore::look(&config.state_dir);
-    let (public, now) = match numbers.certificates.picture() {
+    let (mut public, now) = match numbers.certificates.picture() {
         Some(picture) => {
             let chain = |shown: &board::Shown| Some(store.certificate(&shown.wanted.set()).ok()??.chain_pem);
             (show::rows(&picture, chain), picture.now)
         }
         None => (Vec::new(), ca_time(now)),
     };
+    if numbers.certificates.finding().is_some() {
+        certificates::hinder(&mut public);
+    }
     certificates::rows(config, public, Some(&numbers.store.names()), now)
 }
 

@@ -15,7 +15,7 @@ use crate::{
         outside::{Machine, Outside},
         rehearsal,
         settings::Settings,
-        show::{self, Next, Row},
+        show::{self, Row},
         store::{FileStore, Store},
     },
     admin::{Answer, CallError, Refused, Verb},
@@ -96,8 +96,7 @@ fn report_of(
     let chain = |shown: &Shown| Some(store.certificate(&shown.wanted.set()).ok()??.chain_pem);
     let mut public = show::rows(picture, chain);
     if finding.is_some() {
-        let why = "not before the state directory can be used".to_owned();
-        public.iter_mut().for_each(|row| row.next = Next { action: "look again".into(), at: None, why: why.clone() });
+        certificates::hinder(&mut public);
     }
     let certificates = certificates::rows(config, public, shown, picture.now);
     Report { now: picture.now.0, running: shown.is_some(), finding, certificates }
@@ -106,10 +105,11 @@ fn report_of(
 pub(super) fn answer(app: &App) -> Answer {
     let config = app.config();
     let shown = app.shown();
+    let hindered = app.certificates_hindered();
     let report = match app.certificates() {
-        Some(picture) => report_of(&config, &picture, &FileStore::look(&config.state_dir), Some(&shown), None),
+        Some(picture) => report_of(&config, &picture, &FileStore::look(&config.state_dir), Some(&shown), hindered),
         // Before the first look, and where the state cannot be used.
-        None => from_files(&config, Some(&shown), app.certificates_hindered()),
+        None => from_files(&config, Some(&shown), hindered),
     };
     Answer::done(serde_json::to_string(&report).expect("numbers and text are always JSON"))
 }

@@ -247,7 +247,10 @@ impl Page<'_> {
 
     fn problems(&mut self, report: &Report) {
         if report.problems.is_empty() {
-            self.line("problems", Mood::Good, "none that is the server's fault");
+            match report.warnings.is_empty() {
+                true => self.line("problems", Mood::Good, "none that is the server's fault"),
+                false => self.line("problems", Mood::Plain, "none but what is warned of above"),
+            }
             return;
         }
         self.text.push_str("problems, the latest first\n");

@@ -39,6 +39,8 @@ pub(super) struct Set {
     pub shown: Option<Step>,
     /// What only the operator can give, as it was told: once, until it is another thing.
     pub lacks: Option<Problem>,
+    /// Why its next step cannot be written down, or its key not read.
+    pub stuck: Option<String>,
     /// What may be wrong, as the last look around has it.
     pub worries: Vec<String>,
     /// Where the names led then.
@@ -81,6 +83,7 @@ impl Set {
             put_off: None,
             shown: None,
             lacks: None,
+            stuck: None,
             worries: Vec::new(),
             dns: HashMap::new(),
             // Until the plan has said what is waited for.

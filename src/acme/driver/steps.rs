@@ -89,6 +89,9 @@ impl Driver {
             Step::Deactivate { directory, url } => self.deactivate(index, &directory, &url).await,
             Step::PollAri { directory, id } => self.poll_ari(index, &directory, id).await,
         };
+        if !matches!(done, Err(Failure::Store(_))) {
+            self.sets[index].stuck = None;
+        }
         let Err(failure) = done else { return };
         if let (Some(directory), Some(_)) = (&directory, &order) {
             // What the CA did with the request is not known: the next step has to look.
@@ -117,8 +120,12 @@ impl Driver {
             }
             // Our own trouble is none of the CA's, whose place another would take.
             Failure::Store(error) => {
-                super::written::complain(error);
-                return self.sets[index].put_off(super::UNSAVED);
+                let set = &mut self.sets[index];
+                let told = set.stuck.replace(super::finding(error));
+                if told != set.stuck {
+                    super::written::complain(error);
+                }
+                return set.put_off(super::UNSAVED);
             }
             // Neither is what the operator's name server refuses.
             Failure::Dns(error) => return self.hindered(index, &directory, at, error),

@@ -173,6 +173,57 @@ fn a_ca_that_wants_an_external_account_is_a_problem_with_its_cure_and_told_once(
     assert_eq!(told.driver.around.board.problems(5)[0].times, 2);
 }
 
+/// Has every write of the ledger fail, also for root.
+fn in_the_way(told: &Told) -> std::path::PathBuf {
+    let staged = told.home.path().join("state/acme/.ledger.json.new");
+    std::fs::create_dir(&staged).unwrap();
+    staged
+}
+
+#[tokio::test]
+async fn what_hinders_a_write_is_shown_until_one_succeeds_also_where_nothing_is_left_to_be_written() {
+    let mut told = Told::new();
+    let board = told.driver.around.board.clone();
+    assert_eq!(board.finding(), None);
+    let staged = in_the_way(&told);
+    assert!(!told.driver.write_ahead(&Event::Started));
+    let finding = board.finding().unwrap();
+    let words =
+        format!("state/not-writable: cannot write {}", told.home.path().join("state/acme/ledger.json").display());
+    assert!(finding.starts_with(&words), "{finding}");
+    assert_eq!(told.driver.turn().await, UNSAVED);
+    assert_eq!(board.finding(), Some(finding));
+    assert!(board.picture().is_some(), "what is known is shown all the same");
+    std::fs::remove_dir(staged).unwrap();
+    told.driver.turn().await;
+    assert_eq!(board.finding(), None);
+}
+
+#[test]
+fn a_start_on_a_ledger_that_cannot_be_written_says_so() {
+    let told = Told::new();
+    in_the_way(&told);
+    let Told { driver, home } = told;
+    let (around, settings) = (driver.around.clone(), driver.settings.clone());
+    drop(driver);
+    let store = FileStore::open(&home.path().join("state")).unwrap();
+    let _driver = Driver::try_new(Box::new(store), &around, settings).unwrap();
+    let finding = around.board.finding().unwrap();
+    assert!(finding.starts_with("state/not-writable: "), "{finding}");
+}
+
+#[test]
+fn what_hinders_one_certificate_is_shown_until_its_next_step_is_done_or_it_is_wanted_no_more() {
+    let mut told = Told::new();
+    let board = told.driver.around.board.clone();
+    told.driver.sets[0].stuck = Some("state/exposed: its key".into());
+    assert!(told.driver.save());
+    assert_eq!(board.finding().as_deref(), Some("state/exposed: its key"), "a saved ledger does not mend a key");
+    told.driver.configure(Settings::none());
+    told.driver.say_what_hinders();
+    assert_eq!(board.finding(), None);
+}
+
 #[test]
 fn a_wish_from_before_the_store_could_be_used_is_granted_when_it_can_and_an_edit_does_not_replace_it() {
     let mut told = Told::new();

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use tracing::error;
+use tracing::{error, info};
 
-use super::{Driver, StoreError, news};
+use super::{Driver, StoreError, finding, news};
 use crate::acme::{
     events,
     model::{CaTime, DirectoryUrl, Problem, Records},
@@ -61,30 +61,41 @@ impl Driver {
     pub(super) fn write_ahead(&mut self, event: &Event) -> bool {
         let mut records = self.records.clone();
         state::apply(&mut records, event);
-        match self.store.save(&records) {
-            Ok(()) => {
-                self.records = records;
-                self.unsaved = false;
-                true
-            }
-            Err(error) => {
-                complain(&error);
-                false
-            }
+        let saved = self.store.save(&records);
+        let kept = self.wrote(&saved);
+        if kept {
+            self.records = records;
         }
+        kept
     }
 
     pub(super) fn save(&mut self) -> bool {
-        match self.store.save(&self.records) {
+        let saved = self.store.save(&self.records);
+        self.wrote(&saved)
+    }
+
+    /// Whether it is on the disk. What is wrong is logged once for as long as it lasts.
+    fn wrote(&mut self, saved: &Result<(), StoreError>) -> bool {
+        let unkept = saved.as_ref().err().map(finding);
+        match saved {
             Ok(()) => {
                 self.unsaved = false;
-                true
+                if self.unkept.is_some() {
+                    info!("certificate records are saved again");
+                }
             }
-            Err(error) => {
-                complain(&error);
-                false
-            }
+            Err(error) if self.unkept != unkept => complain(error),
+            Err(_) => {}
         }
+        self.unkept = unkept;
+        self.say_what_hinders();
+        saved.is_ok()
+    }
+
+    /// For `status` and `certs`: why no certificate is asked for, while that is so.
+    pub(super) fn say_what_hinders(&self) {
+        let stuck = || self.sets.iter().find_map(|set| set.stuck.clone());
+        self.around.board.found(self.unkept.clone().or_else(stuck));
     }
 }
 

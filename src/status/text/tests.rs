@@ -291,7 +291,9 @@ fn what_a_monitor_gets_is_said_with_what_helps() {
 fn without_colours_there_are_none() {
     let mut report = well();
     report.warnings = vec!["identity/unfenced: \u{1b}[2J".into()];
-    assert!(!page(&report, Colour::No).contains('\u{1b}'));
+    let text = page(&report, Colour::No);
+    assert!(!text.contains('\u{1b}'));
+    assert!(text.contains("\nproblems      none but what is warned of above\n"), "{text}");
 }
 
 #[test]

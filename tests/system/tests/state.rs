@@ -43,6 +43,7 @@ impl Story {
 
     /// Started on what was done to its state: serves as before, names `code` and `cure`, changes nothing, asks nothing.
     async fn refuses(&mut self, code: &str, cure: &str) {
+        let words = format!("{code}: no certificate can be asked for: {cure}");
         let before = fs::read(self.ledger()).expect("a ledger");
         self.proxy.start_again();
         assert_eq!(self.proxy.listens().await, self.first, "the certificate from before is served");
@@ -57,10 +58,26 @@ impl Story {
         }
         let said = self.proxy.command(&["certs", "revoke", HOST]).await;
         assert_eq!((said.code, said.err.contains(cure)), (Some(69), true), "{said:?}");
+        warns(&self.proxy, &[&words]).await;
         assert_eq!(fs::read(self.ledger()).expect("a ledger"), before, "nothing is overwritten");
         assert_eq!(self.front.count("new-order"), 1, "nothing is asked");
         assert_eq!(self.proxy.shown().await.as_ref(), Some(&self.first));
     }
+}
+
+/// `status` has these warnings of the state, word for word, and no others of it; the metrics count all there are.
+async fn warns(proxy: &Certified, warnings: &[&str]) {
+    let said = proxy.command(&["status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    let all = status["warnings"].as_array().expect("texts");
+    let of_state = |text: &&str| text.starts_with("state/");
+    let state: Vec<&str> = all.iter().filter_map(|text| text.as_str()).filter(of_state).collect();
+    assert_eq!(state, warnings, "{said:?}");
+    let said = proxy.command(&["status"]).await;
+    assert_eq!(said.out.matches("\nWARNING ").count(), all.len(), "{said:?}");
+    assert!(warnings.is_empty() || !said.out.contains("nothing stands in the way"), "{said:?}");
+    let said = proxy.command(&["metrics"]).await;
+    assert!(said.out.contains(&format!("\nclawgate_warnings {}\n", all.len())), "{said:?}");
 }
 
 #[tokio::test]
@@ -80,19 +97,56 @@ async fn an_unknown_ca_is_a_finding_before_anything_is_served() {
 async fn a_ledger_that_others_can_read_is_refused_until_its_mode_is_right() {
     let mut story = Story::begin().await;
     story.set_mode(&story.ledger(), 0o644);
-    let cure = format!("`chmod go-rwx {}` mends that", story.ledger().display());
+    let cure = format!(
+        "others than its owner can access {0} (mode 644); `chmod go-rwx {0}` mends that",
+        story.ledger().display()
+    );
     story.refuses("state/exposed", &cure).await;
     // Mended while it runs: it is looked at again by itself.
     story.set_mode(&story.ledger(), 0o600);
-    story.proxy.row("it goes on", HOST, |row| row["window"].is_object()).await;
+    story.proxy.row("it goes on", HOST, |row| row["next"]["action"] == "renew").await;
     assert_eq!(story.front.count("new-order"), 1);
+    warns(&story.proxy, &[]).await;
+}
+
+#[tokio::test]
+async fn a_second_process_on_one_state_directory_says_whose_it_is_and_goes_on_when_that_has_ended() {
+    let ca = Authority::run().await;
+    let mut first = Certified::options(&ca, HOST).run();
+    let leaf = first.certificate(&ca).await;
+    first.has_renewal_information().await;
+    let mut second = Certified::options(&ca, HOST).closed().stopped();
+    let [theirs, own] = [&first, &second].map(|proxy| proxy.state().display().to_string());
+    second.edit_config(|text| text.replace(&own, &theirs));
+    second.start_again();
+    assert_eq!(second.listens().await, leaf, "what is there is served");
+    second.logged("\"code\":\"state/in-use\"", 1).await;
+    let holder = fs::read_to_string(format!("{theirs}/acme/lock")).expect("the holder's note");
+    let words = format!(
+        "{theirs}/acme is in use by process {0}, and two processes on one ledger would spend the same tries twice; end it \
+         (`kill {0}`), or give one of the two a `state_dir` of its own",
+        holder.trim()
+    );
+    warns(&second, &[&format!("state/in-use: no certificate can be asked for: {words}")]).await;
+    let said = second.command(&["certs"]).await;
+    let line = format!("clawgate: no certificate can be asked for: state/in-use: {words}\n");
+    assert_eq!((said.code, said.err), (Some(69), line));
+    assert!(said.out.contains("not before the state directory can be used"), "{}", said.out);
+    warns(&first, &[]).await;
+    first.kill();
+    second.row("it goes on by itself", HOST, |row| row["next"]["action"] == "renew").await;
+    warns(&second, &[]).await;
 }
 
 #[tokio::test]
 async fn a_state_directory_of_a_newer_version_is_left_alone() {
     let mut story = Story::begin().await;
     story.proxy.edit_ledger(|ledger| ledger["schema"] = 99.into());
-    story.refuses("state/newer-version", "is of version 99, and this clawgate knows 1; run the newer one again").await;
+    let cure = format!(
+        "{} is of version 99, and this clawgate knows 1; run the newer one again, or restore what was here before it",
+        story.ledger().display()
+    );
+    story.refuses("state/newer-version", &cure).await;
 }
 
 /// As the packages do it: the service is not root. An ordinary user runs it himself.
@@ -111,8 +165,11 @@ async fn state_that_cannot_be_read_is_left_alone() {
     let mut story = Story::begin().await;
     serve_as_somebody(&mut story.proxy);
     story.set_mode(&story.ledger(), 0);
-    let cure = "; it has to belong to the user that clawgate runs as";
-    story.refuses("state/unreadable", cure).await;
+    let cure = format!(
+        "cannot read {}; it has to belong to the user that clawgate runs as: Permission denied (os error 13)",
+        story.ledger().display()
+    );
+    story.refuses("state/unreadable", &cure).await;
 }
 
 #[tokio::test]
@@ -204,6 +261,16 @@ fn on_a_full_disk_nothing_is_asked_and_the_certificate_goes_on_being_served() {
         assert!(proxy.log().contains(words), "{}", proxy.log());
         assert_eq!((front.count("new-order"), proxy.ledger()), (1, before), "nothing was asked, nothing overwritten");
         assert_eq!(proxy.shown().await.as_ref(), Some(&first));
+        let hinders = format!(
+            "no room to write {}/acme/ledger.json; what was there before is still there, and no certificate is asked for \
+             until there is room: No space left on device (os error 28)",
+            state.display()
+        );
+        warns(&proxy, &[&format!("state/full: no certificate can be asked for: {hinders}")]).await;
+        let said = proxy.command(&["certs"]).await;
+        let line = format!("clawgate: no certificate can be asked for: state/full: {hinders}\n");
+        assert_eq!((said.code, said.err), (Some(69), line));
+        assert!(said.out.contains("look again now: not before the state directory can be used"), "{}", said.out);
 
         // A start on the full disk is no different.
         proxy.kill();
@@ -218,5 +285,6 @@ fn on_a_full_disk_nothing_is_asked_and_the_certificate_goes_on_being_served() {
         };
         renewed.await;
         proxy.renewed(&ca, &first).await;
+        warns(&proxy, &[]).await;
     });
 }
