@@ -76,8 +76,8 @@ on_both_gateways! {
             ("curl http://127.0.0.1:18789/healthz", " /healthz 200, /readyz 200".to_owned()),
             ("curl https://your-domain/api/status", "GET /api/status answers 200 in".to_owned()),
             ("Caddy + TLS working?", " days left (clawgate internal CA".to_owned()),
-            ("openclaw health --json, openclaw devices list", "not seen here openclaw health --json, openclaw devices list".to_owned()),
-            ("Anthropic key still valid?", "the model's key: curl its API".to_owned()),
+            ("openclaw health --json, openclaw devices list", "not seen here `openclaw health --json`, `openclaw devices list`".to_owned()),
+            ("Anthropic key still valid?", "the model's key: `curl` its API".to_owned()),
             ("df -h /", "machine disk ".to_owned()),
             ("free -h", " free, memory ".to_owned()),
         ] {
