@@ -33,7 +33,10 @@ fn secrets() -> BTreeMap<(Kind, String), Lookup> {
         ((Kind::Env, "DOMAIN".into()), Lookup::Value("gateway.example.com".into())),
         ((Kind::Cred, "token".into()), Lookup::Value("hunter2".into())),
         ((Kind::Cred, "two-lines".into()), Lookup::Value("hunter2\nX: y".into())),
-        ((Kind::File, "/etc/clawgate/open".into()), Lookup::Exposed("hunter2".into())),
+        (
+            (Kind::File, "/etc/clawgate/open".into()),
+            Lookup::Exposed { value: "hunter2".into(), cure: "chmod o-rwx /etc/clawgate/open".into() },
+        ),
         ((Kind::Cred, "sealed".into()), Lookup::Unknown("only systemd can decrypt or expand it".into())),
     ])
 }

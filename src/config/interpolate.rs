@@ -31,8 +31,11 @@ impl fmt::Display for Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     Value(String),
-    /// From a file that every user of this machine may read.
-    Exposed(String),
+    /// From a file that every user of this machine may read; the command that mends it.
+    Exposed {
+        value: String,
+        cure: String,
+    },
     /// It is not there; where it should be set. An error.
     Unset(String),
     /// It cannot be seen from here; why. A warning.
@@ -70,8 +73,8 @@ pub enum Text {
     Literal(String),
     /// Partly from outside: not to be printed.
     Secret(String),
-    /// The same, and everybody may read where it comes from: the reference to that.
-    Exposed(String, String),
+    /// The same, and everybody may read where it comes from: the reference to that, and the command that mends it.
+    Exposed { text: String, reference: String, cure: String },
     /// Partly unknown here.
     Unknown,
 }
@@ -119,9 +122,9 @@ pub fn interpolate(text: &str, secrets: &dyn Secrets) -> (Option<Text>, Vec<Trou
                 out.push_str(&Zeroizing::new(value));
                 secret = true;
             }
-            Lookup::Exposed(value) => {
+            Lookup::Exposed { value, cure } => {
                 out.push_str(&value);
-                exposed = Some(reference.to_owned());
+                exposed = Some((reference.to_owned(), cure));
             }
             Lookup::Unset(way_out) => {
                 troubles.push(Trouble::Unset(reference.to_owned(), way_out));
@@ -134,11 +137,11 @@ pub fn interpolate(text: &str, secrets: &dyn Secrets) -> (Option<Text>, Vec<Trou
         }
     }
     out.push_str(rest);
-    let text = match (failed, unknown, secret) {
+    let text = match (failed, unknown, exposed, secret) {
         (true, ..) => None,
-        (_, true, _) => Some(Text::Unknown),
-        _ if exposed.is_some() => exposed.map(|reference| Text::Exposed(out, reference)),
-        (_, _, true) => Some(Text::Secret(out)),
+        (_, true, ..) => Some(Text::Unknown),
+        (_, _, Some((reference, cure)), _) => Some(Text::Exposed { text: out, reference, cure }),
+        (_, _, _, true) => Some(Text::Secret(out)),
         _ => Some(Text::Literal(out)),
     };
     (text, troubles)

@@ -6,6 +6,7 @@
 //! Everything behind [`load`] is pure: [`parse`] takes texts and a [`Secrets`] and never reads anything else. It goes
 //! on after a finding, so that the operator sees all of them at once, each with its place and its way out.
 
+pub mod account;
 mod acme_model;
 mod acme_value;
 mod address;

@@ -174,12 +174,11 @@ impl Reader<'_, '_> {
         }
         let (result, literal) = match self.text(raw, place)? {
             Text::Literal(text) => (T::parse(&text), true),
-            Text::Exposed(text, reference) => {
+            Text::Exposed { text, reference, cure } => {
                 if T::IS_SECRET {
                     let place = self.report.narrow(place, &reference);
-                    let path = reference.trim_start_matches("${file:").trim_end_matches('}');
                     let message = "every user of this machine can read this secret";
-                    self.report.add(Code::SecretsWorldReadable, place, message, format!("chmod o-rwx {path}"));
+                    self.report.add(Code::SecretsWorldReadable, place, message, cure);
                 }
                 (T::parse(&text).map(T::secret), false)
             }

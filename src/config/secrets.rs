@@ -4,11 +4,13 @@
 use std::{
     collections::BTreeMap,
     env, fs, io,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
+use rustix::process::geteuid;
+
 use super::{
+    account::{self, Account, Accounts},
     interpolate::{Kind, Lookup, Secrets},
     unit::{self, Credential, Unit},
 };
@@ -26,7 +28,9 @@ impl Secrets for ServiceSecrets {
                 Err(env::VarError::NotUnicode(_)) => Lookup::Unset("its value is not UTF-8 text".into()),
             },
             Kind::File => match read_value(Path::new(name)) {
-                Ok(value) => of_file(Path::new(name), value),
+                Ok(value) => {
+                    of_file(Path::new(name), value, || Some(Accounts::of_machine().by_uid(geteuid().as_raw())))
+                }
                 Err(error) => Lookup::Unset(cannot_read(name, &error)),
             },
             Kind::Cred => {
@@ -67,15 +71,29 @@ const CREDENTIAL_STORES: [&str; 4] =
 pub struct Service {
     /// `None` is root.
     pub user: Option<String>,
+    /// In place of the user's own.
+    pub group: Option<String>,
+    pub further_groups: Vec<String>,
+    /// Whether it may read is not told by user, groups and modes alone.
+    pub reads_otherwise: bool,
     /// Directories that systemd makes before the start.
     pub state_directories: Vec<PathBuf>,
 }
 
 /// The installed unit of this name, if there is one.
 pub fn service(unit: &str) -> Option<Service> {
-    let unit = UnitSecrets::of_installed(unit).unit?;
+    Some(said_of(UnitSecrets::of_installed(unit).unit.as_ref()?))
+}
+
+fn said_of(unit: &Unit) -> Service {
     let below = |name: &String| Path::new("/var/lib").join(name);
-    Some(Service { state_directories: unit.state_directories.iter().map(below).collect(), user: unit.user })
+    Service {
+        user: unit.user.clone(),
+        group: unit.group.clone(),
+        further_groups: unit.further_groups.clone(),
+        reads_otherwise: unit.reads_otherwise,
+        state_directories: unit.state_directories.iter().map(below).collect(),
+    }
 }
 
 impl UnitSecrets {
@@ -139,10 +157,11 @@ impl UnitSecrets {
         match unit.credentials.get(name) {
             Some(Credential::Value(value)) => Lookup::Value(value.clone()),
             Some(Credential::Opaque) => Lookup::Unknown("only systemd can decrypt or expand it".into()),
-            Some(Credential::File(path)) if path.starts_with('/') => from_file(Path::new(path)),
+            // systemd reads it, as root.
+            Some(Credential::File(path)) if path.starts_with('/') => from_file(Path::new(path), || None),
             Some(Credential::File(stored)) => {
                 match self.stores.iter().map(|store| store.join(stored)).find(|path| path.exists()) {
-                    Some(path) => from_file(&path),
+                    Some(path) => from_file(&path, || None),
                     None => Lookup::Unknown("it is not in a credential store that can be seen from here".into()),
                 }
             }
@@ -155,7 +174,9 @@ impl UnitSecrets {
 impl Secrets for UnitSecrets {
     fn look_up(&self, kind: Kind, name: &str) -> Lookup {
         match (kind, &self.unit) {
-            (Kind::File, _) => from_file(Path::new(name)),
+            (Kind::File, unit) => from_file(Path::new(name), || {
+                unit.as_ref().and_then(|unit| Accounts::of_machine().of_unit(&said_of(unit)))
+            }),
             (Kind::Env, Some(unit)) => self.variable(unit, name),
             (Kind::Cred, Some(unit)) => self.credential(unit, name),
             // A machine without the unit: perhaps the service runs in a container, with this very environment.
@@ -208,10 +229,10 @@ fn read_value(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// A file the service would read: it may have rights that we have not.
-fn from_file(path: &Path) -> Lookup {
+/// A file that `reader` would read: it may have rights that we have not.
+fn from_file(path: &Path, reader: impl FnOnce() -> Option<Account>) -> Lookup {
     match read_value(path) {
-        Ok(value) => of_file(path, value),
+        Ok(value) => of_file(path, value, reader),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Lookup::Unknown(format!("this user may not read {}", path.display()))
         }
@@ -219,11 +240,14 @@ fn from_file(path: &Path) -> Lookup {
     }
 }
 
-/// Group `clawgate` may read it, as the guide has it; others may not.
-fn of_file(path: &Path, value: String) -> Lookup {
-    match fs::metadata(path).map(|metadata| metadata.permissions().mode() & 0o007) {
-        Ok(0) | Err(_) => Lookup::Value(value),
-        Ok(_) => Lookup::Exposed(value),
+/// Group `clawgate` may read it, as the guide has it; others may not. `reader` still may after the cure; who that is,
+/// where it is known.
+fn of_file(path: &Path, value: String, reader: impl FnOnce() -> Option<Account>) -> Lookup {
+    match account::entry(path) {
+        Some(entry) if entry.mode & 0o007 != 0 => {
+            Lookup::Exposed { value, cure: account::hidden_from_others(&entry, reader().as_ref()) }
+        }
+        _ => Lookup::Value(value),
     }
 }
 
@@ -252,6 +276,8 @@ fn unit_texts(directories: &[PathBuf], unit: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     struct Machine {
@@ -329,13 +355,26 @@ mod tests {
         assert!(matches!(secrets.look_up(Kind::Cred, "token"), Lookup::Unknown(_)));
     }
 
+    fn exposed(value: &str, path: &str) -> Lookup {
+        Lookup::Exposed { value: value.into(), cure: format!("chmod o-rwx {path}") }
+    }
+
+    #[test]
+    fn the_cure_of_a_credential_that_everybody_reads_names_its_file() {
+        let machine = Machine::new();
+        let path = machine.file("token", "t");
+        machine.file("lib/clawgate.service", &format!("[Service]\nUser=nobody\nLoadCredential=t:{path}\n"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("it is ours");
+        assert_eq!(machine.secrets().look_up(Kind::Cred, "t"), exposed("t", &path), "systemd reads it, as root");
+    }
+
     #[test]
     fn a_file_loses_one_line_break_and_an_endless_one_is_refused() {
         let machine = Machine::new();
         let path = machine.file("value", "a\n\r\n");
         assert_eq!(ServiceSecrets.look_up(Kind::File, &path), value("a\n"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("it is ours");
-        assert_eq!(ServiceSecrets.look_up(Kind::File, &path), Lookup::Exposed("a\n".into()), "everybody reads it");
+        assert_eq!(ServiceSecrets.look_up(Kind::File, &path), exposed("a\n", &path), "everybody reads it");
         assert!(matches!(ServiceSecrets.look_up(Kind::File, "/dev/zero"), Lookup::Unset(_)));
         assert!(matches!(ServiceSecrets.look_up(Kind::File, "/nonexistent/file"), Lookup::Unset(_)));
     }

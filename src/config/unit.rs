@@ -20,6 +20,11 @@ pub(super) struct Unit {
     pub imports_credentials: bool,
     /// Who the service runs as.
     pub user: Option<String>,
+    /// In place of the user's own.
+    pub group: Option<String>,
+    pub further_groups: Vec<String>,
+    /// It has a capability that passes over the permissions of files, or a user that is made for it alone.
+    pub reads_otherwise: bool,
     /// Below `/var/lib`; systemd makes them and gives them to the user.
     pub state_directories: Vec<String>,
 }
@@ -78,6 +83,11 @@ impl Unit {
             "UnsetEnvironment" if value.is_empty() => self.unset.clear(),
             "UnsetEnvironment" => self.unset.extend(words(value)),
             "User" => self.user = (!value.is_empty()).then(|| value.to_owned()),
+            "Group" => self.group = (!value.is_empty()).then(|| value.to_owned()),
+            "SupplementaryGroups" if value.is_empty() => self.further_groups.clear(),
+            "SupplementaryGroups" => self.further_groups.extend(words(value)),
+            "AmbientCapabilities" => self.reads_otherwise |= value.contains("CAP_DAC_") || value.starts_with('~'),
+            "DynamicUser" => self.reads_otherwise |= matches!(value, "yes" | "true" | "on" | "1"),
             "StateDirectory" if value.is_empty() => self.state_directories.clear(),
             "StateDirectory" => self.state_directories.extend(words(value)),
             "ImportCredential" => self.imports_credentials = !value.is_empty(),

@@ -14,8 +14,14 @@ use crate::{
         store::{self, Certificate, FileStore, Store as _, StoreError},
     },
     cause,
-    config::{Config, secrets},
+    config::{
+        Config,
+        account::{Accounts, entry},
+        secrets,
+    },
 };
+
+pub use crate::config::account::{Account, Entry};
 
 /// The unit whose user the service is.
 const UNIT: &str = "clawgate.service";
@@ -43,13 +49,6 @@ pub enum Service {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    pub name: String,
-    pub uid: u32,
-    pub groups: Vec<u32>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directory {
     /// Not there. systemd makes it, or it would have to be made in the directory named here.
     Missing { made_by_systemd: bool, above: Entry },
@@ -64,16 +63,6 @@ pub enum Directory {
         /// What is in it and belongs to somebody else: the first few.
         foreign: Vec<Entry>,
     },
-}
-
-/// A file or directory, as far as permissions go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    pub path: PathBuf,
-    pub uid: u32,
-    pub gid: u32,
-    /// The twelve bits.
-    pub mode: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,48 +104,25 @@ fn records(config: &Config) -> Result<(), StoreError> {
 }
 
 fn service(running: Option<u32>, unit: Option<&secrets::Service>, state: &Path) -> Service {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let group = fs::read_to_string("/etc/group").unwrap_or_default();
-    let by_uid = |uid: u32| account(&passwd, &group, |_, found| found == uid).unwrap_or_else(|| unnamed(uid));
-    match (running, unit.map(|unit| unit.user.as_deref())) {
-        (Some(uid), _) => Service::Account(by_uid(uid)),
-        (None, Some(None)) => Service::Account(by_uid(0)),
-        (None, Some(Some(user))) => match account(&passwd, &group, |name, _| name == user) {
-            Some(account) => Service::Account(account),
-            None => Service::NoAccount(user.to_owned()),
+    let accounts = Accounts::of_machine();
+    match (running, unit) {
+        (Some(uid), _) => Service::Account(accounts.by_uid(uid)),
+        (None, Some(unit)) => match (accounts.of_unit(unit), &unit.user) {
+            (None, Some(user)) => Service::NoAccount(user.clone()),
+            (account, _) => Service::Account(account.unwrap_or_else(|| accounts.by_uid(0))),
         },
         // Nothing says who it will be: whoever has the directory now, or else makes it.
         (None, None) => {
             let owner = entry(state).map(|entry| entry.uid);
-            Service::Account(by_uid(owner.unwrap_or_else(|| rustix::process::geteuid().as_raw())))
+            Service::Account(accounts.by_uid(owner.unwrap_or_else(|| rustix::process::geteuid().as_raw())))
         }
     }
 }
 
 /// Whom the installed unit runs as, where it is somebody that this machine knows.
 pub(super) fn user_of_the_unit() -> Option<u32> {
-    let Some(user) = secrets::service(UNIT)?.user else { return Some(0) };
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    account(&passwd, "", |name, _| name == user).map(|account| account.uid)
-}
-
-fn unnamed(uid: u32) -> Account {
-    Account { name: format!("uid {uid}"), uid, groups: Vec::new() }
-}
-
-/// passwd(5), group(5).
-fn account(passwd: &str, group: &str, is: impl Fn(&str, u32) -> bool) -> Option<Account> {
-    let (name, uid, gid) = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, uid, gid) = (fields.next()?, fields.nth(1)?.parse().ok()?, fields.next()?.parse::<u32>().ok()?);
-        is(name, uid).then_some((name, uid, gid))
-    })?;
-    let further = group.lines().filter_map(|line| {
-        let mut fields = line.split(':').skip(2);
-        let (gid, members) = (fields.next()?.parse().ok()?, fields.next()?);
-        members.split(',').any(|member| member == name).then_some(gid)
-    });
-    Some(Account { name: name.to_owned(), uid, groups: std::iter::once(gid).chain(further).collect() })
+    let unit = secrets::service(UNIT)?;
+    Accounts::of_machine().of_unit(&unit).map(|account| account.uid)
 }
 
 fn directory(path: &Path, service: &Service, made_by_systemd: bool) -> Directory {
@@ -177,11 +143,6 @@ fn directory(path: &Path, service: &Service, made_by_systemd: bool) -> Directory
         Service::NoAccount(_) => Vec::new(),
     };
     Directory::There { entry: own, made_by_systemd, on: file_system(path), foreign }
-}
-
-fn entry(path: &Path) -> Option<Entry> {
-    let metadata = fs::metadata(path).ok()?;
-    Some(Entry { path: path.to_owned(), uid: metadata.uid(), gid: metadata.gid(), mode: metadata.mode() & 0o7777 })
 }
 
 /// What below `path` is not `uid`'s; the first three.
@@ -216,43 +177,9 @@ fn file_system(path: &Path) -> Option<FileSystem> {
     })
 }
 
-impl Account {
-    /// Whether it can make and replace files in this directory.
-    pub fn may_write(&self, entry: &Entry) -> bool {
-        const WRITE_AND_SEARCH: u32 = 0o3;
-        let bits = match entry {
-            _ if self.uid == 0 => return true,
-            entry if entry.uid == self.uid => entry.mode >> 6,
-            entry if self.groups.contains(&entry.gid) => entry.mode >> 3,
-            entry => entry.mode,
-        };
-        bits & WRITE_AND_SEARCH == WRITE_AND_SEARCH
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_account_is_read_with_all_its_groups() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nclawgate:x:990:991::/:/usr/sbin/nologin\nbroken\n";
-        let group = "clawgate:x:991:\nssl-cert:x:110:postgres,clawgate\n";
-        let found = account(passwd, group, |name, _| name == "clawgate").unwrap();
-        assert_eq!(found, Account { name: "clawgate".into(), uid: 990, groups: vec![991, 110] });
-        assert_eq!(account(passwd, group, |_, uid| uid == 7), None);
-    }
-
-    #[test]
-    fn the_bits_that_count_are_the_owners_or_the_groups_or_the_others() {
-        let account = |uid, gid| Account { name: String::new(), uid, groups: vec![gid] };
-        let entry = |mode| Entry { path: "/s".into(), uid: 5, gid: 6, mode };
-        assert!(account(5, 0).may_write(&entry(0o700)));
-        assert!(!account(5, 0).may_write(&entry(0o577)), "the owner's bits are all that the owner has");
-        assert!(account(7, 6).may_write(&entry(0o770)) && !account(7, 6).may_write(&entry(0o720)));
-        assert!(!account(7, 8).may_write(&entry(0o770)) && account(7, 8).may_write(&entry(0o707)));
-        assert!(account(0, 0).may_write(&entry(0)));
-    }
 
     #[test]
     fn without_a_unit_and_a_process_the_service_is_whose_the_directory_is() {
@@ -270,7 +197,7 @@ mod tests {
     fn looking_makes_nothing() {
         let home = tempfile::tempdir().unwrap();
         let state = home.path().join("state");
-        let me = Service::Account(unnamed(rustix::process::geteuid().as_raw()));
+        let me = Service::Account(crate::config::account::unnamed(rustix::process::geteuid().as_raw()));
         let Directory::Missing { above, .. } = directory(&state, &me, false) else { panic!("it is not there") };
         assert_eq!(above.path, home.path());
         assert!(!state.exists());

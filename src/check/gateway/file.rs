@@ -210,7 +210,7 @@ impl Around {
             },
             unit: match self.unit.look_up(Kind::Env, name) {
                 _ if !self.has_unit => Known::No,
-                Lookup::Value(value) | Lookup::Exposed(value) => (!value.trim().is_empty()).into(),
+                Lookup::Value(value) | Lookup::Exposed { value, .. } => (!value.trim().is_empty()).into(),
                 Lookup::Unset(_) => Known::No,
                 Lookup::Unknown(_) => Known::Unknown,
             },

@@ -144,7 +144,7 @@ pub fn port_of_unit(world: &World) -> Option<u16> {
     of_users.chain([system_units()]).find_map(|directories| {
         let directories: Vec<PathBuf> = directories.iter().map(|directory| world.at(directory)).collect();
         match UnitSecrets::in_directories(&directories, UNIT).look_up(Kind::Env, PORT) {
-            Lookup::Value(port) | Lookup::Exposed(port) => port.trim().parse().ok(),
+            Lookup::Value(port) | Lookup::Exposed { value: port, .. } => port.trim().parse().ok(),
             Lookup::Unset(_) | Lookup::Unknown(_) => None,
         }
     })
