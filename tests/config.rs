@@ -89,10 +89,11 @@ fn every_code_has_a_case_and_is_in_the_reference() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .map(|path| fs::read_to_string(path).expect("a case"))
         .collect();
-    // These need files: `load` below has two of them, tests/cli.rs the others.
+    // These need files: `load` below has two of them, tests/cli.rs and tests/system the others.
     let needs_files = [
         Code::FileUnreadable,
         Code::FileDenied,
+        Code::FileServiceDenied,
         Code::FileNotUtf8,
         Code::IdentityUnfenced,
         Code::CertificateUnusable,

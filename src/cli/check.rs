@@ -8,7 +8,7 @@ use std::{
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clawgate::{
     check::{self, Options, Report, Topic},
-    exit,
+    config, exit,
     process::load,
 };
 
@@ -77,7 +77,9 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         for warning in &loaded.warnings {
             eprintln!("{warning}\n");
         }
-        print(&format!("config ok: {}\n", summary(&loaded)))?;
+        if loaded.warnings.iter().all(|finding| finding.severity() != config::Severity::Error) {
+            print(&format!("config ok: {}\n", summary(&loaded)))?;
+        }
     }
     if options.probe && options.wants(Topic::Gateway) {
         eprintln!(

@@ -46,7 +46,8 @@ impl Account {
         self.has(entry, READ)
     }
 
-    fn has(&self, entry: &Entry, wanted: u32) -> bool {
+    /// Whether it has all of these bits (`0o4` reads, `0o2` writes, `0o1` runs or looks into a directory).
+    pub fn has(&self, entry: &Entry, wanted: u32) -> bool {
         let bits = match entry {
             _ if self.uid == 0 => return true,
             entry if entry.uid == self.uid => entry.mode >> 6,
@@ -67,7 +68,7 @@ pub fn hidden_from_others(entry: &Entry, reader: Option<&Account>) -> String {
 }
 
 /// The commands that give `reader` these bits, as its group's where it is not the owner's anyway. The owner stays.
-fn given(entry: &Entry, reader: &Account, bits: u32, accounts: &Accounts) -> String {
+pub fn given(entry: &Entry, reader: &Account, bits: u32, accounts: &Accounts) -> String {
     let path = entry.path.display();
     if entry.uid == reader.uid {
         return format!("chmod {:03o} {path}", entry.mode | bits << 6);
@@ -129,11 +130,11 @@ impl Accounts {
         named.find_map(|rest| rest.split(':').nth(1)?.parse().ok()).or_else(|| group.parse().ok())
     }
 
-    fn user_name(&self, uid: u32) -> String {
+    pub fn user_name(&self, uid: u32) -> String {
         self.find(|_, found| found == uid).map_or_else(|| uid.to_string(), |account| account.name)
     }
 
-    fn group_name(&self, gid: u32) -> String {
+    pub fn group_name(&self, gid: u32) -> String {
         let is = |line: &&str| line.split(':').nth(2).is_some_and(|found| found.parse() == Ok(gid));
         let name = self.group.lines().find(is).and_then(|line| line.split(':').next());
         name.map_or_else(|| gid.to_string(), str::to_owned)

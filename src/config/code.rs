@@ -61,6 +61,8 @@ codes! {
         "A configuration file cannot be read. Check that it exists and that the service's user may read it."
     FileDenied Error "file/denied"
         "This user may not read a configuration file, or look into its directory. What it says is not known, and may be right."
+    FileServiceDenied Error "file/service-denied"
+        "The service's own user may not read a file that the service needs, or look into one of the directories on the way to it. It would not start."
     FileNotUtf8 Error "file/not-utf8"
         "TOML is UTF-8 text, and this file is not. Save it again as UTF-8."
     TomlSyntax Error "toml/syntax"

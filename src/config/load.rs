@@ -87,7 +87,7 @@ fn fragments(conf_d: &Path) -> io::Result<Vec<PathBuf>> {
 fn unreadable(path: &Path, error: &io::Error) -> Finding {
     let way_out = match error.kind() {
         io::ErrorKind::NotFound => "`clawgate init HOST` makes one, --config PATH names another",
-        io::ErrorKind::PermissionDenied => "`sudo clawgate check` may read it; the service's user has to be able to",
+        io::ErrorKind::PermissionDenied => "`sudo clawgate check` may read it, and says whether the service's user may",
         _ => "mend it, or name another with --config PATH",
     };
     let code = match error.kind() {

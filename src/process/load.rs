@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::sandbox::Sandbox;
+use super::{denied, sandbox::Sandbox};
 use crate::{
     cause,
     config::{
@@ -51,7 +51,8 @@ pub fn load(path: &Path) -> Result<Loaded, Refused> {
 
 /// The same from inside: what lies outside needs a restart.
 pub(super) fn load_within(path: &Path, sandbox: &Sandbox) -> Result<Loaded, Refused> {
-    let secrets = Noted { sandbox, files: RefCell::default() };
+    let own = Sandboxed { sandbox };
+    let secrets = Noted { secrets: &own, files: RefCell::default() };
     let loaded = from(config::load(path, &secrets)).map_err(|refused| unhide(refused, sandbox))?;
     let loaded = with_files(loaded, Certificates::OfService(sandbox))?;
     let file = Location { file: path.display().to_string(), spot: None };
@@ -63,20 +64,32 @@ pub(super) fn load_within(path: &Path, sandbox: &Sandbox) -> Result<Loaded, Refu
     Ok(Loaded { files: secrets.files.into_inner(), ..loaded })
 }
 
-/// The service's own view, and which files were asked for.
+/// Which files are asked for.
 struct Noted<'s> {
-    sandbox: &'s Sandbox,
+    secrets: &'s dyn Secrets,
     files: RefCell<Vec<PathBuf>>,
 }
 
 impl Secrets for Noted<'_> {
     fn look_up(&self, kind: Kind, name: &str) -> Lookup {
-        let path = Path::new(name);
         if kind == Kind::File {
-            self.files.borrow_mut().push(path.to_owned());
+            self.files.borrow_mut().push(name.into());
         }
+        self.secrets.look_up(kind, name)
+    }
+}
+
+/// The service's own view.
+struct Sandboxed<'s> {
+    sandbox: &'s Sandbox,
+}
+
+impl Secrets for Sandboxed<'_> {
+    fn look_up(&self, kind: Kind, name: &str) -> Lookup {
         match ServiceSecrets.look_up(kind, name) {
-            Lookup::Unset(_) if kind == Kind::File && self.sandbox.hides(path) => Lookup::Unset(RESTART.into()),
+            Lookup::Unset(_) if kind == Kind::File && self.sandbox.hides(Path::new(name)) => {
+                Lookup::Unset(RESTART.into())
+            }
             lookup => lookup,
         }
     }
@@ -112,11 +125,15 @@ pub fn load_as_service(path: &Path) -> Result<Loaded, Refused> {
     from(config::load(path, &*secrets()))
 }
 
-/// All that can be said of a configuration without serving it; nothing is made or changed.
+/// All that can be said of a configuration without serving it; nothing is made or changed. What the service's own user
+/// may not read is an error among the warnings: the configuration holds, and what is around it can be looked at.
 pub fn check(path: &Path) -> Result<Loaded, Refused> {
-    let loaded = with_files(load_as_service(path)?, Certificates::OfCommand)?;
-    let unfenced = unfenced(&loaded);
-    Ok(Loaded { warnings: loaded.warnings.into_iter().chain(unfenced).collect(), ..loaded })
+    let secrets = secrets();
+    let noted = Noted { secrets: &*secrets, files: RefCell::default() };
+    let loaded = with_files(from(config::load(path, &noted))?, Certificates::OfCommand)?;
+    let files = noted.files.into_inner();
+    let further = unfenced(&loaded).into_iter().chain(denied::to_service(UNIT, path, &loaded.config, &files));
+    Ok(Loaded { warnings: loaded.warnings.iter().cloned().chain(further).collect(), ..loaded })
 }
 
 /// The same for a text that was made here.

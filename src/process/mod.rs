@@ -5,6 +5,7 @@ pub mod ask;
 pub mod certs;
 mod control;
 pub mod demo;
+mod denied;
 pub mod load;
 pub mod logs;
 mod notify;

@@ -13,7 +13,7 @@ use std::{
 /// [`io::ErrorKind::AlreadyExists`] where there is something already.
 pub fn create(path: &Path, text: &str) -> io::Result<()> {
     let directory = directory(path);
-    fs::create_dir_all(directory)?;
+    make_open(directory)?;
     let (mut file, fresh) = beside(path)?;
     let done = (|| {
         // Whatever the umask says.
@@ -48,6 +48,15 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
     }
     done?;
     File::open(directory(path))?.sync_all()
+}
+
+/// What is missing of these directories, for everyone to look into like the file: whatever the umask says.
+fn make_open(directory: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(directory)?;
+    // The path of a relative one ends with an empty part, which is the current directory.
+    let made = missing.into_iter().filter(|path| !path.as_os_str().is_empty());
+    made.into_iter().try_for_each(|path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
 }
 
 fn directory(path: &Path) -> &Path {

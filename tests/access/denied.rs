@@ -55,6 +55,19 @@ fn a_configuration_that_may_not_be_read_is_77_and_not_taken_for_wrong_or_for_sil
 }
 
 #[test]
+fn init_makes_a_directory_that_everyone_may_look_into_whatever_the_umask_says() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("etc/clawgate");
+    let config = directory.join("config.toml");
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 077; exec \"$0\" --config \"$1\" init chat.example.com", CLAWGATE]).arg(&config);
+    let said = command.output().unwrap();
+    let mode = |path: &Path| fs::metadata(path).map(|about| about.permissions().mode() & 0o7777).ok();
+    let modes = [home.path().join("etc"), directory, config].map(|path| mode(&path));
+    assert_eq!(modes, [Some(0o755), Some(0o755), Some(0o644)], "{said:?}");
+}
+
+#[test]
 fn init_that_may_not_write_says_why_in_its_first_line_and_ends_with_77() {
     if !rustix::process::geteuid().is_root() {
         return as_root("denied::init_that_may_not_write_says_why_in_its_first_line_and_ends_with_77");

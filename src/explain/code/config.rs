@@ -8,7 +8,10 @@ more! { Code:
         "`clawgate init HOST` writes one where there is none. `ls -l PATH` shows whose it is; as a rule: `chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml`"
     FileDenied
         "Nothing was looked at: what a file says that cannot be read is neither right nor wrong."
-        "`sudo clawgate check`. The service's user has to be able to read it, as a rule by `chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml`"
+        "`sudo clawgate check`; it says too whether the service's user may read it, as it has to (`file/service-denied`). As a rule: `chown root:clawgate /etc/clawgate/config.toml && chmod 640 /etc/clawgate/config.toml`"
+    FileServiceDenied
+        "Who runs `sudo clawgate check` may read everything; the service runs as the unit's User=, ends with exit code 78, and is not started again."
+        "The finding has the command for each file and directory; as a rule `chown root:clawgate PATH && chmod 640 PATH`. What systemd reads itself, as root, needs none: LoadCredential= and ${cred:NAME}"
     FileNotUtf8
         "A name or a path that is read in another encoding is another name."
         "iconv -f latin1 -t utf-8 OLD > NEW, or save it as UTF-8 in the editor."

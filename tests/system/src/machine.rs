@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -41,6 +42,8 @@ impl Machine {
         let usual = ["example.com SOA ns.example.com", "example.com NS ns.example.com", &address];
         let names = Server::at(dns.parse().expect("an address"), 53, &[&usual[..], records].concat()).await;
         let machine = Machine { folder: tempfile::tempdir().expect("a folder"), names, ca: Authority::run().await };
+        // As `/etc` is: the service's user may look in.
+        fs::set_permissions(machine.folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
         machine.configure(&machine.ca.directory());
         machine
     }

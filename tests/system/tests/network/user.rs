@@ -1,11 +1,20 @@
 //! The check by an ordinary user, who may not see most of it; and a service whose user cannot do what it has to.
 
-use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use clawgate_system::{
     Authority, Certified, Gateway, Machine, Version,
-    alone::{alone, instead, run},
+    alone::{alone, among_users, instead, run},
     machine::{DNS, HOST, OURS, report},
+    process::{Said, say},
+    proxy,
 };
 
 /// A user that owns nothing here.
@@ -175,5 +184,110 @@ fn a_service_whose_user_is_missing_or_may_not_write_is_found() {
                 &format!("chown -R clawgate: {state} && chmod 700 {state}"),
             ]
         );
+    });
+}
+
+/// Only root can: as `nobody`, the user of the unit of these stories.
+fn as_service(config: &Path) -> Command {
+    let mut command = Command::new(proxy::binary());
+    command.arg("--config").arg(config).arg("run").env_clear().uid(SOMEBODY).gid(SOMEBODY);
+    command
+}
+
+/// As root: what is found, and each cure done.
+fn mend(config: &Path) -> (Option<i32>, Vec<[String; 4]>) {
+    let look = ["check", "--json", "--only", "config"];
+    let found = report(&say(Command::new(proxy::binary()).arg("--config").arg(config).args(look)));
+    let all = found.json["findings"].as_array().expect("a list of findings").iter();
+    let errors = all
+        .filter(|finding| finding["severity"] == "error")
+        .map(|finding| ["code", "subject", "seen", "cure"].map(|key| finding[key].as_str().expect("text").to_owned()));
+    let errors: Vec<[String; 4]> = errors.collect();
+    errors.iter().for_each(|[.., cure]| run("sh", &["-c", cure]));
+    (found.code, errors)
+}
+
+#[test]
+fn what_the_services_user_may_not_read_is_found_and_mended_by_its_cures() {
+    among_users("user::what_the_services_user_may_not_read_is_found_and_mended_by_its_cures", &[], async || {
+        unit("nobody");
+        let outer = tempfile::tempdir().unwrap();
+        fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let (folder, state) = (outer.path().join("clawgate"), outer.path().join("state"));
+        let mode = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::create_dir_all(folder.join("conf.d")).unwrap();
+        fs::create_dir(&state).unwrap();
+        mode(&state, 0o700);
+        std::os::unix::fs::chown(&state, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        let [config, fragment, token, key, chain] =
+            ["config.toml", "conf.d/probe.toml", "token", "key.pem", "chain.pem"].map(|name| folder.join(name));
+        let own = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+        fs::write(&chain, own.cert.pem()).unwrap();
+        fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+        fs::write(&token, "hello\n").unwrap();
+        let shown = |path: &Path| path.display().to_string();
+        fs::write(&fragment, format!("[probe]\ntoken = \"${{file:{}}}\"\n", shown(&token))).unwrap();
+        let text = format!(
+            "state_dir = \"{}\"\nadmin_socket = \"{}/admin.sock\"\n[[listen]]\naddress = \"127.0.0.1:8443\"\n\
+             serve = \"https\"\n[[site]]\nhost = \"{HOST}\"\nclients = [\"198.51.100.0/24\"]\n\
+             certificate = \"{}\"\nkey = \"{}\"\n",
+            shown(&state),
+            shown(&state),
+            shown(&chain),
+            shown(&key)
+        );
+        fs::write(&config, text).unwrap();
+        [&config, &fragment, &token, &key, &chain].iter().for_each(|path| mode(path, 0o600));
+        [&folder, &folder.join("conf.d")].iter().for_each(|path| mode(path, 0o700));
+
+        let Said { code, err, .. } = say(&mut as_service(&config));
+        assert_eq!((code, err.contains("error[file/denied]")), (Some(78), true), "{err}");
+        let (code, found) = mend(&config);
+        assert_eq!(code, Some(78));
+        let denied = |path: &Path, verb: &str, old: &str, new: &str| {
+            let path = shown(path);
+            [
+                "file/service-denied".to_owned(),
+                path.clone(),
+                format!("the service runs as nobody, who may not {verb}: it is root:root's, with mode {old}"),
+                format!("chown root:nogroup {path} && chmod {new} {path}"),
+            ]
+        };
+        let file = |path: &Path| denied(path, "read this", "600", "640");
+        let directory = |path: &Path, new| denied(path, "look into this directory", "700", new);
+        let expected = [
+            directory(&folder, "710"),
+            file(&config),
+            directory(&folder.join("conf.d"), "750"),
+            file(&fragment),
+            file(&chain),
+            file(&key),
+            file(&token),
+        ];
+        assert_eq!(found, expected);
+
+        assert_eq!(mend(&config), (Some(0), Vec::new()));
+
+        // A secret that is everybody's: its cure leaves it to the service.
+        std::os::unix::fs::chown(&token, Some(0), Some(0)).unwrap();
+        mode(&token, 0o644);
+        let (code, found) = mend(&config);
+        let cure = format!("chown root:nogroup {0} && chmod 640 {0}", shown(&token));
+        let [[open, _, _, told]] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((code, &**open, told), (Some(78), "secrets/world-readable", &cure));
+        assert_eq!(mend(&config), (Some(0), Vec::new()));
+
+        let mut service = as_service(&config).spawn().expect("it can be run");
+        let socket = state.join("admin.sock");
+        let serves = async {
+            while !socket.exists() {
+                assert_eq!(service.try_wait().expect("a child"), None, "it serves");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), serves).await;
+        service.kill().expect("a child");
+        service.wait().expect("a child");
+        in_time.expect("the service starts");
     });
 }
