@@ -4,6 +4,7 @@
 //! It lives on the control thread as one task. Dropping it at any await is a crash as far as the records are concerned,
 //! and crashes cost nothing beyond what was written ahead.
 
+mod asked;
 mod clock;
 mod early;
 mod look;
@@ -54,13 +55,16 @@ const STEPS_WITHIN: Duration = Duration::from_secs(10 * 60);
 pub enum Command {
     /// A new configuration.
     Configure(Box<Settings>),
-    /// A try before its time, for the sets that this name is in.
-    Nudge(Identifier, Nudge),
+    /// A try before its time, for the sets that this name is in; the answer is whether it can be made.
+    Nudge(Identifier, Nudge, Answered),
     /// What a rehearsal by hand showed.
     Rehearsed(Rehearsal),
     /// Revokes the certificate that is installed for this name, and asks for another at once.
-    Revoke(Identifier, oneshot::Sender<Result<(), String>>),
+    Revoke(Identifier, Answered),
 }
+
+/// Done, or why not.
+pub type Answered = oneshot::Sender<Result<(), String>>;
 
 /// What the driver works on, beside the store.
 #[derive(Clone)]
@@ -87,11 +91,12 @@ pub async fn run(
         if !early.settings.wanted.is_empty() {
             match open().and_then(|store| Driver::try_new(store, &around, early.settings.clone())) {
                 Ok(mut driver) => {
-                    early.pass_on(&mut driver);
+                    early.pass_on(&mut driver).await;
                     return driver.run(inbox).await;
                 }
                 Err(error) => {
                     let text = chain(&error);
+                    early.refuse(&finding(&error));
                     around.board.found(Some(finding(&error)));
                     if told.as_ref() != Some(&text) {
                         error!(code = error.code(), "no certificates can be asked for: {text}");
@@ -99,10 +104,13 @@ pub async fn run(
                     told = Some(text);
                 }
             }
+        } else {
+            early.refuse("no certificate is asked of any CA here");
         }
         tokio::select! {
             command = inbox.recv() => match command {
-                Some(command) => early.hear(command, told.as_deref()),
+                // Looked at at once: what was in the way a moment ago may be mended.
+                Some(command) => early.hear(command),
                 None => return,
             },
             () = tokio::time::sleep(UNUSABLE) => {}
@@ -120,6 +128,8 @@ pub struct Driver {
     unsaved: bool,
     /// Why the last write failed, until one succeeds.
     unkept: Option<String>,
+    /// Who asked for a try that was stuck then: its next step is the answer.
+    asked: Vec<(Identifier, Answered)>,
     clock: Clock,
     links: HashMap<DirectoryUrl, Link>,
     sets: Vec<Set>,
@@ -159,6 +169,7 @@ impl Driver {
             records,
             unsaved: true,
             unkept: None,
+            asked: Vec::new(),
             clock,
             links: HashMap::new(),
             sets: Vec::new(),
@@ -224,7 +235,7 @@ impl Driver {
     async fn hear(&mut self, command: Command) {
         match command {
             Command::Configure(settings) => self.configure(*settings),
-            Command::Nudge(identifier, nudge) => self.nudge(&identifier, nudge),
+            Command::Nudge(identifier, nudge, answer) => self.asked_for(identifier, nudge, answer),
             Command::Rehearsed(rehearsal) => self.rehearsed(&rehearsal),
             Command::Revoke(identifier, answer) => {
                 let done = self.revoke(&identifier).await;
@@ -234,15 +245,10 @@ impl Driver {
         }
     }
 
-    fn nudge(&mut self, identifier: &Identifier, nudge: Nudge) {
-        for set in self.sets.iter_mut().filter(|set| set.wanted.identifiers.contains(identifier)) {
-            set.nudge(nudge);
-        }
-    }
-
     /// Does one step for each set that has one due; how long until the next is.
     pub async fn turn(&mut self) -> Duration {
         let kept = self.steps().await;
+        self.answer_asked();
         self.warn_of_ends();
         self.show();
         self.hope();

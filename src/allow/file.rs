@@ -29,7 +29,7 @@ pub enum FileError {
     Damaged { path: PathBuf, mended: &'static str },
     #[error("{path} was written by a newer version: run that one, or remove the file")]
     Newer { path: PathBuf },
-    #[error("cannot write {path}")]
+    #[error("cannot write {path}; it is as it was, and `clawgate check --only state` says what is in the way")]
     Write { path: PathBuf, source: io::Error },
 }
 

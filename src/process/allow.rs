@@ -23,7 +23,7 @@ pub(super) fn add(app: &App, network: &str, site: Option<&str>, seconds: u64) ->
         Err(wrong) => return Answer::refused(Refused::BadRequest, wrong),
     };
     if let Err(error) = app.allow(open.clone()) {
-        return Answer::refused(Refused::Failed, cause::chain(&error));
+        return Answer::refused(Refused::Failed, format!("{open} is not let in: {}", cause::chain(&error)));
     }
     let mut text = line(&open);
     let has_list = |site: &config::model::Site| {
@@ -66,7 +66,7 @@ pub(super) fn remove(app: &App, network: &str) -> Answer {
             format!("{network} was not let in for a while; `clawgate allow` lists who is"),
         ),
         Ok(_) => Answer::done(format!("{network} is let in no longer, and its WebSockets are closed")),
-        Err(error) => Answer::refused(Refused::Failed, cause::chain(&error)),
+        Err(error) => Answer::refused(Refused::Failed, format!("{network} is still let in: {}", cause::chain(&error))),
     }
 }
 

@@ -1,6 +1,10 @@
 //! `clawgate certs`, in the process that serves and beside it.
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -132,18 +136,36 @@ fn known(app: &App, name: &str) -> Result<Identifier, Answer> {
     }
 }
 
-pub(super) fn renew(app: &App, name: &str) -> Answer {
-    match known(app, name) {
-        Ok(identifier) => {
-            let text = format!(
-                "{identifier} is asked for now, unless its tries are spent; `clawgate certs` shows how it goes"
-            );
-            app.tell_acme(Command::Nudge(identifier, Nudge::Manual));
-            Answer::done(text)
-        }
-        Err(refused) => refused,
-    }
+/// For the answer to a wish: an order that is under way may wait for its CA for longer.
+const BUSY: Duration = Duration::from_secs(10);
+
+pub(super) fn renew(app: &App, name: &str, answer: oneshot::Sender<Answer>) {
+    let identifier = match known(app, name) {
+        Ok(identifier) => identifier,
+        Err(refused) => return drop(answer.send(refused)),
+    };
+    let (sender, receiver) = oneshot::channel();
+    app.tell_acme(Command::Nudge(identifier.clone(), Nudge::Manual, sender));
+    tokio::spawn(async move {
+        let name = &identifier;
+        let answered = match tokio::time::timeout(BUSY, receiver).await {
+            Ok(Ok(Ok(()))) => Answer::done(format!(
+                "{name} is asked for now, unless its tries are spent; `clawgate certs` shows how it goes"
+            )),
+            Ok(Ok(Err(why))) => Answer::refused(
+                Refused::Failed,
+                format!("{name} is not asked for: {why}. Once that is mended: `clawgate certs renew {name}`"),
+            ),
+            Ok(Err(_)) => Answer::refused(Refused::Failed, NOBODY),
+            Err(_) => Answer::done(format!(
+                "{name} is asked for as soon as a CA has answered what it is asked now; `clawgate certs` shows how it goes"
+            )),
+        };
+        drop(answer.send(answered));
+    });
 }
+
+const NOBODY: &str = "nothing gets certificates here; the log says why: `journalctl -u clawgate -n 50`";
 
 pub(super) fn revoke(app: &App, name: &str, answer: oneshot::Sender<Answer>) {
     let identifier = match known(app, name) {
@@ -151,13 +173,12 @@ pub(super) fn revoke(app: &App, name: &str, answer: oneshot::Sender<Answer>) {
         Err(refused) => return drop(answer.send(refused)),
     };
     let (sender, receiver) = oneshot::channel();
-    let text = format!("{identifier} is revoked, and another certificate is asked for");
-    app.tell_acme(Command::Revoke(identifier, sender));
+    app.tell_acme(Command::Revoke(identifier.clone(), sender));
     tokio::spawn(async move {
         let answered = match receiver.await {
-            Ok(Ok(())) => Answer::done(text),
-            Ok(Err(why)) => Answer::refused(Refused::Failed, why),
-            Err(_) => Answer::refused(Refused::Failed, "nothing gets certificates here; the log says why"),
+            Ok(Ok(())) => Answer::done(format!("{identifier} is revoked, and another certificate is asked for")),
+            Ok(Err(why)) => Answer::refused(Refused::Failed, format!("{identifier} is not revoked: {why}")),
+            Err(_) => Answer::refused(Refused::Failed, NOBODY),
         };
         drop(answer.send(answered));
     });

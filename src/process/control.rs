@@ -54,7 +54,7 @@ pub(super) trait Proxy {
     fn allow_list(&self) -> Answer;
     fn allow(&self, network: &str, site: Option<&str>, seconds: u64) -> Answer;
     fn allow_remove(&self, network: &str) -> Answer;
-    fn renew(&self, name: &str) -> Answer;
+    fn renew(&self, name: &str, answer: oneshot::Sender<Answer>);
     /// The CA is asked, so the answer comes later.
     fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>);
     /// So is it here.
@@ -117,8 +117,8 @@ impl Proxy for App {
         super::allow::remove(self, network)
     }
 
-    fn renew(&self, name: &str) -> Answer {
-        super::certs::renew(self, name)
+    fn renew(&self, name: &str, answer: oneshot::Sender<Answer>) {
+        super::certs::renew(self, name, answer);
     }
 
     fn revoke(&self, name: &str, answer: oneshot::Sender<Answer>) {
@@ -203,7 +203,7 @@ impl<P: Proxy> Control<P> {
                         let _ = answer.send(self.reload());
                     }
                     Some(Event::Call(Call { verb: Verb::Renew { name }, answer, .. })) => {
-                        drop(answer.send(self.proxy.renew(&name)));
+                        self.proxy.renew(&name, answer);
                     }
                     Some(Event::Call(Call { verb: Verb::Allow { network, site, seconds }, answer, .. })) => {
                         drop(answer.send(self.proxy.allow(&network, site.as_deref(), seconds)));

@@ -139,6 +139,11 @@ fn what_the_command_cannot_do_lets_nobody_in_and_says_why() {
     // On a disk that takes nothing it is not said to be done: a restart would forget it.
     fs::create_dir(service.path("state/allow.json")).unwrap();
     let said = service.command(&["allow", "127.0.0.7", "--for", "2h"]);
-    assert!(said.code != Some(0) && said.err.contains("cannot write"), "{:?} {}", said.code, said.err);
+    let begin = format!(
+        "clawgate: allow refused (failed): 127.0.0.7 is not let in: cannot write {}",
+        service.path("state").display()
+    );
+    assert!(said.code == Some(69) && said.err.starts_with(&begin), "{:?} {}", said.code, said.err);
+    assert!(said.err.contains("check --only state` says what is in the way"), "{}", said.err);
     assert_eq!((list(&service).as_str(), service.status(7)), (NOBODY, 403));
 }

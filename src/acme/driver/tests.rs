@@ -224,25 +224,64 @@ fn what_hinders_one_certificate_is_shown_until_its_next_step_is_done_or_it_is_wa
     assert_eq!(board.finding(), None);
 }
 
-#[test]
-fn a_wish_from_before_the_store_could_be_used_is_granted_when_it_can_and_an_edit_does_not_replace_it() {
+#[tokio::test]
+async fn a_wish_from_before_the_store_could_be_used_is_refused_while_it_cannot_be_and_granted_when_it_can() {
     let mut told = Told::new();
     let mut early = Early::new(Settings::none());
-    let said = |early: &mut Early, hindered| {
-        let (sender, mut answer) = oneshot::channel();
-        early.hear(Command::Revoke("a.test".into(), sender), hindered);
-        answer.try_recv().unwrap().unwrap_err()
+    let wish = |early: &mut Early| {
+        let (sender, answer) = oneshot::channel();
+        early.hear(Command::Nudge("a.test".into(), Nudge::Manual, sender));
+        answer
     };
-    assert_eq!(said(&mut early, Some("state/full: no room")), "state/full: no room");
-    early.hear(Command::Nudge("a.test".into(), Nudge::Manual), None);
-    early.hear(Command::Configure(Box::new(told.driver.settings.clone())), None);
+    let (sender, mut revoked) = oneshot::channel();
+    early.hear(Command::Revoke("a.test".into(), sender));
+    let mut refused = wish(&mut early);
+    assert!(refused.try_recv().is_err(), "the next look at the store is the answer");
+    early.refuse("state/full: no room");
+    let words = Err("state/full: no room".to_owned());
+    assert_eq!((refused.try_recv(), revoked.try_recv()), (Ok(words.clone()), Ok(words)));
+
+    early.hear(Command::Configure(Box::new(told.driver.settings.clone())));
     assert_eq!(early.settings.wanted, told.driver.settings.wanted);
-    early.pass_on(&mut told.driver);
+    let mut granted = wish(&mut early);
+    assert_eq!(told.driver.sets[0].facts.nudge, None, "what was refused is not done later");
+    early.pass_on(&mut told.driver).await;
+    assert_eq!(granted.try_recv(), Ok(Ok(())));
     assert_eq!(told.driver.sets[0].facts.nudge, Some(Nudge::Manual));
     let mut edited = told.driver.settings.clone();
     edited.wanted[0].dns01 = true;
     told.driver.configure(edited);
-    assert_eq!(told.driver.sets[0].facts.nudge, Some(Nudge::Manual));
+    assert_eq!(told.driver.sets[0].facts.nudge, Some(Nudge::Manual), "an edit does not replace it");
+}
+
+#[test]
+fn nobody_is_promised_a_try_that_cannot_be_written_down() {
+    let mut told = Told::new();
+    let ask = |driver: &mut Driver| {
+        let (sender, answer) = oneshot::channel();
+        driver.asked_for("a.test".into(), Nudge::Manual, sender);
+        answer
+    };
+    in_the_way(&told);
+    let why = ask(&mut told.driver).try_recv().unwrap().unwrap_err();
+    assert!(why.starts_with("state/not-writable: "), "{why}");
+    assert_eq!(told.driver.sets[0].facts.nudge, None, "nor is it made later unasked");
+}
+
+#[test]
+fn a_try_that_was_stuck_is_answered_by_its_next_step() {
+    let mut told = Told::new();
+    let mut asked = |stuck: Option<&str>| {
+        told.driver.sets[0].stuck = Some("state/exposed: its key".into());
+        let (sender, mut answer) = oneshot::channel();
+        told.driver.asked_for("a.test".into(), Nudge::Manual, sender);
+        assert!(answer.try_recv().is_err(), "it may be mended meanwhile");
+        told.driver.sets[0].stuck = stuck.map(str::to_owned);
+        told.driver.answer_asked();
+        answer.try_recv().unwrap()
+    };
+    assert_eq!(asked(Some("state/exposed: its key")), Err("state/exposed: its key".to_owned()));
+    assert_eq!(asked(None), Ok(()));
 }
 
 #[tokio::test]

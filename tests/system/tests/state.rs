@@ -56,8 +56,12 @@ impl Story {
             assert!(said.out.contains(HOST) && said.out.contains(&self.first.serial()), "what is served: {said:?}");
             assert!(said.out.contains("not before the state directory can be used"), "{said:?}");
         }
-        let said = self.proxy.command(&["certs", "revoke", HOST]).await;
-        assert_eq!((said.code, said.err.contains(cure)), (Some(69), true), "{said:?}");
+        for (verb, not) in [("renew", "is not asked for"), ("revoke", "is not revoked")] {
+            let said = self.proxy.command(&["certs", verb, HOST]).await;
+            let begin = format!("clawgate: {verb} refused (failed): {HOST} {not}: {code}: ");
+            assert_eq!((said.code, said.err.starts_with(&begin)), (Some(69), true), "{said:?}");
+            assert!(said.err.contains(cure) && said.out.is_empty(), "{said:?}");
+        }
         warns(&self.proxy, &[&words]).await;
         assert_eq!(fs::read(self.ledger()).expect("a ledger"), before, "nothing is overwritten");
         assert_eq!(self.front.count("new-order"), 1, "nothing is asked");
@@ -254,18 +258,27 @@ fn on_a_full_disk_nothing_is_asked_and_the_certificate_goes_on_being_served() {
         let full = fs::write(&filler, vec![0; 1 << 20]).expect_err("there is less room than this");
         assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
         let before = proxy.ledger();
-        let said = proxy.command(&["certs", "renew", HOST]).await;
-        assert_eq!(said.code, Some(0), "{said:?}");
-        proxy.logged("\"code\":\"state/full\"", 1).await;
-        let words = "no certificate is asked for until there is room";
-        assert!(proxy.log().contains(words), "{}", proxy.log());
-        assert_eq!((front.count("new-order"), proxy.ledger()), (1, before), "nothing was asked, nothing overwritten");
-        assert_eq!(proxy.shown().await.as_ref(), Some(&first));
         let hinders = format!(
             "no room to write {}/acme/ledger.json; what was there before is still there, and no certificate is asked for \
              until there is room: No space left on device (os error 28)",
             state.display()
         );
+        // The first that finds the disk full.
+        let said = proxy.command(&["certs", "renew", HOST]).await;
+        let words = format!(
+            "clawgate: renew refused (failed): {HOST} is not asked for: state/full: {hinders}. Once that is mended: \
+             `clawgate certs renew {HOST}`\n"
+        );
+        assert_eq!((said.code, said.err, said.out.as_str()), (Some(69), words, ""));
+        let said = proxy.command(&["allow", "203.0.113.7", "--for", "2h"]).await;
+        let begin = "clawgate: allow refused (failed): 203.0.113.7 is not let in: cannot write ";
+        assert_eq!((said.code, said.err.starts_with(begin)), (Some(69), true), "{said:?}");
+        assert!(said.err.contains("`clawgate check --only state` says what is in the way"), "{said:?}");
+        proxy.logged("\"code\":\"state/full\"", 1).await;
+        let words = "no certificate is asked for until there is room";
+        assert!(proxy.log().contains(words), "{}", proxy.log());
+        assert_eq!((front.count("new-order"), proxy.ledger()), (1, before), "nothing was asked, nothing overwritten");
+        assert_eq!(proxy.shown().await.as_ref(), Some(&first));
         warns(&proxy, &[&format!("state/full: no certificate can be asked for: {hinders}")]).await;
         let said = proxy.command(&["certs"]).await;
         let line = format!("clawgate: no certificate can be asked for: state/full: {hinders}\n");

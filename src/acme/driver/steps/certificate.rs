@@ -155,7 +155,7 @@ impl Driver {
         // Before the CA does it: a crash in between must not bring the key back.
         let set = self.sets[index].id.clone();
         if !self.write_ahead(&Event::KeyDistrusted { set: set.clone() }) {
-            return Err("this could not be written down, so nothing was revoked; the log says why".into());
+            return Err(self.unkept.clone().unwrap_or_else(|| "this could not be written down".to_owned()));
         }
         let orders = self.records.sets.get(&set).into_iter().flat_map(|set| set.orders.values());
         let with_it: Vec<KeyRef> = orders.filter_map(|order| order.key.clone()).collect();

@@ -5,7 +5,7 @@ mod promises;
 
 use std::{collections::VecDeque, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{disk::Disk, town::Town};
 use crate::{
@@ -249,7 +249,7 @@ impl Life {
     fn nudge(&self, tell: &mpsc::UnboundedSender<Command>, nudge: Nudge) {
         for wanted in &self.settings.wanted {
             // A driver that waits for its store hears it too.
-            drop(tell.send(Command::Nudge(wanted.identifiers[0].clone(), nudge)));
+            drop(tell.send(Command::Nudge(wanted.identifiers[0].clone(), nudge, oneshot::channel().0)));
         }
     }
 
