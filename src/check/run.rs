@@ -35,12 +35,16 @@ async fn all(config: &Config, options: &Options, progress: &dyn Fn(&[Topic])) ->
     let waiting = Waiting::new(options, progress);
     let (facts, gateway) = tokio::join!(world(config, options, &waiting), openclaw(config, options, &waiting));
     let mut findings = judge::judge(config, options, &facts);
-    match gateway {
-        Look::Skipped => {}
-        Look::Seen(facts) => findings.extend(gateway::judge(config, &facts)),
-        Look::Unfinished => findings.extend(unfinished(Topic::Gateway)),
-    }
+    findings.extend(of_gateway(config, &gateway));
     findings
+}
+
+fn of_gateway(config: &Config, gateway: &Look<gateway::Facts>) -> Vec<Finding> {
+    match gateway {
+        Look::Skipped => Vec::new(),
+        Look::Seen(facts) => gateway::judge(config, facts),
+        Look::Unfinished => unfinished(Topic::Gateway).into_iter().collect(),
+    }
 }
 
 async fn world(config: &Config, options: &Options, waiting: &Waiting<'_>) -> Facts {
@@ -110,5 +114,23 @@ impl<'p> Waiting<'p> {
         left.retain(|topic| !topics.contains(topic));
         (self.progress)(&left);
         done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        check::Code,
+        config::{NoSecrets, Source, parse},
+    };
+
+    #[test]
+    fn a_gateway_that_was_not_looked_at_in_time_is_unknown() {
+        let text = "[[site]]\nhost = \"chat.example.com\"\nclients = [\"198.51.100.0/24\"]\n".to_owned();
+        let config = parse(&[Source { name: "config.toml".into(), text }], &NoSecrets).unwrap().config;
+        let codes = |look| of_gateway(&config, &look).iter().map(|finding| finding.code).collect::<Vec<_>>();
+        assert_eq!(codes(Look::Unfinished), [Code::GatewayUnfinished]);
+        assert_eq!(codes(Look::Skipped), []);
     }
 }

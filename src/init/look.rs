@@ -98,7 +98,14 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let home = Some("/root".into());
-        let world = World { root: root.path().into(), home, config_path: None, port: None, looker: 0 };
+        let world = World {
+            root: root.path().into(),
+            home,
+            config_path: None,
+            port: None,
+            variables: Default::default(),
+            looker: 0,
+        };
         (root, world)
     }
 

@@ -67,3 +67,19 @@ pub(super) async fn blocking<T: Send + 'static>(look: impl FnOnce() -> T + Send 
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_ends_is_unfinished_when_its_time_is_over() {
+        let within = Duration::from_secs(9);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(look(true, within, pending::<()>()).await, Look::Unfinished);
+        assert_eq!(begun.elapsed(), within);
+        assert_eq!(look(false, within, pending::<()>()).await, Look::Skipped);
+    }
+}

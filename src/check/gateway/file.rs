@@ -85,6 +85,8 @@ pub struct Sources {
     pub files: Known,
     /// In what the user's shells read.
     pub shells: Known,
+    /// In the environment of whoever looks.
+    pub looker: bool,
 }
 
 /// What the gateway takes its token from where the file has none.
@@ -162,6 +164,7 @@ struct Around {
     dotenv: PathBuf,
     in_dotenv: Option<BTreeSet<String>>,
     shells: Option<BTreeSet<String>>,
+    looker: BTreeSet<String>,
 }
 
 /// What shells read when somebody logs in, in the home and in `/etc`.
@@ -195,6 +198,7 @@ impl Around {
             unit,
             in_dotenv: assigned(world, [dotenv.clone()]),
             dotenv,
+            looker: world.variables.clone(),
             // Whose shells they would be is not known without a user.
             shells: home.is_some().then(|| assigned(world, of_shells.chain(OF_LOGINS.map(PathBuf::from)))).flatten(),
         }
@@ -216,6 +220,7 @@ impl Around {
             },
             files: if openclaw.env.contains(name) { Known::Yes } else { has(&self.in_dotenv) },
             shells: has(&self.shells),
+            looker: self.looker.contains(name),
         }
     }
 }
@@ -303,7 +308,7 @@ mod tests {
     fn a_variable_is_looked_for_in_process_unit_files_and_shells() {
         let machine = Machine::new();
         machine.file("/home/claw/.openclaw/openclaw.json", FILE);
-        let none = Sources { process: Known::No, unit: Known::No, files: Known::No, shells: Known::No };
+        let none = Sources { process: Known::No, unit: Known::No, files: Known::No, shells: Known::No, looker: false };
         assert_eq!(sources(&machine), none);
         machine.file("/home/claw/.bashrc", "# mine\nexport OPENCLAW_GATEWAY_TOKEN=secret\n");
         assert_eq!(sources(&machine), Sources { shells: Known::Yes, ..none });

@@ -113,19 +113,19 @@ impl Owner {
         }
     }
 
-    /// Adds `name` to `.env`, with what whoever looks has in `$VALUE`.
+    /// Adds `name` to `.env`, with what the shell of whoever looks has in `variable`: nobody sees it, and no history has it.
     ///
-    /// Pasted as it stands it fails, and says what is missing: a placeholder that works would be everybody's token.
-    pub fn keep_value(&self, name: &str, dotenv: &Path) -> String {
+    /// Where that is not set it fails, and says what is missing: a placeholder that works would be everybody's token.
+    pub fn keep_value(&self, name: &str, variable: &str, dotenv: &Path) -> String {
         let file = quoted(&dotenv.display().to_string());
         match self.who {
             // The other user's shell would not know the value.
             Who::Other { .. } => {
                 let keep = self.run(&format!("umask 077; cat >> {file}"));
-                format!("(: \"${{VALUE:?set it first}}\"; echo \"{name}=$VALUE\" | {keep})")
+                format!("(: \"${{{variable}:?set it first}}\"; echo \"{name}=${variable}\" | {keep})")
             }
             Who::Looker | Who::Unnamed(_) => {
-                self.run(&format!("(umask 077; echo \"{name}=${{VALUE:?set it first}}\" >> {file})"))
+                self.run(&format!("(umask 077; echo \"{name}=${{{variable}:?set it first}}\" >> {file})"))
             }
         }
     }
@@ -377,16 +377,17 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("it's .env");
         let text = || fs::read_to_string(&file).unwrap_or_default();
-        for owner in [LOOKER.clone(), claw(true), claw(false)] {
-            let line = owner.keep_value("CHAT_TOKEN", &file);
+        let owners = || [LOOKER.clone(), claw(true), claw(false)];
+        for (owner, variable) in owners().into_iter().flat_map(|o| [(o.clone(), "VALUE"), (o, "CHAT_TOKEN")]) {
+            let line = owner.keep_value("CHAT_TOKEN", variable, &file);
             assert_ne!(paste(&format!("{line} && true")).0, Some(0), "{line}");
             assert_eq!(text(), "");
-            assert_eq!(paste(&format!("VALUE='a b'; {line}")).0, Some(0), "{line}");
+            assert_eq!(paste(&format!("{variable}='a b'; {line}")), (Some(0), String::new()), "{line}");
             assert_eq!(text(), "CHAT_TOKEN=a b\n", "{line}");
             assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
             fs::remove_file(&file).unwrap();
         }
-        let simple = claw(true).keep_value("CHAT_TOKEN", Path::new("/home/claw/.openclaw/.env"));
+        let simple = claw(true).keep_value("CHAT_TOKEN", "VALUE", Path::new("/home/claw/.openclaw/.env"));
         let expected = "(: \"${VALUE:?set it first}\"; echo \"CHAT_TOKEN=$VALUE\" | su - claw -c 'umask 077; cat >> \
                         /home/claw/.openclaw/.env')";
         assert_eq!(simple, expected);

@@ -1,10 +1,10 @@
 //! A machine made of files.
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf};
+use std::{cell::RefCell, collections::BTreeSet, fs, os::unix::fs::symlink, path::PathBuf};
 
 use super::world::{User, World};
 
-pub(super) struct Machine(tempfile::TempDir);
+pub(super) struct Machine(tempfile::TempDir, RefCell<BTreeSet<String>>);
 
 pub(super) fn user() -> User {
     User { name: "claw".into(), uid: 1000, home: "/home/claw".into(), logs_in: true }
@@ -13,14 +13,26 @@ pub(super) fn user() -> User {
 impl Machine {
     /// With the accounts `root` and `claw`, and nobody who listens.
     pub(super) fn new() -> Machine {
-        let machine = Machine(tempfile::tempdir().unwrap());
+        let machine = Machine(tempfile::tempdir().unwrap(), RefCell::default());
         machine.file("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nclaw:x:1000:1000::/home/claw:/bin/bash\n");
         machine.file("/proc/net/tcp", "  sl  local_address rem_address\n");
         machine
     }
 
+    /// In the environment of the check.
+    pub(super) fn set_here(&self, variable: &str) {
+        self.1.borrow_mut().insert(variable.to_owned());
+    }
+
     pub(super) fn world(&self) -> World {
-        World { root: self.0.path().to_owned(), home: None, config_path: None, port: None, looker: 0 }
+        World {
+            root: self.0.path().to_owned(),
+            home: None,
+            config_path: None,
+            port: None,
+            variables: self.1.borrow().clone(),
+            looker: 0,
+        }
     }
 
     pub(super) fn file(&self, path: &str, text: &str) -> PathBuf {

@@ -1,6 +1,7 @@
 //! What is looked at: this machine, or a tree that stands for one.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -16,6 +17,8 @@ pub struct World {
     pub config_path: Option<PathBuf>,
     /// `OPENCLAW_GATEWAY_PORT` of whoever runs the check.
     pub port: Option<u16>,
+    /// The variables that are not empty of whoever runs the check; never their values.
+    pub variables: BTreeSet<String>,
     /// The number of whoever runs the check.
     pub looker: u32,
 }
@@ -39,7 +42,15 @@ impl World {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let port = std::env::var("OPENCLAW_GATEWAY_PORT").ok().and_then(|port| port.trim().parse().ok());
         let looker = rustix::process::geteuid().as_raw();
-        World { root: "/".into(), home: variable("HOME"), config_path: variable("OPENCLAW_CONFIG_PATH"), port, looker }
+        let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+        World {
+            root: "/".into(),
+            home: variable("HOME"),
+            config_path: variable("OPENCLAW_CONFIG_PATH"),
+            port,
+            variables: set.filter_map(|(name, _)| name.into_string().ok()).collect(),
+            looker,
+        }
     }
 
     /// Where the absolute `path` of that machine is.

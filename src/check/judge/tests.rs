@@ -449,4 +449,10 @@ fn what_did_not_end_is_said_to_be_unknown() {
     let facts = Facts { ports: Look::Unfinished, here: Here::default(), ..Facts::default() };
     let found = only(judge(&config(""), &Options::default(), &facts));
     assert_eq!((found.code, found.cure.as_str()), (Code::PortsUnfinished, "clawgate check --only ports"));
+
+    // Their own deadlines are shorter today; should one be forgotten, this is said and not nothing.
+    let codes = |facts| judge(&config(""), &Options::default(), &facts).iter().map(|f| f.code).collect::<Vec<_>>();
+    assert_eq!(codes(Facts { services: Look::Unfinished, ..Facts::default() }), [Code::AuthUnfinished]);
+    let cas = codes(Facts { cas: Look::Unfinished, ..Facts::default() });
+    assert!(cas.contains(&Code::ClockUnfinished) && cas.contains(&Code::AcmeUnfinished), "{cas:?}");
 }

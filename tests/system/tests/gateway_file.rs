@@ -8,8 +8,9 @@ use clawgate_system::{
     alone::{alone, run},
     gateway::{Options, TOKEN},
     installed::{self, SCOPE, SERVICE, as_service},
-    machine::{DNS, HOST, OURS, Report, report},
+    machine::{DNS, HOST, OURS, Report, check, report},
     process::Process,
+    proxy,
     seats::Seats,
     wait,
 };
@@ -201,6 +202,20 @@ fn a_variable_that_nobody_sets_keeps_the_gateway_from_starting() {
         let cure = unset[3].split(" && systemctl").next().unwrap();
         fails_as_it_stands(&gateway, cure).await;
         paste(&gateway, &format!("VALUE=0123456789abcdef; {cure}")).await;
+        assert_eq!(fs::read_to_string(gateway.dotenv()).unwrap(), "CHAT_TOKEN=0123456789abcdef\n");
+
+        // In the shell that has exported it, as the guide does.
+        fs::remove_file(gateway.dotenv()).unwrap();
+        let mut command = Command::new(proxy::binary());
+        command.args(["check", "--json", "--only", "gateway"]).env_remove("HOME").env("CHAT_TOKEN", "fedcba9876543210");
+        let said = check(command, &machine.config()).await;
+        assert!(!said.out.contains("fedcba9876543210"), "no secret is shown: {said:?}");
+        let found = report(&said);
+        let [_, seen, _, cure] = found.finding("gateway/variable-unset");
+        assert!(seen.ends_with("nor its .env has; the environment of this check has it"), "{seen}");
+        let cure = cure.split(" && systemctl").next().unwrap();
+        paste(&gateway, &format!("export CHAT_TOKEN=fedcba9876543210; {cure}")).await;
+        assert_eq!(fs::read_to_string(gateway.dotenv()).unwrap(), "CHAT_TOKEN=fedcba9876543210\n");
         gateway.kill();
         gateway.start().await;
         let found = machine.look("gateway").await;

@@ -244,6 +244,11 @@ fn snag_6_a_token_that_the_service_does_not_have() {
                  start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)\n   = cure: (umask 077; echo \
                  \"OPENCLAW_GATEWAY_TOKEN=${VALUE:?set it first}\" >> /root/.openclaw/.env) && systemctl --user restart openclaw-gateway\n";
     assert_eq!(wrong(&machine, live()), [unset]);
+    machine.set_here("OPENCLAW_GATEWAY_TOKEN");
+    let here = unset
+        .replace("its .env has\n", "its .env has; the environment of this check has it\n")
+        .replace("{VALUE:?", "{OPENCLAW_GATEWAY_TOKEN:?");
+    assert_eq!(wrong(&machine, live()), [here]);
     machine.file("/root/.openclaw/.env", "OPENCLAW_GATEWAY_TOKEN=secret\n");
     assert_eq!(wrong(&machine, live()), [""; 0]);
 }

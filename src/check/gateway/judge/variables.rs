@@ -24,14 +24,19 @@ impl Judge<'_> {
         // What the process has need not be known to anybody.
         let write = match running.filter(|_| sources.process == Known::Yes) {
             Some(pid) => self.owner().keep_running(name, pid, dotenv),
-            None => self.owner().keep_value(name, dotenv),
+            None => self.owner().keep_value(name, "VALUE", dotenv),
         };
         let subject = path.display().to_string();
         let lasting = [sources.unit, sources.files];
         match (sources.process, lasting) {
             (Known::No, [Known::No, Known::No]) => {
                 let running = running.map(|pid| format!("the running gateway (pid {pid}) nor ")).unwrap_or_default();
-                let seen = format!("{key} is ${{{name}}}, which neither {running}the gateway's unit nor its .env has");
+                let (write, here) = match sources.looker {
+                    true => (self.owner().keep_value(name, name, dotenv), "; the environment of this check has it"),
+                    false => (write, ""),
+                };
+                let seen =
+                    format!("{key} is ${{{name}}}, which neither {running}the gateway's unit nor its .env has{here}");
                 let why = "the gateway does not start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)";
                 let cure = words::then_restart(&write, self.listener(), self.owner());
                 self.add(Code::GatewayVariableUnset, subject, seen, why, cure);
