@@ -12,7 +12,7 @@ use rustix::process::geteuid;
 use super::{
     account::{self, Account, Accounts},
     interpolate::{Kind, Lookup, Secrets},
-    unit::{self, Credential, Unit},
+    unit::{self, Credential, Hidden, Unit},
 };
 use crate::cause;
 
@@ -76,6 +76,8 @@ pub struct Service {
     pub further_groups: Vec<String>,
     /// Whether it may read is not told by user, groups and modes alone.
     pub reads_otherwise: bool,
+    /// What it does not see, whatever it may.
+    pub hidden: Hidden,
     /// Directories that systemd makes before the start.
     pub state_directories: Vec<PathBuf>,
 }
@@ -85,6 +87,15 @@ pub fn service(unit: &str) -> Option<Service> {
     Some(said_of(UnitSecrets::of_installed(unit).unit.as_ref()?))
 }
 
+/// Who reads the service's files: the user of the installed unit where the process is not its own, else whoever runs.
+pub fn reader(unit: &str) -> Option<Account> {
+    let accounts = Accounts::of_machine();
+    match service(unit).filter(|_| !is_inside_the_unit()) {
+        Some(unit) => accounts.of_unit(&unit),
+        None => Some(accounts.by_uid(geteuid().as_raw())),
+    }
+}
+
 fn said_of(unit: &Unit) -> Service {
     let below = |name: &String| Path::new("/var/lib").join(name);
     Service {
@@ -92,6 +103,7 @@ fn said_of(unit: &Unit) -> Service {
         group: unit.group.clone(),
         further_groups: unit.further_groups.clone(),
         reads_otherwise: unit.reads_otherwise,
+        hidden: unit.hidden.clone(),
         state_directories: unit.state_directories.iter().map(below).collect(),
     }
 }

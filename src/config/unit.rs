@@ -3,7 +3,10 @@
 //! Only what decides `${env:...}` and `${cred:...}` is read; what this cannot see for sure (specifiers, encrypted
 //! credentials, variables handed through from the manager) it says it does not know.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// A unit file and its drop-ins, read as one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,8 +28,34 @@ pub(super) struct Unit {
     pub further_groups: Vec<String>,
     /// It has a capability that passes over the permissions of files, or a user that is made for it alone.
     pub reads_otherwise: bool,
+    pub hidden: Hidden,
     /// Below `/var/lib`; systemd makes them and gives them to the user.
     pub state_directories: Vec<String>,
+}
+
+/// What a unit keeps from its service's sight, whoever that runs as (systemd.exec(5)).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hidden {
+    home: bool,
+    temp: bool,
+    /// But for these.
+    shown: Vec<PathBuf>,
+}
+
+impl Hidden {
+    /// The hidden directory that `path` is in, and the key that hides it.
+    pub fn has(&self, path: &Path) -> Option<(&'static str, &'static str)> {
+        const PLACES: [(&str, &str); 5] = [
+            ("/home", "ProtectHome="),
+            ("/root", "ProtectHome="),
+            ("/run/user", "ProtectHome="),
+            ("/tmp", "PrivateTmp="),
+            ("/var/tmp", "PrivateTmp="),
+        ];
+        let hides = |key: &str| if key == "ProtectHome=" { self.home } else { self.temp };
+        let place = PLACES.into_iter().find(|(place, key)| hides(key) && path.starts_with(place))?;
+        (!self.shown.iter().any(|shown| path.starts_with(shown))).then_some(place)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +116,14 @@ impl Unit {
             "SupplementaryGroups" if value.is_empty() => self.further_groups.clear(),
             "SupplementaryGroups" => self.further_groups.extend(words(value)),
             "AmbientCapabilities" => self.reads_otherwise |= value.contains("CAP_DAC_") || value.starts_with('~'),
-            "DynamicUser" => self.reads_otherwise |= matches!(value, "yes" | "true" | "on" | "1"),
+            "DynamicUser" => self.reads_otherwise |= is_yes(value),
+            "ProtectHome" => self.hidden.home = is_yes(value) || value == "tmpfs",
+            "PrivateTmp" => self.hidden.temp = is_yes(value) || value == "disconnected",
+            "BindPaths" | "BindReadOnlyPaths" if value.is_empty() => self.hidden.shown.clear(),
+            "BindPaths" | "BindReadOnlyPaths" => {
+                let inside = |word: String| Some(word.trim_start_matches('-').split(':').take(2).last()?.into());
+                self.hidden.shown.extend(words(value).into_iter().filter_map(inside));
+            }
             "StateDirectory" if value.is_empty() => self.state_directories.clear(),
             "StateDirectory" => self.state_directories.extend(words(value)),
             "ImportCredential" => self.imports_credentials = !value.is_empty(),
@@ -108,6 +144,10 @@ impl Unit {
             _ => {}
         }
     }
+}
+
+fn is_yes(value: &str) -> bool {
+    matches!(value, "yes" | "true" | "on" | "1")
 }
 
 /// `None` where a specifier stands (`%d`, `%h`): only systemd knows what it is. `%%` is a plain percent sign.
@@ -229,6 +269,26 @@ LoadCredentialEncrypted=tpm:/etc/clawgate/tpm.cred
 SetCredential=token:default
 SetCredential=word:hello
 "#;
+
+    #[test]
+    fn homes_and_temporary_files_are_hidden_as_the_last_word_says() {
+        let hidden = |text: &str| Unit::parse([&*format!("[Service]\n{text}")]).hidden;
+        let key = |text: &str, path: &str| hidden(text).has(Path::new(path)).map(|(place, _)| place);
+        let both = "ProtectHome=yes\nPrivateTmp=true\n";
+        for (path, place) in [
+            ("/root/key.pem", Some("/root")),
+            ("/home/claw/key.pem", Some("/home")),
+            ("/var/tmp/x", Some("/var/tmp")),
+            ("/rooted/key.pem", None),
+            ("/etc/clawgate/key.pem", None),
+        ] {
+            assert_eq!((key(both, path), key("", path)), (place, None), "{path}");
+        }
+        assert_eq!(key("ProtectHome=read-only", "/root/key.pem"), None);
+        assert_eq!(key("ProtectHome=yes\nProtectHome=no", "/root/key.pem"), None);
+        assert_eq!(key("ProtectHome=tmpfs\nBindReadOnlyPaths=-/srv/k:/root/k:rbind", "/root/k/key.pem"), None);
+        assert_eq!(key("ProtectHome=tmpfs\nBindPaths=/root/k", "/root/other"), Some("/root"));
+    }
 
     #[test]
     fn the_service_section_is_read_with_quotes_and_continuations() {

@@ -27,10 +27,7 @@ use lru::LruCache;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::{
-    config::model::{BasicAuth, User},
-    network::Network,
-};
+use crate::config::model::{BasicAuth, User};
 
 /// Hashes that are computed at once: each takes 19 MiB with the parameters of `clawgate hash-password`.
 const AT_ONCE: usize = 2;
@@ -80,7 +77,7 @@ pub struct Logins {
     remembered: Mutex<LruCache<Tag, Instant>>,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
-    waiting_of: Mutex<HashMap<Network, usize>>,
+    waiting_of: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl std::fmt::Debug for Logins {
@@ -157,7 +154,6 @@ impl Logins {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let client = Network::from(client);
         let mut of_client = lock(&self.waiting_of);
         let waiting = of_client.entry(client).or_default();
         if *waiting >= WAITING_OF_CLIENT {
@@ -180,7 +176,7 @@ impl Default for Logins {
 /// A place among those that wait.
 struct Place<'a> {
     logins: &'a Logins,
-    client: Network,
+    client: IpAddr,
 }
 
 impl Drop for Place<'_> {

@@ -83,17 +83,6 @@ async fn one_client_waits_in_two_places_and_all_together_in_few() {
     assert!(logins.place(IpAddr::V4(Ipv4Addr::LOCALHOST)).is_some());
 }
 
-#[tokio::test]
-async fn addresses_of_one_ipv6_subscriber_wait_in_two_places_together() {
-    let logins = Logins::new();
-    let of = |address: u128| IpAddr::V6((0x2001_0db8_u128 << 96 | address).into());
-    let waiting: Vec<_> = (0..100).filter_map(|n| logins.place(of(n))).collect();
-    assert_eq!(waiting.len(), WAITING_OF_CLIENT);
-    assert!(logins.place(of(1 << 64)).is_some(), "the neighbour is another one");
-    drop(waiting);
-    assert!(logins.place(of(7)).is_some());
-}
-
 #[test]
 fn what_hash_password_prints_is_what_the_configuration_takes() {
     let hash = hash(b"secret").unwrap();

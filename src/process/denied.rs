@@ -2,53 +2,146 @@
 
 use std::{
     fs,
+    io::Read as _,
     path::{Path, PathBuf, absolute},
 };
 
+use super::sandbox::rules::commands;
 use crate::config::{
     self, Code, Config, Finding, Location,
     account::{Account, Accounts, Entry, entry, given},
     model::Certificate,
-    secrets,
+    secrets::{self, Service},
 };
 
 const READ: u32 = 0o4;
+const RUN: u32 = 0o1;
 const SEARCH: u32 = 0o1;
 
-/// What stands on the way to a file, itself last, and the permissions that it takes.
-type Way = Vec<(Entry, u32)>;
+/// What stands on the way to a file, itself last.
+type Way = Vec<Step>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Step {
+    entry: Entry,
+    /// The permissions that it takes.
+    bits: u32,
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    File,
+    Directory,
+    Program,
+}
+
+impl What {
+    fn verb(self) -> &'static str {
+        match self {
+            What::File => "read this",
+            What::Directory => "look into this directory",
+            What::Program => "run this",
+        }
+    }
+}
 
 /// Nothing where no unit says who the service is, or permissions alone do not; and nothing for who is not root: another's
 /// view is a part only, and a draft at home is not the service's to read.
 pub(super) fn to_service(unit: &str, path: &Path, config: &Config, secret_files: &[PathBuf]) -> Vec<Finding> {
-    let Some(unit) = secrets::service(unit).filter(|unit| !unit.reads_otherwise) else { return Vec::new() };
-    let accounts = Accounts::of_machine();
-    let Some(account) = accounts.of_unit(&unit).filter(|_| rustix::process::geteuid().is_root()) else {
+    let Some(unit) = secrets::service(unit).filter(|_| rustix::process::geteuid().is_root()) else {
         return Vec::new();
     };
-    let own = config::files(path).unwrap_or_else(|_| vec![path.to_owned()]);
+    let accounts = Accounts::of_machine();
     let certificates = config.sites.iter().flat_map(|site| match &site.certificate {
         Certificate::Files { chain, key } => vec![chain.clone(), key.clone()],
         _ => Vec::new(),
     });
-    let mut ways: Vec<Way> =
-        own.into_iter().chain(certificates).chain(secret_files.to_vec()).map(|file| way(&file, READ)).collect();
-    let conf_d = path.with_file_name("conf.d");
-    if conf_d.is_dir() {
-        ways.push(way(&conf_d, READ | SEARCH));
+    let roots = config.acme.cas.iter().filter_map(|ca| ca.root.clone());
+    let files = certificates.chain(secret_files.to_vec()).chain(roots).map(|file| (file, What::File));
+    let programs = commands(config).into_iter().map(|program| (program.to_owned(), What::Program));
+    let (hidden, seen): (Vec<_>, Vec<_>) = files.chain(programs).partition(|(path, _)| hides(&unit, path).is_some());
+    let account = accounts.of_unit(&unit);
+    let mut findings = Vec::new();
+    for (path, what) in hidden {
+        let finding = out_of_sight(&unit, account.as_ref(), &accounts, &path, what);
+        findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
-    denied(&account, &accounts, &ways)
+    let Some(account) = account.filter(|_| !unit.reads_otherwise) else { return findings };
+    // What its unit hides is no place for its configuration: that is a draft.
+    let own = match hides(&unit, path) {
+        Some(_) => Vec::new(),
+        None => config::files(path).unwrap_or_else(|_| vec![path.to_owned()]),
+    };
+    let mut ways: Vec<Way> = own.iter().map(|file| way(file, READ, What::File)).collect();
+    ways.extend(seen.iter().map(|(file, what)| match what {
+        What::Program => way(file, to_run(file), What::Program),
+        what => way(file, READ, *what),
+    }));
+    let conf_d = path.with_file_name("conf.d");
+    if !own.is_empty() && conf_d.is_dir() {
+        ways.push(way(&conf_d, READ | SEARCH, What::Directory));
+    }
+    findings.extend(denied(&account, &accounts, &ways));
+    findings
+}
+
+/// Where it is named, or where it leads.
+fn hides(unit: &Service, path: &Path) -> Option<(&'static str, &'static str)> {
+    let named = absolute(path).unwrap_or_else(|_| path.to_owned());
+    let real = fs::canonicalize(&named).ok();
+    unit.hidden.has(&named).or_else(|| unit.hidden.has(real.as_deref()?))
+}
+
+/// A script is read by what runs it.
+fn to_run(program: &Path) -> u32 {
+    let mut begin = [0; 2];
+    let read = fs::File::open(program).and_then(|mut file| file.read_exact(&mut begin));
+    if read.is_ok() && begin == *b"#!" { READ | RUN } else { RUN }
+}
+
+/// Another place is the way out: permissions change nothing, and the unit hides it for a reason.
+fn out_of_sight(
+    unit: &Service,
+    account: Option<&Account>,
+    accounts: &Accounts,
+    path: &Path,
+    what: What,
+) -> Option<Finding> {
+    let (place, key) = hides(unit, path)?;
+    let group = accounts.group_name(account.and_then(|account| account.groups.first().copied()).unwrap_or(0));
+    let mode = if what == What::Program { "750" } else { "640" };
+    let (from, to) = (path.display(), Path::new("/etc/clawgate").join(path.file_name()?));
+    let way_out = format!(
+        "`install -o root -g {group} -m {mode} {from} {0}`, and name {0} in the configuration; what renews the file has to \
+         put it there too",
+        to.display()
+    );
+    Some(found(
+        path,
+        format!("the service does not see this, whoever it runs as: its unit hides {place} ({key})"),
+        way_out,
+    ))
+}
+
+fn found(path: &Path, message: String, way_out: String) -> Finding {
+    let file = path.display().to_string().replace(char::is_control, "\u{fffd}");
+    let way_out = way_out.replace(char::is_control, "\u{fffd}");
+    let location = Location { file, spot: None };
+    Finding { code: Code::FileServiceDenied, message, location, way_out, also: Vec::new() }
 }
 
 /// As it is named and where it leads. What cannot be seen is left out, and so is what has an access list: modes alone do
 /// not say who may then.
-fn way(file: &Path, wanted: u32) -> Way {
+fn way(file: &Path, bits: u32, what: What) -> Way {
     let named = absolute(file).unwrap_or_else(|_| file.to_owned());
     let real = fs::canonicalize(&named).unwrap_or_else(|_| named.clone());
     let above = |path: &Path| path.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>();
     let directories = above(&named).into_iter().rev().chain(above(&real).into_iter().rev());
-    let all = directories.map(|path| (path, SEARCH)).chain([(named, wanted)]);
-    all.filter(|(path, _)| !has_access_list(path)).filter_map(|(path, bits)| Some((entry(&path)?, bits))).collect()
+    let all = directories.map(|path| (path, SEARCH, What::Directory)).chain([(named, bits, what)]);
+    all.filter(|(path, ..)| !has_access_list(path))
+        .filter_map(|(path, bits, what)| Some(Step { entry: entry(&path)?, bits, what }))
+        .collect()
 }
 
 /// acl(5).
@@ -60,32 +153,39 @@ fn has_access_list(path: &Path) -> bool {
 /// Each obstacle once, in the order of the ways.
 fn denied(account: &Account, accounts: &Accounts, ways: &[Way]) -> Vec<Finding> {
     let mut all: Way = Vec::new();
-    for (entry, wanted) in ways.iter().flatten() {
+    for step in ways.iter().flatten() {
         // `conf.d` is listed and gone through.
-        match all.iter_mut().find(|(known, _)| known.path == entry.path) {
-            Some((_, bits)) => *bits |= wanted,
-            None => all.push((entry.clone(), *wanted)),
+        match all.iter_mut().find(|known| known.entry.path == step.entry.path) {
+            Some(known) => known.bits |= step.bits,
+            None => all.push(step.clone()),
         }
     }
-    let obstacles = all.iter().filter(|(entry, wanted)| !account.has(entry, *wanted));
+    let obstacles = all.iter().filter(|step| !account.has(&step.entry, step.bits));
     obstacles
-        .map(|(entry, wanted)| {
-            let verb = if wanted & SEARCH == 0 { "read this" } else { "look into this directory" };
+        .map(|Step { entry, bits, what }| {
             let (owner, group) = (accounts.user_name(entry.uid), accounts.group_name(entry.gid));
             let message = format!(
-                "the service runs as {}, who may not {verb}: it is {owner}:{group}'s, with mode {:03o}",
-                account.name, entry.mode
+                "the service runs as {}, who may not {}: it is {owner}:{group}'s, with mode {:03o}",
+                account.name,
+                what.verb(),
+                entry.mode
             );
-            let file = entry.path.display().to_string().replace(char::is_control, "\u{fffd}");
-            Finding {
-                code: Code::FileServiceDenied,
-                message,
-                location: Location { file, spot: None },
-                way_out: given(entry, account, *wanted, accounts).replace(char::is_control, "\u{fffd}"),
-                also: Vec::new(),
-            }
+            let way_out = match what {
+                What::Program => given_to_run(entry, account, *bits, accounts),
+                What::File | What::Directory => given(entry, account, *bits, accounts),
+            };
+            found(&entry.path, message, way_out)
         })
         .collect()
+}
+
+/// A program that nobody may run yet is everybody's to run who may read it.
+fn given_to_run(entry: &Entry, account: &Account, bits: u32, accounts: &Accounts) -> String {
+    let run = Entry { mode: entry.mode | (entry.mode & 0o444) >> 2, ..entry.clone() };
+    match account.has(&run, bits) {
+        true => format!("chmod {:03o} {}", run.mode, entry.path.display()),
+        false => given(&run, account, bits, accounts),
+    }
 }
 
 #[cfg(test)]
@@ -101,16 +201,21 @@ mod tests {
         Entry { path: path.into(), uid: 0, gid, mode }
     }
 
+    fn step(path: &str, gid: u32, mode: u32, bits: u32) -> Step {
+        let what = if bits == READ { What::File } else { What::Directory };
+        Step { entry: at(path, gid, mode), bits, what }
+    }
+
     fn told(uid: u32, ways: &[Way]) -> Vec<String> {
         denied(&accounts().by_uid(uid), &accounts(), ways).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn each_obstacle_on_the_way_is_told_once_with_the_command_that_mends_it() {
-        let etc = || (at("/etc/c", 0, 0o700), SEARCH);
+        let etc = || step("/etc/c", 0, 0o700, SEARCH);
         let ways = [
-            vec![(at("/etc", 0, 0o755), SEARCH), etc(), (at("/etc/c/config.toml", 0, 0o644), READ)],
-            vec![etc(), (at("/etc/c/key.pem", 0, 0o600), READ)],
+            vec![step("/etc", 0, 0o755, SEARCH), etc(), step("/etc/c/config.toml", 0, 0o644, READ)],
+            vec![etc(), step("/etc/c/key.pem", 0, 0o600, READ)],
         ];
         let expected = [
             "error[file/service-denied]: the service runs as clawgate, who may not look into this directory: it is \
@@ -124,8 +229,33 @@ mod tests {
 
     #[test]
     fn what_its_group_or_everybody_may_read_is_no_obstacle() {
-        let way = vec![(at("/etc", 0, 0o711), SEARCH), (at("/etc/key.pem", 991, 0o640), READ)];
+        let way = vec![step("/etc", 0, 0o711, SEARCH), step("/etc/key.pem", 991, 0o640, READ)];
         assert_eq!(told(990, &[way]), [""; 0]);
+    }
+
+    #[test]
+    fn a_command_is_to_be_run_by_the_service_and_a_script_read_too() {
+        let told = |gid, mode, bits| {
+            let program = Step { entry: at("/hook", gid, mode), bits, what: What::Program };
+            denied(&accounts().by_uid(990), &accounts(), &[vec![program]]).pop().map(|f| (f.message, f.way_out))
+        };
+        let script = READ | RUN;
+        for (gid, mode, bits, cure) in [
+            (0, 0o644, script, "chmod 755 /hook"),
+            (991, 0o640, script, "chmod 750 /hook"),
+            (0, 0o700, script, "chown root:clawgate /hook && chmod 750 /hook"),
+            (0, 0o711, script, "chown root:clawgate /hook && chmod 751 /hook"),
+        ] {
+            let seen = "the service runs as clawgate, who may not run this: it is root:";
+            let (message, way_out) = told(gid, mode, bits).unwrap();
+            assert_eq!((message.starts_with(seen), &*way_out), (true, cure), "{message}");
+        }
+        assert_eq!((told(0, 0o755, script), told(0, 0o711, RUN)), (None, None));
+        let home = tempfile::tempdir().unwrap();
+        for (text, bits) in [("#!/bin/sh\n", script), ("\x7fELF", RUN), ("", RUN)] {
+            fs::write(home.path().join("hook"), text).unwrap();
+            assert_eq!(to_run(&home.path().join("hook")), bits, "{text}");
+        }
     }
 
     #[test]
@@ -135,9 +265,9 @@ mod tests {
         fs::create_dir(home.join("archive")).unwrap();
         fs::write(home.join("archive/key.pem"), "").unwrap();
         std::os::unix::fs::symlink("archive/key.pem", home.join("key.pem")).unwrap();
-        let way = way(&home.join("key.pem"), READ);
-        let paths: Vec<&Path> = way.iter().map(|(entry, _)| &*entry.path).collect();
+        let way = way(&home.join("key.pem"), READ, What::File);
+        let paths: Vec<&Path> = way.iter().map(|step| &*step.entry.path).collect();
         assert!(paths.contains(&&*home.join("archive")) && paths.contains(&Path::new("/")), "{paths:?}");
-        assert_eq!(way.last().map(|(entry, wanted)| (entry.path.clone(), *wanted)), Some((home.join("key.pem"), READ)));
+        assert_eq!(way.last().map(|step| (step.entry.path.clone(), step.bits)), Some((home.join("key.pem"), READ)));
     }
 }

@@ -179,7 +179,13 @@ fn examine(loaded: &Loaded, looking: Certificates<'_>, now: SystemTime) -> Vec<F
         let location = places.certificate.as_ref().unwrap_or(&places.host);
         let finding = |code, message: String, way_out: &str| {
             let (message, location) = (message.replace(char::is_control, "\u{fffd}"), location.clone());
-            Finding { code, message, location, way_out: way_out.into(), also: Vec::new() }
+            Finding {
+                code,
+                message,
+                location,
+                way_out: way_out.replace(char::is_control, "\u{fffd}"),
+                also: Vec::new(),
+            }
         };
         match certs::load(chain, key) {
             Err(LoadCertError::Read { path, .. }) if matches!(looking, Certificates::OfService(sandbox) if sandbox.hides(&path)) =>
@@ -193,6 +199,17 @@ fn examine(loaded: &Loaded, looking: Certificates<'_>, now: SystemTime) -> Vec<F
                 let message =
                     format!("{} cannot be read here: {}", path.display(), cause::without_number(&source.to_string()));
                 findings.push(finding(Code::CertificateUnknownHere, message, "run the check as root"));
+            }
+            // What the message says too, to be pasted.
+            Err(LoadCertError::WorldReadable { path, mode, cure }) => {
+                if seen.insert((chain, key)) {
+                    let message = format!(
+                        "every user of this machine can read the private key {} (mode {mode:03o}); it is to be replaced \
+                         if anybody else has been here",
+                        path.display()
+                    );
+                    findings.push(finding(Code::CertificateUnusable, message, &cure));
+                }
             }
             // Two sites may share a file, and one word about it is enough.
             Err(error) if seen.insert((chain, key)) => {

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     net::IpAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -15,7 +15,12 @@ use time::{OffsetDateTime, macros::format_description};
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate, time::ASN1Time};
 
 use super::internal_ca::InternalCaError;
-use crate::config::{Code, model::Hostname};
+use crate::config::{
+    Code,
+    account::{Entry, hidden_from_others},
+    model::Hostname,
+    secrets,
+};
 
 /// A pair that fits together, and what its leaf says.
 #[derive(Debug, Clone)]
@@ -57,11 +62,11 @@ pub enum LoadCertError {
     #[error("the key in {} is of a kind or size that TLS does not use", path.display())]
     BadKey { path: PathBuf, source: rustls::Error },
     #[error(
-        "every user of this machine can read the private key (mode {mode:03o}); `chmod o-rwx {}` mends that, \
+        "every user of this machine can read the private key {} (mode {mode:03o}); `{cure}` mends that, \
          and the key is to be replaced if anybody else has been here",
         path.display()
     )]
-    WorldReadable { path: PathBuf, mode: u32 },
+    WorldReadable { path: PathBuf, mode: u32, cure: String },
     #[error("the key in {} does not belong to the certificate in {}", key.display(), chain.display())]
     Mismatch { chain: PathBuf, key: PathBuf },
     #[error(
@@ -115,7 +120,9 @@ pub fn load(chain_path: &Path, key_path: &Path) -> Result<Loaded, LoadCertError>
     let mode = metadata.permissions().mode() & 0o777;
     // A group may read it: that is how Debian's `ssl-cert` shares keys.
     if mode & 0o007 != 0 {
-        return Err(LoadCertError::WorldReadable { path: key_path.into(), mode });
+        let entry = Entry { path: key_path.into(), uid: metadata.uid(), gid: metadata.gid(), mode };
+        let cure = hidden_from_others(&entry, secrets::reader("clawgate.service").as_ref());
+        return Err(LoadCertError::WorldReadable { path: key_path.into(), mode, cure });
     }
     let key = parse_key(key_path, &read(key_path)?)?;
     let key = aws_lc_rs::default_provider()

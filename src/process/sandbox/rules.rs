@@ -98,7 +98,8 @@ pub(super) fn covered(have: &[Rule], rule: &Rule) -> bool {
     have.iter().any(|own| own.right.gives(rule.right) && rule.path.starts_with(&own.path))
 }
 
-fn commands(config: &Config) -> Vec<&Path> {
+/// The programs that it runs.
+pub(in crate::process) fn commands(config: &Config) -> Vec<&Path> {
     let dns = match &config.acme.dns {
         Some(crate::config::model::DnsProof::Command { command, .. }) => command.first(),
         _ => None,

@@ -64,7 +64,10 @@ fn a_key_that_everybody_can_read_is_refused_with_the_command_that_mends_it() {
     chmod(&files.key(), 0o644);
     let error = load_files(&files).unwrap_err();
     assert!(matches!(error, LoadCertError::WorldReadable { mode: 0o644, .. }));
-    assert!(error.to_string().contains(&format!("(mode 644); `chmod o-rwx {}`", files.key().display())), "{error}");
+    assert!(
+        error.to_string().contains(&format!("{0} (mode 644); `chmod o-rwx {0}`", files.key().display())),
+        "{error}"
+    );
     chmod(&files.key(), 0o640);
     load_files(&files).unwrap();
 }

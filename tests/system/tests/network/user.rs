@@ -134,8 +134,12 @@ async fn who_may_not_ask_the_service_takes_it_for_no_stranger() {
 
 /// The unit as the package has it, but for what these stories need.
 fn unit(user: &str) {
+    unit_with(user, "");
+}
+
+fn unit_with(user: &str, lines: &str) {
     run("mount", &["-t", "tmpfs", "none", "/etc/systemd/system"]);
-    let text = format!("[Service]\nUser={user}\nExecStart=/usr/bin/clawgate run\n");
+    let text = format!("[Service]\nUser={user}\nExecStart=/usr/bin/clawgate run\n{lines}");
     fs::write("/etc/systemd/system/clawgate.service", text).unwrap();
 }
 
@@ -219,14 +223,18 @@ fn what_the_services_user_may_not_read_is_found_and_mended_by_its_cures() {
         fs::create_dir(&state).unwrap();
         mode(&state, 0o700);
         std::os::unix::fs::chown(&state, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
-        let [config, fragment, token, key, chain] =
-            ["config.toml", "conf.d/probe.toml", "token", "key.pem", "chain.pem"].map(|name| folder.join(name));
+        let names = ["config.toml", "conf.d/probe.toml", "token", "key.pem", "chain.pem", "hook", "ca.pem"];
+        let [config, fragment, token, key, chain, hook, root] = names.map(|name| folder.join(name));
         let own = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
         fs::write(&chain, own.cert.pem()).unwrap();
         fs::write(&key, own.signing_key.serialize_pem()).unwrap();
         fs::write(&token, "hello\n").unwrap();
+        fs::write(&hook, "#!/bin/sh\n").unwrap();
+        fs::write(&root, own.cert.pem()).unwrap();
         let shown = |path: &Path| path.display().to_string();
-        fs::write(&fragment, format!("[probe]\ntoken = \"${{file:{}}}\"\n", shown(&token))).unwrap();
+        let probe = format!("[probe]\ntoken = \"${{file:{}}}\"\ncommand = [\"{}\"]\n", shown(&token), shown(&hook));
+        let acme = format!("[acme]\nca = \"https://ca.example.com/directory\"\nroot = \"{}\"\n", shown(&root));
+        fs::write(&fragment, probe + &acme).unwrap();
         let text = format!(
             "state_dir = \"{}\"\nadmin_socket = \"{}/admin.sock\"\n[[listen]]\naddress = \"127.0.0.1:8443\"\n\
              serve = \"https\"\n[[site]]\nhost = \"{HOST}\"\nclients = [\"198.51.100.0/24\"]\n\
@@ -237,7 +245,8 @@ fn what_the_services_user_may_not_read_is_found_and_mended_by_its_cures() {
             shown(&key)
         );
         fs::write(&config, text).unwrap();
-        [&config, &fragment, &token, &key, &chain].iter().for_each(|path| mode(path, 0o600));
+        [&config, &fragment, &token, &key, &chain, &root].iter().for_each(|path| mode(path, 0o600));
+        mode(&hook, 0o700);
         [&folder, &folder.join("conf.d")].iter().for_each(|path| mode(path, 0o700));
 
         let Said { code, err, .. } = say(&mut as_service(&config));
@@ -263,6 +272,8 @@ fn what_the_services_user_may_not_read_is_found_and_mended_by_its_cures() {
             file(&chain),
             file(&key),
             file(&token),
+            file(&root),
+            denied(&hook, "run this", "700", "750"),
         ];
         assert_eq!(found, expected);
 
@@ -277,6 +288,19 @@ fn what_the_services_user_may_not_read_is_found_and_mended_by_its_cures() {
         assert_eq!((code, &**open, told), (Some(78), "secrets/world-readable", &cure));
         assert_eq!(mend(&config), (Some(0), Vec::new()));
 
+        // A key that is everybody's: the service and the check name the same way out.
+        std::os::unix::fs::chown(&key, Some(0), Some(0)).unwrap();
+        mode(&key, 0o644);
+        let Said { code, err, .. } = say(&mut as_service(&config));
+        let cure = format!("chown root:nogroup {0} && chmod 640 {0}", shown(&key));
+        assert_eq!((code, err.contains(&cure), err.contains("o-rwx")), (Some(78), true, false), "{err}");
+        let (code, found) = mend(&config);
+        let [[unusable, _, seen, told]] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((code, &**unusable, told), (Some(78), "tls/certificate-unusable", &cure));
+        let open = format!("every user of this machine can read the private key {} (mode 644)", shown(&key));
+        assert!(seen.starts_with(&open), "{seen}");
+        assert_eq!(mend(&config), (Some(0), Vec::new()));
+
         let mut service = as_service(&config).spawn().expect("it can be run");
         let socket = state.join("admin.sock");
         let serves = async {
@@ -289,5 +313,69 @@ fn what_the_services_user_may_not_read_is_found_and_mended_by_its_cures() {
         service.kill().expect("a child");
         service.wait().expect("a child");
         in_time.expect("the service starts");
+    });
+}
+
+#[test]
+fn what_the_unit_hides_from_its_service_is_found_whatever_its_mode() {
+    among_users("user::what_the_unit_hides_from_its_service_is_found_whatever_its_mode", &[], async || {
+        unit_with("nobody", "ProtectHome=yes\n");
+        let (folder, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/root").unwrap());
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let [config, state] = ["config.toml", "state"].map(|name| folder.path().join(name));
+        let [key, chain] = ["key.pem", "chain.pem"].map(|name| home.path().join(name));
+        let own = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+        fs::write(&chain, own.cert.pem()).unwrap();
+        fs::write(&key, own.signing_key.serialize_pem()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let text = |key: &Path, chain: &Path| {
+            format!(
+                "state_dir = \"{}\"\n[[listen]]\naddress = \"127.0.0.1:8443\"\nserve = \"https\"\n[[site]]\nhost = \
+                 \"{HOST}\"\nclients = [\"198.51.100.0/24\"]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+                state.display(),
+                chain.display(),
+                key.display()
+            )
+        };
+        fs::write(&config, text(&key, &chain)).unwrap();
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+        let look = |config: &Path| {
+            let arguments = ["check", "--json", "--only", "config"];
+            report(&say(Command::new(proxy::binary()).arg("--config").arg(config).args(arguments)))
+        };
+        let found = look(&config);
+        let all = found.json["findings"].as_array().expect("a list").iter();
+        let hidden: Vec<[&str; 3]> = all
+            .filter(|finding| finding["code"] == "file/service-denied")
+            .map(|finding| ["subject", "seen", "cure"].map(|key| finding[key].as_str().expect("text")))
+            .collect();
+        let expected = [&chain, &key].map(|path| {
+            let (from, name) = (path.display().to_string(), path.file_name().unwrap().to_str().unwrap());
+            let cure = format!(
+                "`install -o root -g nogroup -m 640 {from} /etc/clawgate/{name}`, and name /etc/clawgate/{name} in the \
+                 configuration; what renews the file has to put it there too"
+            );
+            let seen = "the service does not see this, whoever it runs as: its unit hides /root (ProtectHome=)";
+            (from, seen, cure)
+        });
+        let told: Vec<_> =
+            hidden.iter().map(|[subject, seen, cure]| ((*subject).to_owned(), *seen, (*cure).to_owned())).collect();
+        assert_eq!((found.code, told), (Some(78), expected.to_vec()), "and no word of chmod for the home of root");
+
+        // Its command, but for the directory that the package makes.
+        for [.., cure] in hidden {
+            let command = cure.split('`').nth(1).expect("a command");
+            run("sh", &["-c", &command.replace("/etc/clawgate", folder.path().to_str().unwrap())]);
+        }
+        let [key, chain] = ["key.pem", "chain.pem"].map(|name| folder.path().join(name));
+        fs::write(&config, text(&key, &chain)).unwrap();
+        let found = look(&config);
+        assert_eq!((found.code, found.codes().contains(&"file/service-denied")), (Some(0), false), "{found:#?}");
+
+        // A draft is where whoever writes it is at home.
+        let draft = home.path().join("draft.toml");
+        fs::copy(&config, &draft).unwrap();
+        let found = look(&draft);
+        assert_eq!((found.code, found.codes().contains(&"file/service-denied")), (Some(0), false), "{found:#?}");
     });
 }
