@@ -62,7 +62,7 @@ codes! {
     FileDenied Error "file/denied"
         "This user may not read a configuration file, or look into its directory. What it says is not known, and may be right."
     FileServiceDenied Error "file/service-denied"
-        "The service's own user may not read a file that the service needs, run a command that it is to run, or look into one of the directories on the way; or the unit hides the file (ProtectHome=, PrivateTmp=). It would not start, or not run the command."
+        "The service's own user may not read a file that the service needs, run a command that it is to run (or there is no such command), or look into one of the directories on the way; or the unit hides the file (ProtectHome=, PrivateTmp=). It would not start, or not run the command."
     FileNotUtf8 Error "file/not-utf8"
         "TOML is UTF-8 text, and this file is not. Save it again as UTF-8."
     TomlSyntax Error "toml/syntax"

@@ -54,7 +54,12 @@ impl Hidden {
         ];
         let hides = |key: &str| if key == "ProtectHome=" { self.home } else { self.temp };
         let place = PLACES.into_iter().find(|(place, key)| hides(key) && path.starts_with(place))?;
-        (!self.shown.iter().any(|shown| path.starts_with(shown))).then_some(place)
+        (!self.shows(path)).then_some(place)
+    }
+
+    /// Whether the service finds something of its own there.
+    pub fn shows(&self, path: &Path) -> bool {
+        self.shown.iter().any(|shown| path.starts_with(shown))
     }
 }
 

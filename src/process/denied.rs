@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read as _,
+    io::{self, Read as _},
     path::{Path, PathBuf, absolute},
 };
 
@@ -67,6 +67,14 @@ pub(super) fn to_service(unit: &str, path: &Path, config: &Config, secret_files:
         let finding = out_of_sight(&unit, account.as_ref(), &accounts, &path, what);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
+    // A unit may put something there that only its service sees.
+    let missing =
+        seen.iter().filter(|(path, what)| *what == What::Program && !unit.hidden.shows(path) && is_missing(path));
+    for finding in missing.map(|(path, _)| nothing_to_run(path)) {
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
     let Some(account) = account.filter(|_| !unit.reads_otherwise) else { return findings };
     // What its unit hides is no place for its configuration: that is a draft.
     let own = match hides(&unit, path) {
@@ -122,6 +130,17 @@ fn out_of_sight(
         format!("the service does not see this, whoever it runs as: its unit hides {place} ({key})"),
         way_out,
     ))
+}
+
+fn is_missing(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+fn nothing_to_run(path: &Path) -> Finding {
+    let directory = path.parent().unwrap_or(path).display();
+    let way_out =
+        format!("put the program there, or name the one that is meant; `ls -l {directory}` shows what is there");
+    found(path, "the service cannot run this: there is no such file".to_owned(), way_out)
 }
 
 fn found(path: &Path, message: String, way_out: String) -> Finding {

@@ -279,6 +279,22 @@ fn what_the_services_user_may_not_read_is_found_and_mended_by_its_cures() {
 
         assert_eq!(mend(&config), (Some(0), Vec::new()));
 
+        // A typing error in the name of a command.
+        let moved = folder.join("moved");
+        fs::rename(&hook, &moved).unwrap();
+        let look = ["check", "--json", "--only", "config"];
+        let found = report(&say(Command::new(proxy::binary()).arg("--config").arg(&config).args(look)));
+        let [subject, seen, _, cure] = found.finding("file/service-denied");
+        assert_eq!((found.code, subject), (Some(78), &*shown(&hook)), "{found:#?}");
+        assert_eq!(seen, "the service cannot run this: there is no such file");
+        let there = format!(
+            "put the program there, or name the one that is meant; `ls -l {}` shows what is there",
+            shown(&folder)
+        );
+        assert_eq!(cure, there);
+        fs::rename(&moved, &hook).unwrap();
+        assert_eq!(mend(&config), (Some(0), Vec::new()));
+
         // A secret that is everybody's: its cure leaves it to the service.
         std::os::unix::fs::chown(&token, Some(0), Some(0)).unwrap();
         mode(&token, 0o644);
