@@ -212,7 +212,7 @@ fn a_command_in_the_log_names_the_configuration_of_this_process() {
     setup.config = site(dead(), &format!("metrics = \"{}\"", taken.local_addr().unwrap()));
     let service = setup.start();
     let config = service.path("config.toml");
-    let line = service.logs("no metrics port");
+    let line = service.logs("nobody reads the metrics at http://");
     let expected = format!("`clawgate --config {} metrics`", config.display());
     assert!(line["message"].as_str().unwrap().ends_with(&expected), "{line}");
 }

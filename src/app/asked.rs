@@ -40,11 +40,11 @@ impl App {
         self.numbers.sum(|c| c.resent.get())
     }
 
-    /// Writes every number of the proxy itself.
-    pub fn metrics(&self, page: &mut Page) {
+    /// Writes every number of the proxy itself; it is `warned` of more than it knows.
+    pub fn metrics(&self, page: &mut Page, warned: usize) {
         let snapshot = self.state().snapshot.clone();
         scrape::write(page, &self.numbers, &snapshot, SystemTime::now());
-        page.sample(&table::WARNINGS, &[], self.warnings().len());
+        page.sample(&table::WARNINGS, &[], self.warnings().len() + warned);
         page.sample(&table::SLOWEST_TURN, &[], self.slowest_turn().as_secs_f64());
         page.sample(&table::START_TIME, &[], scrape::seconds(self.numbers.started));
     }
@@ -71,7 +71,7 @@ impl App {
     /// What `top` shows; from now on, for a while, single requests are sampled.
     pub fn moment(&self) -> Moment {
         let snapshot = self.state().snapshot.clone();
-        report::moment(&self.numbers, &snapshot, SystemTime::now())
+        report::moment(&self.numbers, &snapshot, self.warnings(), SystemTime::now())
     }
 
     /// What the start and `status` warn about now, each with its cure.

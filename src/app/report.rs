@@ -101,7 +101,7 @@ pub(super) fn report(numbers: &Numbers, snapshot: &Snapshot, warnings: Vec<Strin
     }
 }
 
-pub(super) fn moment(numbers: &Numbers, snapshot: &Snapshot, now: SystemTime) -> Moment {
+pub(super) fn moment(numbers: &Numbers, snapshot: &Snapshot, warnings: Vec<String>, now: SystemTime) -> Moment {
     let totals = numbers.totals();
     let refusals = numbers.history(|history| history.last_hour(|totals| &totals.refusals, &totals));
     let (clients, routes) = numbers.busiest(|busiest| (busiest.clients(BUSIEST), busiest.routes(BUSIEST)));
@@ -124,6 +124,7 @@ pub(super) fn moment(numbers: &Numbers, snapshot: &Snapshot, now: SystemTime) ->
             .collect(),
         refusals: refusals.into_iter().map(|(name, times)| Times { name: name.into(), times }).collect(),
         problems: problems(numbers),
+        warnings,
     }
 }
 

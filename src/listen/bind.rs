@@ -231,7 +231,8 @@ fn bind_one(listener: &Listener, cores: usize, port: Port) -> Result<Bound, Bind
     Ok(Bound { listener: listener.clone(), address, sockets: sockets.into() })
 }
 
-fn bind_error(address: SocketAddr, source: io::Error) -> BindError {
+/// Why `address` cannot be listened on, in words for the operator.
+pub fn bind_error(address: SocketAddr, source: io::Error) -> BindError {
     match source.raw_os_error() {
         Some(libc::EADDRINUSE) => BindError::InUse { address, holder: holder(address), source },
         Some(libc::EACCES) => BindError::Denied { address, source },

@@ -18,7 +18,7 @@ use super::{
     load::{self, Loaded, settle},
     logs::LogsError,
     notify::Manager,
-    standing::{self, Standing},
+    standing::Standing,
 };
 use crate::{
     admin::{Answer, Call, Refused, Verb},
@@ -61,7 +61,8 @@ pub(super) trait Proxy {
     fn rehearse(&self, answer: oneshot::Sender<Answer>);
     fn report(&self) -> Report;
     fn look(&self) -> Option<String>;
-    fn metrics(&self, page: &mut Page);
+    /// `warned` of what the process around it knows.
+    fn metrics(&self, page: &mut Page, warned: usize);
     fn moment(&self) -> Moment;
 }
 
@@ -137,8 +138,8 @@ impl Proxy for App {
         App::look(self)
     }
 
-    fn metrics(&self, page: &mut Page) {
-        App::metrics(self, page);
+    fn metrics(&self, page: &mut Page, warned: usize) {
+        App::metrics(self, page, warned);
     }
 
     fn moment(&self) -> Moment {
@@ -242,8 +243,8 @@ impl<P: Proxy> Control<P> {
                 Some(token) => Answer::done(token),
                 None => Answer::refused(Refused::Failed, "the system has no randomness for a token"),
             },
-            Verb::Metrics => self.standing.metrics(|page| self.proxy.metrics(page)),
-            Verb::Top => standing::json(&self.proxy.moment()),
+            Verb::Metrics => self.standing.metrics(|page, warned| self.proxy.metrics(page, warned)),
+            Verb::Top => self.standing.moment(self.proxy.moment()),
             Verb::Reload
             | Verb::Renew { .. }
             | Verb::Revoke { .. }
@@ -262,9 +263,13 @@ impl<P: Proxy> Control<P> {
         }
     }
 
+    fn warnings(&self) -> BTreeSet<String> {
+        self.proxy.warnings().into_iter().chain(self.standing.warnings()).collect()
+    }
+
     /// Each warning once, when it first holds (the probe of the gateway ends after the start), and again after it was gone.
     fn log_new_warnings(&self, said: &mut BTreeSet<String>) {
-        let now: BTreeSet<String> = self.proxy.warnings().into_iter().collect();
+        let now = self.warnings();
         for warning in now.difference(said) {
             warn!("{warning}");
         }
@@ -273,7 +278,7 @@ impl<P: Proxy> Control<P> {
 
     fn status(&self) -> String {
         let (connections, tunnels) = self.proxy.counts();
-        let warnings = self.proxy.warnings().len();
+        let warnings = self.warnings().len();
         let mut status = format!("serving; connections: {connections}, WebSockets: {tunnels}");
         if warnings > 0 {
             status.push_str(&format!(", warnings: {warnings}"));

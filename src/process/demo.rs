@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> Result<(), DemoError> {
     let loaded = parse().map_err(RunError::Config)?;
     let reload = Box::new(parse);
     let root = load::root_path(&state_dir);
-    run::serve(loaded, "(clawgate demo)".into(), &Sandbox::none("the demo has none"), reload, |_| {
+    run::serve(loaded, "(clawgate demo)".into(), &Sandbox::none("the demo has none"), reload, &[], |_| {
         // Whoever does not read it may have read it before.
         let _ = io::stdout().write_all(announcement(&root, &ports, upstream, standin).as_bytes());
     })?;

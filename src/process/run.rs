@@ -17,7 +17,7 @@ use std::{
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 use tracing::{info, warn};
 
@@ -38,7 +38,7 @@ use crate::{
     exit,
     listen::{
         BindError,
-        bind::is_taken,
+        bind::{bind_error, is_taken},
         holder::{Holder, holder},
     },
 };
@@ -67,8 +67,9 @@ pub fn run(path: &Path) -> Result<(), RunError> {
     let holders = holders(&loaded.config);
     // Before there is a thread that could stay outside.
     let sandbox = Rc::new(Sandbox::enter(&loaded.config, &path, &loaded.files));
-    let within = sandbox.clone();
-    serve(loaded, path.clone(), &sandbox, Box::new(move || load::load_within(&path, &within)), |app| {
+    let (within, shown) = (sandbox.clone(), path.clone());
+    let reload: Load = Box::new(move || load::load_within(&path, &within));
+    serve(loaded, shown, &sandbox, reload, &holders, |app| {
         if io::stdout().is_terminal() {
             let addresses: Vec<String> = app.addresses().into_iter().map(|(kind, at)| url(kind, at)).collect();
             let (version, addresses) = (env!("CARGO_PKG_VERSION"), addresses.join(", "));
@@ -80,15 +81,23 @@ pub fn run(path: &Path) -> Result<(), RunError> {
 
 /// Who has our ports now: from inside of the sandbox other processes cannot be looked at.
 fn holders(config: &Config) -> Vec<(SocketAddr, Holder)> {
-    let taken = config.listeners.iter().map(|listener| listener.address).filter(|address| is_taken(*address));
+    let wanted = config.listeners.iter().map(|listener| listener.address).chain(config.metrics);
+    let taken = wanted.filter(|address| is_taken(*address));
     taken.filter_map(|address| Some((address, holder(address)?))).collect()
 }
 
 fn with_holder(error: RunError, holders: &[(SocketAddr, Holder)]) -> RunError {
     match error {
-        RunError::Start(StartError::Bind(BindError::InUse { address, holder: None, source })) => {
+        RunError::Start(StartError::Bind(error)) => RunError::Start(StartError::Bind(naming(error, holders))),
+        other => other,
+    }
+}
+
+fn naming(error: BindError, holders: &[(SocketAddr, Holder)]) -> BindError {
+    match error {
+        BindError::InUse { address, holder: None, source } => {
             let holder = holders.iter().find(|(at, _)| *at == address).map(|(_, holder)| holder.clone());
-            RunError::Start(StartError::Bind(BindError::InUse { address, holder, source }))
+            BindError::InUse { address, holder, source }
         }
         other => other,
     }
@@ -103,13 +112,14 @@ fn keep_memory_private() {
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }
 
-/// Serves `loaded`, which was read from `path`, until a signal ends the process; `reload` reads the next configuration, `announce` runs once
-/// connections are accepted.
+/// Serves `loaded`, which was read from `path`, until a signal ends the process; `reload` reads the next configuration, `holders` had
+/// our ports before the start, `announce` runs once connections are accepted.
 pub(super) fn serve(
     loaded: Loaded,
     path: PathBuf,
     sandbox: &Sandbox,
     reload: Load,
+    holders: &[(SocketAddr, Holder)],
     announce: impl FnOnce(&App),
 ) -> Result<(), RunError> {
     keep_memory_private();
@@ -129,7 +139,7 @@ pub(super) fn serve(
         info!(%address, kind = ?kind, "listening");
     }
     open_admin_socket(&runtime, &config, &sender);
-    open_metrics(&runtime, &config, &sender);
+    let scraped = open_metrics(&runtime, &config, holders, &sender);
     // The signal tasks keep the channel open; the loop ends by its events.
     drop(sender);
     announce(&app);
@@ -141,7 +151,7 @@ pub(super) fn serve(
         config,
         load: reload,
         apply_log: Box::new(move |settings| log.apply(settings)),
-        standing: Standing::new(path, SystemTime::now(), sandbox.text(), Box::new(move || dropped.dropped())),
+        standing: Standing::new(path, SystemTime::now(), sandbox.text(), scraped, Box::new(move || dropped.dropped())),
         manager: Manager::systemd(),
         watchdog: sd_notify::watchdog_enabled(),
     };
@@ -201,17 +211,25 @@ fn open_admin_socket(runtime: &Runtime, config: &Config, events: &mpsc::Sender<E
     });
 }
 
-/// Without it everything but the scrape works.
-fn open_metrics(runtime: &Runtime, config: &Config, events: &mpsc::Sender<Event>) {
-    let Some(address) = config.metrics else { return };
+/// Why nobody can read the metrics at their address, while that is so. Everything but the scrape works without.
+fn open_metrics(
+    runtime: &Runtime,
+    config: &Config,
+    holders: &[(SocketAddr, Holder)],
+    events: &mpsc::Sender<Event>,
+) -> watch::Receiver<Option<String>> {
+    let (hindered, told) = watch::channel(None);
+    let Some(address) = config.metrics else { return told };
+    let (holders, events) = (holders.to_vec(), events.clone());
+    let why = move |error| scrape::hindered(address, &naming(bind_error(address, error), &holders));
     match runtime.block_on(scrape::bind(address)) {
-        Ok(listener) => {
-            let address = listener.local_addr().unwrap_or(address);
-            info!(%address, "metrics at /metrics");
-            drop(runtime.spawn(scrape::serve(listener, events.clone())));
+        Ok(listener) => drop(runtime.spawn(scrape::serve(listener, events))),
+        Err(error) => {
+            hindered.send_replace(Some(why(error)));
+            drop(runtime.spawn(scrape::serve_later(address, why, hindered, events)));
         }
-        Err(error) => warn!(%error, %address, "no metrics port; choose another `metrics`, or use `clawgate metrics`"),
     }
+    told
 }
 
 fn url(kind: ListenerKind, address: SocketAddr) -> String {

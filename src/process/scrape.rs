@@ -9,13 +9,13 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot, watch},
     time::timeout,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::control::Event;
-use crate::metrics::text::CONTENT_TYPE;
+use crate::{cause, listen::BindError, metrics::text::CONTENT_TYPE};
 
 /// Scrapers at once. One Prometheus needs one.
 const MOST: usize = 8;
@@ -23,6 +23,8 @@ const MOST: usize = 8;
 const HEAD: Duration = Duration::from_secs(5);
 /// For a whole connection, the page with it.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Between tries to bind: whoever has the port may end.
+const AGAIN: Duration = Duration::from_secs(10);
 /// After a failed accept (out of descriptors).
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -33,8 +35,39 @@ pub(super) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
+/// As `status` warns of it.
+pub(super) fn hindered(address: SocketAddr, error: &BindError) -> String {
+    format!(
+        "ports/metrics: nobody reads the metrics at http://{address}/metrics: {}; tried again each {} s; the same page is \
+         `clawgate metrics`",
+        cause::chain(error),
+        AGAIN.as_secs()
+    )
+}
+
+/// Binds as soon as it can be done, and answers from then on; `why` is told until then.
+pub(super) async fn serve_later(
+    address: SocketAddr,
+    why: impl Fn(io::Error) -> String,
+    hindered: watch::Sender<Option<String>>,
+    events: mpsc::Sender<Event>,
+) {
+    let listener = loop {
+        tokio::time::sleep(AGAIN).await;
+        match bind(address).await {
+            Ok(listener) => break listener,
+            Err(error) => drop(hindered.send_replace(Some(why(error)))),
+        }
+    };
+    hindered.send_replace(None);
+    serve(listener, events).await;
+}
+
 /// Answers until it is dropped, with pages that the control loop writes.
 pub(super) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>) {
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "metrics at /metrics");
+    }
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         let stream = match listener.accept().await {

@@ -6,10 +6,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use tokio::sync::watch;
+
 use crate::{
     admin::{Answer, Refused},
     metrics::{Page, machine, table},
-    status::Report,
+    status::{Report, top::Moment},
 };
 
 /// Kept by the control loop.
@@ -18,6 +20,8 @@ pub(super) struct Standing {
     pub(super) config: PathBuf,
     pub(super) loaded: SystemTime,
     sandbox: String,
+    /// Why the metrics are not served at their address, while that is so.
+    scraped: watch::Receiver<Option<String>>,
     /// Lines that the log had to drop.
     pub(super) log_dropped: Box<dyn Fn() -> u64>,
     reloads: u64,
@@ -31,9 +35,10 @@ impl Standing {
         config: PathBuf,
         loaded: SystemTime,
         sandbox: String,
+        scraped: watch::Receiver<Option<String>>,
         log_dropped: Box<dyn Fn() -> u64>,
     ) -> Standing {
-        Standing { config, loaded, sandbox, log_dropped, reloads: 0, refused: 0, refusal: None }
+        Standing { config, loaded, sandbox, scraped, log_dropped, reloads: 0, refused: 0, refusal: None }
     }
 
     /// The first line of why the last reload was refused, if it was.
@@ -52,7 +57,13 @@ impl Standing {
         }
     }
 
+    /// What is wrong around the proxy as long as it lasts.
+    pub(super) fn warnings(&self) -> Option<String> {
+        self.scraped.borrow().clone()
+    }
+
     pub(super) fn status(&self, mut report: Report) -> Answer {
+        report.warnings.extend(self.warnings());
         let process = &mut report.process;
         process.config = self.config.display().to_string();
         process.config_loaded = seconds(self.loaded);
@@ -64,11 +75,17 @@ impl Standing {
         json(&report)
     }
 
-    /// The page with what `proxy` writes of itself.
-    pub(super) fn metrics(&self, proxy: impl FnOnce(&mut Page)) -> Answer {
+    pub(super) fn moment(&self, mut moment: Moment) -> Answer {
+        let refused = |why| format!("the last reload was refused, what ran before it stays: {why}");
+        moment.warnings.extend(self.warnings().into_iter().chain(self.refusal().map(refused)));
+        json(&moment)
+    }
+
+    /// The page with what `proxy` writes of itself, which counts our warnings to its own.
+    pub(super) fn metrics(&self, proxy: impl FnOnce(&mut Page, usize)) -> Answer {
         let mut page = Page::default();
         page.sample(&table::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
-        proxy(&mut page);
+        proxy(&mut page, self.warnings().iter().len());
         page.sample(&table::LOG_DROPPED, &[], (self.log_dropped)());
         page.sample(&table::RELOADS, &["ok"], self.reloads);
         page.sample(&table::RELOADS, &["refused"], self.refused);
@@ -87,7 +104,7 @@ impl Standing {
     }
 }
 
-pub(super) fn json(value: &impl serde::Serialize) -> Answer {
+fn json(value: &impl serde::Serialize) -> Answer {
     match serde_json::to_string(value) {
         Ok(text) => Answer::done(text),
         Err(error) => Answer::refused(Refused::Failed, format!("the answer cannot be written: {error}")),

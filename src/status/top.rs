@@ -21,7 +21,10 @@ pub struct Moment {
     pub routes: Vec<Busy>,
     /// In the last hour.
     pub refusals: Vec<Times>,
+    /// The latest first.
     pub problems: Vec<Problem>,
+    /// What is wrong as long as it lasts.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

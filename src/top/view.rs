@@ -148,19 +148,34 @@ fn rate(per_second: f64) -> String {
     if per_second < 999.95 { format!("{per_second:>5.1}") } else { format!("{per_second:>5.0}") }
 }
 
-/// Each with its cure, as many as there is room for.
+/// What lasts first, then what happened, the latest first: with its cure where there is room for all of it, else a line for
+/// each, whose code `clawgate explain` knows.
 fn problems_of(moment: &Moment, area: Rect) -> Paragraph<'static> {
-    let width = usize::from(area.width.saturating_sub(2));
-    let mut lines = Vec::new();
+    let (width, height) = (usize::from(area.width.saturating_sub(2)), usize::from(area.height.saturating_sub(2)));
+    let commands = Commands::here();
+    let fit = |text: &str| shortened(&clean(&commands.in_text(text)), width);
+    let mut lines: Vec<Line<'static>> =
+        moment.warnings.iter().map(|warning| Line::styled(fit(&format!("WARNING {warning}")), bad())).collect();
+    let with_cures = lines.len() + 2 * moment.problems.len() <= height;
     for problem in &moment.problems {
         let times = if problem.times > 1 { format!(" ({} times)", problem.times) } else { String::new() };
         let about = if problem.about.is_empty() { String::new() } else { format!(" {}", problem.about) };
-        let what = format!("{} ago{times}{about} {}: {}", ago(moment.now, problem.last), problem.code, problem.what);
-        lines.push(Line::styled(shortened(&clean(&what), width), Style::new().fg(Color::Yellow)));
-        lines.push(Line::raw(shortened(&clean(&Commands::here().in_text(&format!("  -> {}", problem.cure))), width)));
+        let when = ago(moment.now, problem.last);
+        let what = format!("{when} ago {}{times}:{about} {}", problem.code, problem.what);
+        lines.push(Line::styled(fit(&what), Style::new().fg(Color::Yellow)));
+        if with_cures {
+            lines.push(Line::raw(fit(&format!("  -> {}", problem.cure))));
+        }
     }
     if lines.is_empty() {
         lines.push(Line::styled("none that is the server's fault", Style::new().fg(Color::Green)));
+    }
+    // Of a line that is cut off the end is missing, which is the way out.
+    if !with_cures || lines.iter().any(|line| line.to_string().ends_with('…')) {
+        let more = lines.len() > height.saturating_sub(1);
+        lines.truncate(height.saturating_sub(1));
+        let rest = if more { "; `clawgate status` has the rest" } else { "" };
+        lines.push(Line::raw(fit(&format!("-> the way out: `clawgate explain CODE`{rest}"))));
     }
     let refused: Vec<String> = moment.refusals.iter().take(3).map(|t| format!("{} {}", t.times, t.name)).collect();
     let moved: u64 = moment.seconds.iter().rev().take(AVERAGE).map(|s| s.bytes_in + s.bytes_out).sum();
@@ -243,6 +258,7 @@ mod tests {
                 times: 3,
                 ..Problem::default()
             }],
+            warnings: Vec::new(),
         }
     }
 
@@ -267,13 +283,43 @@ mod tests {
             "clients           1/s fail/10s      ws",
             "203.0.113.7       4.5        0      12",
             "chat.test /api…",
-            "1 min ago (3 times) 203.0.113.7 gateway/pairing-required: the gateway wants",
+            "1 min ago gateway/pairing-required (3 times): 203.0.113.7 the gateway wants",
             "-> approve it: `openclaw devices list`, then `openclaw devices approve 8e2f`",
             "refused in the last hour: 12 misdirected",
         ] {
             assert!(screen.contains(text), "{text}\n{screen}");
         }
         assert_eq!(screen.lines().count(), 24);
+    }
+
+    #[test]
+    fn what_is_wrong_as_long_as_it_lasts_comes_first_and_every_problem_keeps_its_line() {
+        let mut moment = moment();
+        moment.warnings =
+            vec!["state/full: no certificate can be asked for: no room to write /var/lib/clawgate".into()];
+        let problem = |n: u64| Problem { code: format!("upstream/n{n}"), last: 1_000_000 - n, ..Problem::default() };
+        moment.problems = (1..=3).map(problem).collect();
+        let screen = drawn(80, 24, &moment, None);
+        let shown: Vec<&str> = screen.lines().skip_while(|line| !line.contains("problems;")).collect();
+        for (line, begin) in shown[1..].iter().zip([
+            "│WARNING state/full: no certificate can be asked for: no room to write",
+            "│1 s ago upstream/n1: ",
+            "│2 s ago upstream/n2: ",
+            "│3 s ago upstream/n3: ",
+            "│-> the way out: `clawgate explain CODE`",
+        ]) {
+            assert!(line.starts_with(begin), "{begin}\n{screen}");
+        }
+        assert!(!screen.contains("has the rest"), "{screen}");
+        moment.problems = (1..=5).map(problem).collect();
+        let screen = drawn(80, 24, &moment, None);
+        assert!(screen.contains("upstream/n3") && !screen.contains("upstream/n4"), "{screen}");
+        assert!(screen.contains("`clawgate status` has the rest"), "{screen}");
+        // With room for all of it each has its cure.
+        moment.problems.iter_mut().for_each(|problem| problem.cure = format!("mend {}", problem.code));
+        moment.problems.truncate(4);
+        let screen = drawn(100, 40, &moment, None);
+        assert!(screen.contains("WARNING state/full") && screen.contains("-> mend upstream/n4"), "{screen}");
     }
 
     #[test]
@@ -303,6 +349,7 @@ mod tests {
         ) {
             let mut moment = moment();
             moment.clients = vec![Busy { name: name.clone(), ..Busy::default() }; 40];
+            moment.warnings = vec![name.clone(); 2];
             moment.problems = vec![Problem { cure, what: name, ..Problem::default() }; 5];
             moment.seconds[0].requests = requests.into();
             prop_assert_eq!(drawn(width, height, &moment, None).lines().count(), usize::from(height));

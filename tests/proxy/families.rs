@@ -302,7 +302,7 @@ async fn no_series_is_there_twice() {
     let (response, _) = h2.begin("GET", "/../x", &[], true).await;
     assert_eq!(h2::answer(response).await.status, 400);
     let mut page = Page::default();
-    proxy.app().metrics(&mut page);
+    proxy.app().metrics(&mut page, 0);
     let mut seen = BTreeSet::new();
     for line in page.text().lines().filter(|line| !line.starts_with('#')) {
         let series = line.rsplit_once(' ').unwrap().0;

@@ -11,7 +11,7 @@ use crate::harness::{Proxy, client, eventually, origin, proxy, ws};
 /// The samples that begin with `prefix`, as they are written.
 pub fn samples(proxy: &Proxy, prefix: &str) -> Vec<String> {
     let mut page = Page::default();
-    proxy.app().metrics(&mut page);
+    proxy.app().metrics(&mut page, 0);
     page.text().lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect()
 }
 
@@ -60,7 +60,7 @@ async fn what_is_no_site_of_ours_is_counted_without_its_name() {
     counts(&proxy, r#"clawgate_requests_total{site="-",status="4xx",protocol="http1",identity="none"} 1"#).await;
     counts(&proxy, r#"clawgate_refusals_total{reason="misdirected"} 1"#).await;
     let mut page = Page::default();
-    proxy.app().metrics(&mut page);
+    proxy.app().metrics(&mut page, 0);
     assert!(!page.text().contains("evil"), "a client makes no time series");
 }
 
@@ -267,7 +267,7 @@ async fn the_page_is_the_table() {
     proxy.client().websocket("chat.test", "/ws", &[]).await.close().await;
     counts(&proxy, r#"clawgate_websockets{identity="loopback"} 0"#).await;
     let mut page = Page::default();
-    proxy.app().metrics(&mut page);
+    proxy.app().metrics(&mut page, 0);
     let text = page.text();
     let typed: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let elsewhere = [

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::fs::MetadataExt as _,
     path::Path,
     process::{Command, Stdio},
@@ -24,6 +25,8 @@ pub struct Ports {
     pub service: Option<u32>,
     /// In the order of the configuration; `None` where nobody listens.
     pub listeners: Vec<(Listener, Option<Taken>)>,
+    /// The same of the address that the metrics are to be at.
+    pub metrics: Option<(SocketAddr, Option<Taken>)>,
     /// systemd holds sockets for `clawgate.socket`.
     pub socket_unit: bool,
     pub interfaces: Vec<Interface>,
@@ -34,12 +37,15 @@ pub fn look(config: &Config, interfaces: Vec<Interface>) -> Ports {
     let asked = admin::listener(&config.admin_socket);
     let hidden = matches!(asked, Err(CallError::Permission { .. }));
     let listeners: Vec<_> = config.listeners.iter().map(|l| (l.clone(), holder::taken(l.address))).collect();
-    let taken = || listeners.iter().filter_map(|(_, taken)| taken.as_ref());
+    let metrics = config.metrics.map(|address| (address, holder::taken(address)));
+    let of_metrics = || metrics.iter().filter_map(|(_, taken)| taken.as_ref());
+    let taken = || listeners.iter().filter_map(|(_, taken)| taken.as_ref()).chain(of_metrics());
     // Root's first process, or a root's that we may not look at: perhaps systemd, for us.
     let by_systemd = taken().any(|t| t.holders.iter().any(|h| h.pid == 1) || (t.holders.is_empty() && t.uids == [0]));
     let service =
         taken().any(|taken| taken.holders.is_empty()).then(|| service(&config.admin_socket, hidden)).flatten();
-    Ports { running: asked.ok(), hidden, service, socket_unit: by_systemd && socket_unit(), listeners, interfaces }
+    let socket_unit = by_systemd && socket_unit();
+    Ports { running: asked.ok(), hidden, service, socket_unit, listeners, metrics, interfaces }
 }
 
 /// The owner of a socket that we may not open, which whoever reaches its directory may see; else whom the unit names.

@@ -1,5 +1,7 @@
 //! Are the ports ours to bind, and if not, whose are they?
 
+use std::net::SocketAddr;
+
 use super::super::{Code, Finding, facts::ports::Ports};
 use crate::{
     acme::{model::ChallengeType, settings::Settings},
@@ -19,29 +21,30 @@ pub fn judge(config: &Config, ports: &Ports) -> Vec<Finding> {
     };
     let (mut free, mut ours) = (Vec::new(), Vec::new());
     // Listeners of one holder are one finding.
-    let mut held: Vec<(Held, Vec<&Listener>)> = Vec::new();
+    let mut held: Vec<(Held, Vec<SocketAddr>)> = Vec::new();
     for (listener, taken) in &ports.listeners {
         match taken {
             _ if !here(listener) => findings.push(not_here(listener)),
             // Port 0 is any port.
             _ if listener.address.port() == 0 => {}
-            None => free.push(listener),
+            None => free.push(listener.address),
             Some(taken) => {
                 let by = match whose(taken, ports) {
                     Whose::Ours => {
-                        ours.push(listener);
+                        ours.push(listener.address);
                         continue;
                     }
                     Whose::Unseen => Held { code: Code::PortsHidden, ..Held::by_somebody(taken, AS_ROOT.to_owned()) },
                     Whose::Others => Held::by_others(taken, listener.address.port()),
                 };
                 match held.iter_mut().find(|(other, _)| *other == by) {
-                    Some((_, listeners)) => listeners.push(listener),
-                    None => held.push((by, vec![listener])),
+                    Some((_, addresses)) => addresses.push(listener.address),
+                    None => held.push((by, vec![listener.address])),
                 }
             }
         }
     }
+    let metrics = of_metrics(config, ports, &mut free, &mut ours);
     if !free.is_empty() {
         let addresses = addresses(&free);
         findings.push(Finding::good(Code::PortsFree, &addresses, format!("nobody else listens on {addresses}")));
@@ -59,13 +62,62 @@ pub fn judge(config: &Config, ports: &Ports) -> Vec<Finding> {
         };
         findings.push(Finding::good(Code::PortsOurs, &addresses, format!("{addresses} held by {by}")));
     }
-    findings.extend(held.into_iter().map(|(by, listeners)| by.finding(&listeners)));
+    findings.extend(held.into_iter().map(|(by, addresses)| by.finding(&addresses)));
+    findings.extend(metrics);
     findings.extend(for_the_ca(config));
     findings
 }
 
-fn addresses(listeners: &[&Listener]) -> String {
-    let addresses: Vec<String> = listeners.iter().map(|listener| listener.address.to_string()).collect();
+/// The service starts without them, so that nothing here is an error.
+fn of_metrics(
+    config: &Config,
+    ports: &Ports,
+    free: &mut Vec<SocketAddr>,
+    ours: &mut Vec<SocketAddr>,
+) -> Option<Finding> {
+    let (address, taken) = ports.metrics.as_ref().filter(|(address, _)| address.port() != 0)?;
+    let clashes = |listener: &&Listener| {
+        let ip = listener.address.ip();
+        listener.address.port() == address.port() && (ip.is_unspecified() || ip == address.ip())
+    };
+    let (by, theirs) = match (config.listeners.iter().find(clashes), taken) {
+        (Some(listener), _) => (format!("a [[listen]] of this configuration ({})", listener.address), None),
+        (None, None) => {
+            free.push(*address);
+            return None;
+        }
+        (None, Some(taken)) => match whose(taken, ports) {
+            Whose::Ours => {
+                ours.push(*address);
+                return None;
+            }
+            Whose::Unseen => (Held::by_somebody(taken, String::new()).by, Some(AS_ROOT.to_owned())),
+            Whose::Others => {
+                let Held { by, cure, .. } = Held::by_others(taken, address.port());
+                (by, Some(cure))
+            }
+        },
+    };
+    let theirs = theirs.map_or(String::new(), |cure| format!("; or {cure}"));
+    Some(Finding::new(
+        Code::PortsMetrics,
+        address.to_string(),
+        format!("{address} held by {by}"),
+        "it is where `metrics` wants its page: whoever scrapes there gets the other's answers, or none; all else works",
+        format!(
+            "metrics = \"{}:PORT\" with a port that is free, then `systemctl restart clawgate`{theirs}",
+            ip(*address)
+        ),
+    ))
+}
+
+/// As it stands before a port.
+fn ip(address: SocketAddr) -> String {
+    if address.is_ipv4() { address.ip().to_string() } else { format!("[{}]", address.ip()) }
+}
+
+fn addresses(addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
     addresses.join(", ")
 }
 
@@ -137,8 +189,8 @@ impl Held {
         Held { code: Code::PortsHeld, by: format!("a process of {}", uids.join(" and ")), cure }
     }
 
-    fn finding(self, listeners: &[&Listener]) -> Finding {
-        let addresses = addresses(listeners);
+    fn finding(self, held: &[SocketAddr]) -> Finding {
+        let addresses = addresses(held);
         let why = match self.code {
             Code::PortsHidden => "it may be the clawgate that runs, or another that would keep it from starting",
             _ => "a port has one listener, and clawgate would not start",
@@ -182,8 +234,8 @@ fn for_the_ca(config: &Config) -> Option<Finding> {
         config.listeners.iter().any(|l| l.address.port() == port && (l.kind == ListenerKind::Https) == https)
     };
     let reached = (of(ChallengeType::Http01) && at(80, false)) || (of(ChallengeType::TlsAlpn01) && at(443, true));
-    let all: Vec<&Listener> = config.listeners.iter().collect();
-    (!reached && all.iter().all(|listener| listener.address.port() != 0)).then(|| {
+    let all: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
+    (!reached && all.iter().all(|address| address.port() != 0)).then(|| {
         Finding::new(
             Code::PortsCa,
             addresses(&all),

@@ -79,7 +79,20 @@ fn there(
     let mut findings = Vec::new();
     // Where the directory itself is another's, systemd gives all of it to the service's user at the start.
     let given = made_by_systemd && entry.uid != account.uid;
-    if let Some(first) = foreign.first().filter(|_| !given) {
+    if let (Some(first), 0) = (foreign.first().filter(|_| !given), account.uid) {
+        findings.push(Finding::new(
+            Code::StateMixed,
+            first.path.display().to_string(),
+            format!("{} belongs to uid {}, and the service runs as root", first.path.display(), first.uid),
+            "root reads it all the same; but uid {} can change it, and could not start the service on what root makes now"
+                .replace("{}", &first.uid.to_string()),
+            format!(
+                "`chown -R root: {path}`; or, where root started it by hand, end that one, then `chown -R {}: {path}` and \
+                 `systemctl start clawgate`",
+                first.uid
+            ),
+        ));
+    } else if let Some(first) = foreign.first().filter(|_| !given) {
         findings.push(Finding::new(
             Code::StateForeign,
             first.path.display().to_string(),

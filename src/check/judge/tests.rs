@@ -51,7 +51,10 @@ mod port {
         let taken = Taken { holders, uids: uids.to_vec(), addresses: Vec::new() };
         let listeners = config.listeners.iter().map(|listener| (listener.clone(), Some(taken.clone()))).collect();
         let interfaces = Vec::new();
-        ports::judge(&config, &Ports { running, hidden: false, service: None, listeners, socket_unit, interfaces })
+        ports::judge(
+            &config,
+            &Ports { running, hidden: false, service: None, listeners, metrics: None, socket_unit, interfaces },
+        )
     }
 
     #[test]
@@ -98,6 +101,41 @@ mod port {
     }
 
     #[test]
+    fn the_metrics_port_of_another_is_a_warning_and_our_own_or_a_free_one_is_none() {
+        let config = config("metrics = \"127.0.0.1:9180\"\n[[listen]]\naddress = \"0.0.0.0:443\"\n");
+        let look = |config: &Config, holder: Option<Holder>| {
+            let taken = |holder| Taken { holders: vec![holder], uids: vec![990], addresses: Vec::new() };
+            let ports = Ports {
+                running: Some(Caller { uid: 990, pid: Some(99) }),
+                hidden: false,
+                service: None,
+                listeners: config.listeners.iter().map(|listener| (listener.clone(), None)).collect(),
+                metrics: config.metrics.map(|address| (address, holder.map(taken))),
+                socket_unit: false,
+                interfaces: Vec::new(),
+            };
+            ports::judge(config, &ports)
+        };
+        let exporter = holder("node_exporter", 7, Some("prometheus-node-exporter.service"));
+        let found = look(&config, Some(exporter));
+        assert_eq!(found.iter().map(|f| f.code).collect::<Vec<_>>(), [Code::PortsFree, Code::PortsMetrics]);
+        assert_eq!(found[1].seen, "127.0.0.1:9180 held by node_exporter (pid 7, prometheus-node-exporter.service)");
+        assert_eq!(
+            found[1].cure,
+            "metrics = \"127.0.0.1:PORT\" with a port that is free, then `systemctl restart clawgate`; or \
+             `systemctl disable --now prometheus-node-exporter`"
+        );
+        let found = only(look(&config, None));
+        assert_eq!(found.seen, "nobody else listens on 0.0.0.0:443, 127.0.0.1:9180");
+        let found = look(&config, Some(holder("clawgate", 99, None)));
+        assert_eq!(found[1].seen, "127.0.0.1:9180 held by the running clawgate (pid 99)");
+        assert_eq!(found.len(), 2);
+        let text = "metrics = \"127.0.0.1:443\"\n[[listen]]\naddress = \"0.0.0.0:443\"\n";
+        let found = look(&super::config(text), Some(holder("clawgate", 99, None)));
+        assert_eq!(found[1].seen, "127.0.0.1:443 held by a [[listen]] of this configuration (0.0.0.0:443)");
+    }
+
+    #[test]
     fn who_may_not_look_is_told_what_is_sure_and_no_more() {
         let config = config("[[listen]]\naddress = \"0.0.0.0:443\"\n");
         let look = |uids: &[u32], hidden: bool, service: Option<u32>| {
@@ -106,7 +144,7 @@ mod port {
             let interfaces = Vec::new();
             only(ports::judge(
                 &config,
-                &Ports { running: None, hidden, service, listeners, socket_unit: false, interfaces },
+                &Ports { running: None, hidden, service, listeners, metrics: None, socket_unit: false, interfaces },
             ))
         };
         for (uids, hidden, service, code) in [
@@ -150,6 +188,7 @@ mod port {
             hidden: false,
             service: None,
             listeners,
+            metrics: None,
             socket_unit: false,
             interfaces: Vec::new(),
         };
@@ -172,6 +211,7 @@ mod port {
                     hidden: false,
                     service: None,
                     listeners: listeners.clone(),
+                    metrics: None,
                     socket_unit: false,
                     interfaces,
                 },
@@ -260,6 +300,23 @@ mod directory {
         );
         assert_eq!(there(|_, _, on, _| on.free = 5 << 10).seen, "5 KiB are free where /var/lib/clawgate is");
         assert_eq!(there(|_, _, on, _| on.read_only = true).code, Code::StateReadOnly);
+    }
+
+    #[test]
+    fn what_is_anothers_is_an_error_where_the_service_may_not_read_it_and_a_warning_where_it_is_root() {
+        let found = |uid, name: &str| {
+            only(judged(|state| {
+                state.service = Service::Account(Account { name: name.into(), uid, groups: vec![uid] });
+                let Directory::There { entry, foreign, .. } = &mut state.directory else { return };
+                entry.uid = uid;
+                foreign.push(Entry { path: "/var/lib/clawgate/acme".into(), uid: 33, gid: 33, mode: 0o700 });
+            }))
+        };
+        assert_eq!((found(990, "clawgate").code, found(0, "root").code), (Code::StateForeign, Code::StateMixed));
+        let found = found(0, "root");
+        assert_eq!(found.severity(), crate::check::Severity::Warning);
+        assert_eq!(found.seen, "/var/lib/clawgate/acme belongs to uid 33, and the service runs as root");
+        assert!(found.cure.starts_with("`chown -R root: /var/lib/clawgate`; or"), "{}", found.cure);
     }
 
     #[test]

@@ -69,6 +69,9 @@ more! { Code:
     PortsNotHere
         "Binding fails with exit code 71, unless the address comes later (a floating address, a VPN)."
         "`ip address` shows what there is. In [[listen]]: address = \"0.0.0.0:443\" takes all IPv4 addresses, \"[::]:443\" all IPv6 ones."
+    PortsMetrics
+        "Whoever scrapes there gets another's answers or none, so that no alarm fires when it should. Nothing that clients see depends on it."
+        "Another port: metrics = \"127.0.0.1:9181\", then: `systemctl restart clawgate`. Whose it is: `ss -ltnp`. For the unit: `systemctl edit clawgate`, [Service], SocketBindAllow=tcp:PORT"
     PortsHidden
         "If it is clawgate, all is well. If it is another process, neither a CA nor a client reaches clawgate."
         "Look as root: `sudo clawgate check --only ports`"
@@ -168,6 +171,9 @@ more! { Code:
     StateForeign
         "The service cannot read them, would count as a new installation, and refuses instead."
         "`chown -R clawgate: /var/lib/clawgate` (the finding has user and path); run commands by systemctl, not by hand as root."
+    StateMixed
+        "It works today. When the unit starts the service as its own user again, that one may not read what root wrote."
+        "`chown -R root: /var/lib/clawgate` where root is to run it; else end the one that was started by hand, then `chown -R clawgate: /var/lib/clawgate` and `systemctl start clawgate`"
     StateNotWritable
         "What is not on disk before it is on the wire is forgotten by a crash, so no order is made."
         "`chown clawgate: /var/lib/clawgate && chmod 700 /var/lib/clawgate` (the finding has user and path)"

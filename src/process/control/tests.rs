@@ -91,7 +91,7 @@ impl Proxy for Fake {
         Some("token".into())
     }
 
-    fn metrics(&self, page: &mut Page) {
+    fn metrics(&self, page: &mut Page, _: usize) {
         page.sample(&table::WARNINGS, &[], 3);
     }
 
@@ -141,6 +141,7 @@ fn story() -> Story {
             "/etc/clawgate/config.toml".into(),
             SystemTime::UNIX_EPOCH,
             "none: a test".into(),
+            tokio::sync::watch::channel(None).1,
             Box::new(|| 7),
         ),
         manager: Manager::new(move |states| record.borrow_mut().extend(states.iter().map(ToString::to_string))),

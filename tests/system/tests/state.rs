@@ -198,6 +198,25 @@ async fn somebody_elses_state_is_left_alone_and_nothing_of_it_is_served() {
 }
 
 #[tokio::test]
+async fn somebody_elses_state_is_a_warning_where_root_runs_the_service_and_serves_it() {
+    // SAFETY: reads a number that the process has.
+    if unsafe { libc::geteuid() } != 0 {
+        return;
+    }
+    let mut story = Story::begin().await;
+    let theirs = story.proxy.state().join("acme");
+    give(&theirs, SOMEBODY);
+    story.proxy.start_again();
+    assert_eq!(story.proxy.listens().await, story.first, "root reads it");
+    story.proxy.row("it goes on", HOST, |row| row["next"]["action"] == "renew").await;
+    let found = report(&story.proxy.command(&["check", "--json", "--only", "state"]).await);
+    assert!(!found.codes().contains(&"state/foreign"), "{found:#?}");
+    let seen = format!("{} belongs to uid {SOMEBODY}, and the service runs as root", theirs.display());
+    assert_eq!(found.finding("state/mixed-owners")[1], seen);
+    assert_eq!(found.code, Some(0), "{found:#?}");
+}
+
+#[tokio::test]
 async fn a_damaged_ledger_is_kept_aside_and_every_try_counts_as_spent() {
     let mut story = Story::begin().await;
     fs::write(story.ledger(), b"{\"schema\":1,\"last_").expect("it is ours");

@@ -292,6 +292,59 @@ fn the_running_service_is_recognised_and_not_disturbed() {
     });
 }
 
+#[test]
+fn a_metrics_port_of_another_is_found_by_the_check_and_told_by_the_service_until_it_is_free() {
+    let name = "machine::a_metrics_port_of_another_is_found_by_the_check_and_told_by_the_service_until_it_is_free";
+    alone(name, &[OURS, DNS], async || {
+        let machine = Machine::with(&["chat.example.com A 203.0.114.7"]).await;
+        machine.edit(|text| format!("metrics = \"127.0.0.1:9180\"\n{text}"));
+        let other = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 9180)).unwrap();
+        let config = machine.folder.path().join("config.toml");
+        let found = machine.network().await;
+        let [subject, seen, _, cure] = found.finding("ports/metrics");
+        let ours = std::process::id();
+        assert!(seen.starts_with("127.0.0.1:9180 held by ") && seen.contains(&format!("(pid {ours}")), "{seen}");
+        assert_eq!(subject, "127.0.0.1:9180");
+        assert!(cure.starts_with("metrics = \"127.0.0.1:PORT\" with a port that is free, then `"), "{cure}");
+
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new(proxy::binary());
+            command.args(arguments).arg("--config").arg(&config);
+            command
+        };
+        let _service = Process::start("clawgate", &mut run(&["run"]), &machine.folder.path().join("log"));
+        let warned = async || {
+            let mut command = run(&["status", "--json"]);
+            let said = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+            let status: serde_json::Value = serde_json::from_slice(&said.stdout).ok()?;
+            let of_ports = |text: &&str| text.starts_with("ports/metrics: ");
+            Some(
+                status["warnings"]
+                    .as_array()?
+                    .iter()
+                    .filter_map(|text| text.as_str())
+                    .find(of_ports)
+                    .map(str::to_owned),
+            )
+        };
+        let warning = wait::until("it serves", Duration::from_secs(20), &warned).await.expect("a warning");
+        let begin = "ports/metrics: nobody reads the metrics at http://127.0.0.1:9180/metrics: cannot listen on 127.0.0.1:9180: \
+                     the port is taken by ";
+        assert!(warning.starts_with(begin) && warning.contains(&format!("(pid {ours}")), "{warning}");
+        assert!(warning.ends_with(" metrics`"), "{warning}");
+
+        drop(other);
+        let gone = async || warned().await?.is_none().then_some(());
+        wait::until("the warning is gone", Duration::from_secs(30), gone).await;
+        let report = machine.network().await;
+        assert!(!report.codes().contains(&"ports/metrics"), "it does not find itself there: {report:#?}");
+        assert!(
+            report.finding("ports/ours")[1].contains("[::]:80, 127.0.0.1:9180 held by the running clawgate"),
+            "{report:#?}"
+        );
+    });
+}
+
 #[tokio::test]
 async fn a_ledger_that_forbids_a_try_is_75_and_says_until_when() {
     let ca = Authority::run().await;
