@@ -5,10 +5,10 @@ use std::path::Path;
 use clap::Subcommand;
 use clawgate::{
     admin::{Refused, Verb},
-    process::{ask, certs},
+    process::certs,
 };
 
-use super::{code_of, print};
+use super::{code_of, print, status};
 
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub(super) struct Args {
@@ -56,11 +56,8 @@ fn show(path: &Path, json: bool) -> anyhow::Result<u8> {
 
 /// A question whose answer is a line for the operator.
 fn ask(path: &Path, verb: &Verb) -> anyhow::Result<u8> {
-    let answer = ask::ask(path, verb)?;
-    if answer.ok {
-        return print(&format!("{}\n", answer.text));
+    match status::ask(path, verb)? {
+        Ok(text) => print(&format!("{text}\n")),
+        Err(code) => Ok(code),
     }
-    let refused = answer.error.unwrap_or(Refused::Other);
-    eprintln!("clawgate: {} refused ({refused}): {}", verb.name(), answer.text);
-    Ok(code_of(refused))
 }

@@ -129,7 +129,10 @@ fn known(app: &App, name: &str) -> Result<Identifier, Answer> {
             let all: Vec<&str> = names().map(|name| name.0.as_str()).collect();
             let text = match all.is_empty() {
                 true => "no host of this configuration has its certificate from a public CA".to_owned(),
-                false => format!("no certificate of this name is got here; there are {}", all.join(", ")),
+                false => format!(
+                    "{identifier} has no certificate from a public CA here; those that have: {}",
+                    all.join(", ")
+                ),
             };
             Err(Answer::refused(Refused::Failed, text))
         }

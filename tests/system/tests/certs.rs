@@ -169,7 +169,7 @@ async fn what_cannot_be_done_is_said_with_the_exit_code_of_its_kind() {
     for verb in ["renew", "revoke"] {
         let said = proxy.command(&["certs", verb, "other.example.com"]).await;
         let words = format!(
-            "clawgate: {verb} refused (failed): no certificate of this name is got here; there are claw.example.com\n"
+            "clawgate: {verb} refused (failed): other.example.com has no certificate from a public CA here; those that have: {HOST}\n"
         );
         assert_eq!((said.code, said.err), (Some(69), words));
         let said = proxy.command(&["certs", verb]).await;
@@ -195,6 +195,8 @@ async fn what_cannot_be_done_is_said_with_the_exit_code_of_its_kind() {
         let socket = proxy.socket();
         let words = format!("clawgate: nobody answers on {}: clawgate is not running, or ", socket.display());
         assert_eq!((said.code, said.err.starts_with(&words)), (Some(69), true), "{said:?}");
+        // As `status` says it: with where to look.
+        assert!(said.err.contains("\n  why did it end?          journalctl -u clawgate -n 50\n"), "{said:?}");
     }
 }
 
