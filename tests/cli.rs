@@ -203,6 +203,7 @@ fn reload_without_a_process_is_69_and_says_so() {
     let ran = home.run(&["reload"]);
     assert_eq!(ran.code, Some(69));
     assert!(ran.stderr.contains("nobody answers on") && ran.stderr.contains("admin.sock"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("\n  is it running?           systemctl status clawgate\n"), "{}", ran.stderr);
 }
 
 /// Answers one call as a running process would.

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use clawgate::{
-    admin::{Refused, Verb},
-    process::ask,
-};
+use clawgate::admin::{Refused, Verb};
 
-use super::{code_of, print};
+use super::{code_of, print, status};
 
 pub(super) fn run(path: &Path) -> anyhow::Result<u8> {
-    let answer = ask::ask(path, &Verb::Reload)?;
+    let answer = match status::answer(path, &Verb::Reload)? {
+        Ok(answer) => answer,
+        Err(code) => return Ok(code),
+    };
     if answer.ok {
         return print(&format!("{}\n", answer.text));
     }

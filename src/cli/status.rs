@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use clawgate::{
-    admin::{CallError, Refused, Verb},
+    admin::{Answer, CallError, Refused, Verb},
     exit,
     process::ask,
     status::{
@@ -98,19 +98,27 @@ pub(super) fn metrics(path: &Path) -> anyhow::Result<u8> {
     }
 }
 
-/// The running process's answer, or the exit code where there is none, which has been explained then.
-pub(super) fn ask(path: &Path, verb: &Verb) -> anyhow::Result<Result<String, u8>> {
-    let answer = match ask::ask(path, verb) {
-        Ok(answer) => answer,
+/// The running process's answer, whatever it is, or the exit code where none runs, which has been explained then.
+pub(super) fn answer(path: &Path, verb: &Verb) -> anyhow::Result<Result<Answer, u8>> {
+    match ask::ask(path, verb) {
+        Ok(answer) => Ok(Ok(answer)),
         Err(error @ CallError::NotRunning { .. }) => {
             eprintln!(
                 "clawgate: {error}\n\n  is it running?           systemctl status clawgate\n  \
                  why did it end?          journalctl -u clawgate -n 50\n  \
                  what stands in the way?  clawgate --check"
             );
-            return Ok(Err(exit::UNAVAILABLE));
+            Ok(Err(exit::UNAVAILABLE))
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the running process answered, or the exit code where it did not or refused, which has been explained then.
+pub(super) fn ask(path: &Path, verb: &Verb) -> anyhow::Result<Result<String, u8>> {
+    let answer = match answer(path, verb)? {
+        Ok(answer) => answer,
+        Err(code) => return Ok(Err(code)),
     };
     if answer.ok {
         return Ok(Ok(answer.text));

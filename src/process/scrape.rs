@@ -37,10 +37,14 @@ pub(super) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// As `status` warns of it.
 pub(super) fn hindered(address: SocketAddr, error: &BindError) -> String {
+    let why = match error {
+        // All is said, with the way out at the end.
+        BindError::InUse { .. } | BindError::Fenced { .. } | BindError::Denied { .. } => error.to_string(),
+        _ => cause::chain(error),
+    };
     format!(
-        "ports/metrics: nobody reads the metrics at http://{address}/metrics: {}; tried again each {} s; the same page is \
+        "ports/metrics: nobody reads the metrics at http://{address}/metrics: {why}; tried again each {} s; the same page is \
          `clawgate metrics`",
-        cause::chain(error),
         AGAIN.as_secs()
     )
 }
