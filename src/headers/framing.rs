@@ -71,12 +71,57 @@ pub fn frame_streamed(headers: &mut HeaderMap) {
     headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
 
+/// What a head says of its body on HTTP/1, as it is read: the server has to know where the body ends before anybody judges
+/// the request. What is clear here is what [`super::hop::strip_request`] takes, and nothing else.
+#[derive(Debug, Default)]
+pub struct OnTheWire {
+    codings: u32,
+    chunked: bool,
+    length: Option<Length>,
+}
+
+/// How a request's body ends on HTTP/1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    Length(u64),
+    Chunked,
+}
+
+impl OnTheWire {
+    pub fn coding(&mut self, line: &HeaderValue) {
+        self.codings += 1;
+        self.chunked = is_chunked(line);
+    }
+
+    pub fn length(&mut self, line: &HeaderValue) {
+        self.length.get_or_insert_default().line(line);
+    }
+
+    pub fn is_both(&self) -> bool {
+        self.codings > 0 && self.length.is_some()
+    }
+
+    /// `None` where it is not clear. `old` is HTTP/1.0, which has no codings (RFC 9112 §6.1).
+    pub fn delimited(&self, old: bool) -> Option<Body> {
+        match (self.codings, &self.length) {
+            (0, None) => Some(Body::Length(0)),
+            (0, Some(length)) => length.number_of(Repeats::Lines).map(Body::Length),
+            (1, _) if self.chunked && !old => Some(Body::Chunked),
+            _ => None,
+        }
+    }
+}
+
+fn is_chunked(line: &HeaderValue) -> bool {
+    trim(line.as_bytes()).eq_ignore_ascii_case(b"chunked")
+}
+
 /// Exactly one line with exactly one `chunked`. RFC 9112 §6.1 allows other codings before it; we offer none, and
 /// several of them are how two parsers come to see two messages.
 pub(super) fn only_chunked(headers: &HeaderMap) -> Result<(), FramingError> {
     let mut each = headers.get_all(TRANSFER_ENCODING).iter();
     if let (Some(line), None) = (each.next(), each.next())
-        && trim(line.as_bytes()).eq_ignore_ascii_case(b"chunked")
+        && is_chunked(line)
     {
         return Ok(());
     }
@@ -125,10 +170,14 @@ impl Length {
         self.said = number;
     }
 
+    fn number_of(self, repeats: Repeats) -> Option<u64> {
+        let unclear = self.unclear || self.list && repeats == Repeats::Lines;
+        self.said.filter(|_| !unclear)
+    }
+
     /// That one number; afterwards it is there once (RFC 9110 §8.6).
     pub(super) fn one(self, headers: &mut HeaderMap, repeats: Repeats) -> Result<u64, FramingError> {
-        let unclear = self.unclear || self.list && repeats == Repeats::Lines;
-        let length = self.said.filter(|_| !unclear).ok_or(FramingError::ContentLength)?;
+        let length = self.number_of(repeats).ok_or(FramingError::ContentLength)?;
         if self.repeated {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -154,7 +203,7 @@ pub(super) fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Ite
 }
 
 /// The members of one of its lines.
-pub(super) fn members_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+pub fn members_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
 }
 

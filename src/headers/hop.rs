@@ -8,10 +8,10 @@ use http::{
     },
 };
 
-pub use super::framing::{Framing, FramingError, frame_streamed};
+pub use super::framing::{Body, Framing, FramingError, OnTheWire, frame_streamed, members_of};
 use super::{
     claims,
-    framing::{self, Length, Repeats, members, members_of},
+    framing::{self, Length, Repeats, members},
 };
 
 /// What the fields of the client's connection said, now that they are gone.
@@ -178,7 +178,7 @@ pub fn strip_request(version: Version, method: &Method, headers: &mut HeaderMap)
             None => Framing::Streamed,
         }
     } else if found.transfer_encoding {
-        // hyper has dropped a Content-Length beside it, as RFC 9112 §6.3 allows; should one be here, it is smuggling.
+        // `serve::http1` has dropped a Content-Length beside it, as RFC 9112 §6.3 allows; should one be here, it is smuggling.
         if found.content_length.is_some() {
             return Err(FramingError::Both);
         }

@@ -11,19 +11,20 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::{
     sync::oneshot,
     time::{Instant, Sleep},
 };
 
-use super::{finish::Finish, http2, refusal::Reason};
-use crate::{headers, upstream::http1};
+use super::{finish::Finish, http1, http2, refusal::Reason};
+use crate::{headers, upstream::http1 as upstream};
 
 /// A request's body as it comes.
 pub enum FromClient {
     Empty,
-    Http1(Incoming),
+    Http1(http1::Body),
+    /// What an Upgrade is followed by, once it has been answered; it has no body.
+    Http1Upgrade(oneshot::Receiver<http1::Upgraded>),
     Http2(http2::Body),
     /// What an extended CONNECT is followed by, once it has been answered.
     Http2Tunnel(oneshot::Receiver<http2::Stream>),
@@ -35,7 +36,7 @@ impl Body for FromClient {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            FromClient::Empty | FromClient::Http2Tunnel(_) => Poll::Ready(None),
+            FromClient::Empty | FromClient::Http1Upgrade(_) | FromClient::Http2Tunnel(_) => Poll::Ready(None),
             FromClient::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
             FromClient::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
         }
@@ -43,7 +44,7 @@ impl Body for FromClient {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            FromClient::Empty | FromClient::Http2Tunnel(_) => true,
+            FromClient::Empty | FromClient::Http1Upgrade(_) | FromClient::Http2Tunnel(_) => true,
             FromClient::Http1(body) => body.is_end_stream(),
             FromClient::Http2(body) => body.is_end_stream(),
         }
@@ -51,7 +52,7 @@ impl Body for FromClient {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            FromClient::Empty | FromClient::Http2Tunnel(_) => SizeHint::with_exact(0),
+            FromClient::Empty | FromClient::Http1Upgrade(_) | FromClient::Http2Tunnel(_) => SizeHint::with_exact(0),
             FromClient::Http1(body) => body.size_hint(),
             FromClient::Http2(body) => body.size_hint(),
         }
@@ -71,8 +72,6 @@ pub struct Upload {
     pub done: Cell<bool>,
     /// Set when we ended the body, or the client broke it: the exchange answers with this.
     pub refused: Cell<Option<Reason>>,
-    /// The client sent trailers.
-    pub trailers: Cell<bool>,
 }
 
 pub struct Streaming {
@@ -87,7 +86,7 @@ pub enum BodyError {
     #[error("request body refused: {0:?}")]
     Refused(Reason),
     #[error(transparent)]
-    Http1(#[from] hyper::Error),
+    Http1(#[from] http1::Cut),
     #[error(transparent)]
     Http2(#[from] h2::Error),
 }
@@ -126,13 +125,10 @@ impl Body for RequestBody {
                     }
                     Poll::Ready(Some(Ok(Frame::data(data))))
                 }
-                Err(frame) => {
-                    s.upload.trailers.set(true);
-                    Poll::Ready(frame.into_trailers().ok().map(|mut trailers| {
-                        headers::hop::strip_trailers(&mut trailers);
-                        Ok(Frame::trailers(trailers))
-                    }))
-                }
+                Err(frame) => Poll::Ready(frame.into_trailers().ok().map(|mut trailers| {
+                    headers::hop::strip_trailers(&mut trailers);
+                    Ok(Frame::trailers(trailers))
+                })),
             },
             Some(Err(error)) => {
                 // The upstream gets half a request and ends it; the fault is the client's all the same.
@@ -223,7 +219,7 @@ pub struct ResponseBody {
 
 enum Source {
     Whole(Option<Bytes>),
-    Upstream(http1::Incoming<RequestBody>),
+    Upstream(upstream::Incoming<RequestBody>),
 }
 
 impl ResponseBody {
@@ -235,8 +231,8 @@ impl ResponseBody {
         ResponseBody { source: Source::Whole(bytes), finish }
     }
 
-    pub fn upstream(mut incoming: http1::Incoming<RequestBody>, mut finish: Box<Finish>) -> ResponseBody {
-        // The answer to a HEAD, a 204, a 304: hyper never asks such a body for its end.
+    pub fn upstream(mut incoming: upstream::Incoming<RequestBody>, mut finish: Box<Finish>) -> ResponseBody {
+        // The answer to a HEAD, a 204, a 304: nobody asks such a body for its end.
         if incoming.is_end_stream() {
             finish.complete(incoming.into_connection());
         }
@@ -247,9 +243,9 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = http1::Cut;
+    type Error = upstream::Cut;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, http1::Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, upstream::Cut>>> {
         let this = &mut *self;
         let frame = match &mut this.source {
             Source::Whole(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
@@ -309,7 +305,7 @@ impl Body for ResponseBody {
 
 impl Source {
     /// The connection that the answer came on, after its end, if it can be used again.
-    fn connection(&mut self) -> Option<http1::Connection> {
+    fn connection(&mut self) -> Option<upstream::Connection> {
         match self {
             Source::Whole(_) => None,
             Source::Upstream(incoming) => incoming.into_connection(),

@@ -1,4 +1,5 @@
-//! One client connection: HTTP/1.1 by hyper, HTTP/2 by [`super::http2`], deadlines by [`super::io`], stages by the core.
+//! One client connection: HTTP/1.1 by [`super::http1`], HTTP/2 by [`super::http2`], deadlines by [`super::io`], stages by
+//! the core.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,30 +13,20 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response};
-use hyper::{
-    body::Incoming,
-    server::conn,
-    service::{HttpService, service_fn},
-};
-use hyper_util::rt::TokioIo;
 use rustls_pki_types::UnixTime;
 use tokio::time::{Instant, Sleep};
 
 use super::{
     body::{FromClient, ResponseBody},
     core::{Core, Stage},
-    exchange, http2,
-    io::{ClientIo, Deadlines, Phase, Transport, interim},
+    exchange, http1, http2, interim,
+    io::{ClientIo, Deadlines, Phase, Transport},
     redirect,
     refusal::{Reason, Refusal},
     snapshot::Snapshot,
 };
 use crate::{
-    challenge::knock::Door,
-    config::model::{Limits, ListenerKind},
-    headers::forwarded,
-    listen::Permit,
-    tls::client_auth::Chain,
+    challenge::knock::Door, config::model::ListenerKind, headers::forwarded, listen::Permit, tls::client_auth::Chain,
     upstream::http1::Interim,
 };
 
@@ -65,7 +56,7 @@ pub struct Client {
     over: Cell<bool>,
     /// What drives it, on HTTP/2: exchanges are tasks of their own there.
     driver: RefCell<Option<Waker>>,
-    /// Over HTTP/2, from the exchange that is being polled to its stream: interim answers, and whether there are any.
+    /// From the exchange that is being polled to who writes its answer: interim answers, and whether there are any.
     interim: RefCell<Vec<Response<()>>>,
     has_interim: Cell<bool>,
     /// The site of `sni` in the snapshot of that number.
@@ -125,7 +116,7 @@ impl Client {
         self.h2 && self.resets_left.get() == 0
     }
 
-    /// Interim answers over HTTP/2 of the exchange that was polled last.
+    /// Interim answers of the exchange that was polled last.
     #[inline]
     pub fn take_interim(&self) -> Vec<Response<()>> {
         if self.has_interim.get() { self.taken_interim() } else { Vec::new() }
@@ -260,57 +251,27 @@ pub async fn serve(core: Rc<Core>, incoming: Arrived) {
         }
         return;
     }
-    let result = if client.kind == ListenerKind::Redirect {
-        let service = {
-            let (core, client) = (core.clone(), client.clone());
-            service_fn(move |request: Request<Incoming>| {
-                ready(Ok(redirect::serve(&core, &client, &request.map(FromClient::Http1))))
-            })
-        };
-        http1(&core, &client, limits, io, service).await
+    if client.kind == ListenerKind::Redirect {
+        let service = |request| ready(Ok(redirect::serve(&core, &client, &request)));
+        http1(&core, &client, http1::Server::new(&core, &client, limits, io, service)).await;
     } else {
-        let service = {
-            let (core, client) = (core.clone(), client.clone());
-            service_fn(move |request: Request<Incoming>| {
-                exchange::serve(core.clone(), client.clone(), request.map(FromClient::Http1))
-            })
-        };
-        http1(&core, &client, limits, io, service).await
-    };
-    if let Err(error) = result {
-        ended_badly(&core, &client, &error);
+        let service = |request| exchange::serve(core.clone(), client.clone(), request);
+        http1(&core, &client, http1::Server::new(&core, &client, limits, io, service)).await;
     }
     if phase.head_timed_out() {
         super::log_unserved(&core, &client, 408, "http_request_timeout");
     }
 }
 
-type Served = Result<Response<ResponseBody>, Infallible>;
-
-async fn http1<F>(
-    core: &Rc<Core>,
-    client: &Client,
-    limits: &Limits,
-    io: ClientIo,
-    service: impl HttpService<Incoming, Future = F, ResBody = ResponseBody, Error = Infallible>,
-) -> hyper::Result<()>
+async fn http1<S, F>(core: &Rc<Core>, client: &Client, server: http1::Server<S, F>)
 where
-    F: Future<Output = Served> + 'static,
+    S: Fn(Request<FromClient>) -> F,
+    F: Future<Output = Result<Response<ResponseBody>, Infallible>>,
 {
-    let mut builder = conn::http1::Builder::new();
-    builder
-        .header_read_timeout(None)
-        .max_buf_size((limits.header_block + limits.request_line).max(8192))
-        .half_close(false);
-    // hyper has room for 100 on its stack, and allocates for any number that it is told. `head` counts exactly.
-    if limits.header_fields > HYPERS_FIELDS {
-        builder.max_headers(limits.header_fields);
+    if let Err(error) = drive(core, client, pin!(server), http1::Server::graceful_shutdown).await {
+        tracing::debug!(%error, peer = %client.peer, "connection ended");
     }
-    let connection = pin!(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
-    drive(core, client, connection, conn::http1::UpgradeableConnection::graceful_shutdown).await
 }
-
-const HYPERS_FIELDS: usize = 100;
 
 /// Polls the connection and passes on the core's stages: at `Draining` it finishes what is under way, at `Closing` it
 /// is dropped.
@@ -350,15 +311,4 @@ where
         Poll::Pending
     })
     .await
-}
-
-/// What hyper answered or ended by itself never reached the service: it is recorded from the connection's error.
-fn ended_badly(core: &Core, client: &Client, error: &hyper::Error) {
-    if error.is_parse_too_large() {
-        super::log_unserved(core, client, 431, Reason::HeaderTooLarge.row().name);
-    } else if error.is_parse() {
-        super::log_unserved(core, client, client.phase.malformed_status(), "http_request_error");
-    } else if error.is_user() {
-        tracing::debug!(%error, peer = %client.peer, "connection ended");
-    }
 }

@@ -33,7 +33,7 @@ use crate::{
 
 /// Answers one request, whatever happens.
 ///
-/// What needs no waiting happens right here, so that the future that hyper carries about stays small.
+/// What needs no waiting happens right here, so that the future that the connection carries about stays small.
 pub fn serve(
     core: Rc<Core>,
     client: Rc<Client>,
@@ -53,7 +53,7 @@ pub fn serve(
             Ok(mut answer) => {
                 // As in `judge`: behind a handshake that was refused there is no request.
                 let refused_upgrade = asks_upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
-                if core.stage() != Stage::Serving || finish.upload_had_trailers() || refused_upgrade {
+                if core.stage() != Stage::Serving || refused_upgrade {
                     close_after(answer.headers_mut(), client.h2);
                 }
                 Ok(answer.into_response(finish))
@@ -177,7 +177,7 @@ async fn send(
         };
         let reused = connection.reused();
         let Some(request) = &mut plan.request else { return Err(Reason::Internal.into()) };
-        let asking = connection.ask(request, RequestBody::Empty, finish.hears_interim().await);
+        let asking = connection.ask(request, RequestBody::Empty, finish.hears_interim());
         let result = match response_timeout {
             Some(limit) => Box::pin(tokio::time::timeout(limit, asking)).await.map_err(|_| Reason::ResponseTimeout)?,
             None => asking.await,

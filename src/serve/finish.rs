@@ -1,7 +1,6 @@
 //! What must happen once an exchange is over, however it ended: the connection back to its pool, the record written.
 
 use std::{
-    future::{Future, poll_fn},
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -173,23 +172,9 @@ impl Finish {
         self.upload.as_ref().is_some_and(|u| !u.done.get())
     }
 
-    /// hyper takes a bare LF for the end of the trailers and skips what stands up to the next CRLF CRLF, the next
-    /// request maybe: whoever sends through us must not wait for its answer.
-    pub fn upload_had_trailers(&self) -> bool {
-        self.upload.as_ref().is_some_and(|u| u.trailers.get())
-    }
-
     /// Who gets interim answers: any client but one of HTTP/1.0, which does not know them.
-    pub fn hears_interim(&self) -> impl Future<Output = Option<&dyn Interim>> {
-        poll_fn(|cx| {
-            Poll::Ready(self.interim.then(|| {
-                if self.client.h2 {
-                    return &*self.client as &dyn Interim;
-                }
-                self.client.phase.hears_interim(cx);
-                &*self.client.phase
-            }))
-        })
+    pub fn hears_interim(&self) -> Option<&dyn Interim> {
+        self.interim.then_some(&*self.client as &dyn Interim)
     }
 
     /// The answer comes on a connection of this kind.
@@ -242,7 +227,7 @@ impl Finish {
         self.present.as_ref()?.service(self.route?)?.standing.why()
     }
 
-    /// Ready while the client takes what it is sent. HTTP/1.1 has one answer at a time, which hyper itself holds back.
+    /// Ready while the client takes what it is sent. HTTP/1.1 has one answer at a time, and asks for no more of it than there is room for.
     pub fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         if self.client.h2 { self.client.phase.poll_room(cx) } else { Poll::Ready(()) }
     }

@@ -1,14 +1,10 @@
-//! The client's stream as hyper holds it: deadlines that hyper has not, the 408 it does not send, a close that lets the
-//! last answer arrive.
+//! The client's stream: its deadlines, the 408, a close that lets the last answer arrive.
 
-mod first;
 pub mod frames;
-pub mod interim;
 mod phase;
 mod transport;
 
 use std::{
-    borrow::Cow,
     io,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
@@ -54,16 +50,7 @@ pub struct ClientIo {
     /// The timer has this task's waker and will use it: no need to ask it at every read.
     armed: bool,
     /// An answer of our own, and how much of it has been written.
-    refusing: Option<(Cow<'static, [u8]>, usize)>,
-    /// HTTP/1.1 only: nothing has been read, nothing has been written.
-    first_read: bool,
-    first_write: bool,
-    version: first::Version,
-    /// HTTP/1.1: hyper has nothing left to write. Between two answers, or within one; but never within a head.
-    clean: bool,
-    /// Interim answers, of which this much is written; all of it comes before anything else.
-    interim: Vec<u8>,
-    interim_written: usize,
+    refusing: Option<(&'static [u8], usize)>,
     /// How long an HTTP/2 connection has after its GOAWAY.
     grace: Option<Instant>,
     /// When the peer stopped taking bytes.
@@ -93,12 +80,6 @@ impl ClientIo {
             timer: Some(timer),
             armed: false,
             refusing: None,
-            first_read: deadlines.head.is_some(),
-            first_write: deadlines.head.is_some(),
-            version: first::Version::Ours,
-            clean: true,
-            interim: Vec::new(),
-            interim_written: 0,
             grace: None,
             stalled: None,
             closing: Closing::Open,
@@ -116,7 +97,7 @@ impl ClientIo {
         self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::ZERO))).as_mut()
     }
 
-    /// Reads what hyper may see.
+    /// Reads what may be seen.
     fn poll_transport(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(guard) = &mut self.guard else { return Pin::new(&mut self.transport).poll_read(cx, buf) };
         let transport = &mut self.transport;
@@ -196,56 +177,6 @@ impl ClientIo {
         Pin::new(&mut self.transport).poll_flush(cx)
     }
 
-    /// Ready when no interim answer stands in the way of what hyper writes.
-    ///
-    /// They came before the final answer, so that is not written yet where hyper had nothing left to write. Where it had,
-    /// it may be in the middle of something (its own 100, the answer before), and there is no place for them any more.
-    #[cold]
-    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.phase.has_interim() {
-            let more = self.phase.take_interim();
-            if self.clean {
-                self.interim.extend(more);
-            }
-        }
-        while self.interim_written < self.interim.len() {
-            let left = &self.interim[self.interim_written..];
-            let n = ready!(Pin::new(&mut self.transport).poll_write(cx, left))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.interim_written += n;
-        }
-        (self.interim, self.interim_written) = (Vec::new(), 0);
-        Poll::Ready(Ok(()))
-    }
-
-    fn has_interim(&self) -> bool {
-        self.phase.has_interim() || !self.interim.is_empty()
-    }
-
-    /// Whether these bytes are hyper's own answer to the first head, and ours goes out instead. Before that nothing was
-    /// written, and no exchange has begun.
-    #[cold]
-    fn takes_over(&mut self, answer: &[u8]) -> bool {
-        self.first_write = false;
-        if self.phase.now.load(Ordering::Relaxed) != HEAD {
-            return false;
-        }
-        let Some(text) = first::instead(answer, self.version) else { return false };
-        self.refusing = Some((text.into(), 0));
-        true
-    }
-
-    #[cold]
-    fn look_at_version(&mut self, bytes: &mut [u8]) {
-        self.first_read = bytes.is_empty();
-        self.version = first::read(bytes);
-        if self.version == first::Version::Unsupported {
-            self.phase.is_unsupported();
-        }
-    }
-
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
             if self.stalled.take().is_some() {
@@ -284,9 +215,6 @@ impl AsyncRead for ClientIo {
                 {
                     this.phase.head();
                 }
-                if this.first_read {
-                    this.look_at_version(&mut buf.filled_mut()[before..]);
-                }
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -302,10 +230,10 @@ impl AsyncRead for ClientIo {
                 }
                 this.phase.timed_out.store(phase, Ordering::Relaxed);
                 if phase == HEAD {
-                    this.refusing = Some((TIMEOUT_408.into(), 0));
+                    this.refusing = Some((TIMEOUT_408, 0));
                     let _ = ready!(this.poll_refuse(cx));
                 }
-                // The end of the stream: hyper closes a connection that has nothing in flight.
+                // The end of the stream: a connection that has nothing in flight is closed.
                 Poll::Ready(Ok(()))
             }
         }
@@ -315,14 +243,6 @@ impl AsyncRead for ClientIo {
 impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if this.first_write && this.takes_over(buf) {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        if this.has_interim() {
-            let written = this.poll_interim(cx);
-            ready!(this.wrote(cx, written))?;
-        }
-        this.clean = false;
         let mut goaway = [0; SHORT_GOAWAY];
         let buf = match &mut this.guard {
             Some(guard) => guard.before_write(buf, &mut goaway),
@@ -345,12 +265,6 @@ impl AsyncWrite for ClientIo {
             return self.poll_write(cx, only);
         }
         let this = &mut *self;
-        this.first_write = false;
-        if this.has_interim() {
-            let written = this.poll_interim(cx);
-            ready!(this.wrote(cx, written))?;
-        }
-        this.clean = false;
         let result = Pin::new(&mut this.transport).poll_write_vectored(cx, bufs);
         if let (Some(guard), Poll::Ready(Ok(n))) = (&mut this.guard, &result) {
             let mut left = *n;
@@ -368,11 +282,6 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.clean = true;
-        if self.has_interim() {
-            let written = self.poll_interim(cx);
-            ready!(self.wrote(cx, written))?;
-        }
         let result = match &self.refusing {
             Some(_) => self.poll_refuse(cx),
             None => Pin::new(&mut self.transport).poll_flush(cx),

@@ -162,12 +162,11 @@ impl Plan {
 pub fn judge(
     core: &Core,
     client: &Client,
-    mut request: Request<FromClient>,
+    request: Request<FromClient>,
     finish: &mut Finish,
     html: bool,
 ) -> Result<Judged, Refusal> {
     let snapshot = core.snapshot();
-    let on_http1 = if client.h2 { None } else { Some(hyper::upgrade::on(&mut request)) };
     let (mut head, incoming) = request.into_parts();
     let scene = Scene {
         snapshot: &snapshot,
@@ -205,7 +204,8 @@ pub fn judge(
         // Over HTTP/2 the stream of an extended CONNECT is the tunnel; over HTTP/1.1 such a request has no body.
         let upgrade = match incoming {
             FromClient::Http2Tunnel(stream) => Some(Upgrade::Http2(stream)),
-            _ => on_http1.map(Upgrade::Http1),
+            FromClient::Http1Upgrade(upgraded) => Some(Upgrade::Http1(upgraded)),
+            _ => None,
         };
         (RequestBody::Empty, None, upgrade)
     } else {

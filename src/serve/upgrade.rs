@@ -5,8 +5,6 @@ use std::{future::Future, pin::Pin, rc::Rc};
 use base64::Engine;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -16,7 +14,7 @@ use super::{
     core::Core,
     exchange::{self, Answer},
     finish::Finish,
-    gateway_answer, head, http2,
+    gateway_answer, head, http1, http2,
     io::ClientIo,
     judge::Plan,
     limit::Counted,
@@ -32,14 +30,14 @@ use crate::{
 
 /// The client's side of a tunnel to be.
 pub enum Upgrade {
-    /// Once hyper lets go of it.
-    Http1(OnUpgrade),
+    /// Once its 101 has been sent.
+    Http1(oneshot::Receiver<http1::Upgraded>),
     /// Once its CONNECT has been answered.
     Http2(oneshot::Receiver<http2::Stream>),
 }
 
 enum Side {
-    /// With what hyper had read ahead.
+    /// With what was read ahead.
     Http1(Box<ClientIo>, Bytes),
     Http2(http2::Stream),
 }
@@ -48,10 +46,9 @@ impl Upgrade {
     async fn side(self) -> Option<Side> {
         match self {
             Upgrade::Http1(upgrade) => {
-                let parts = upgrade.await.ok()?.downcast::<TokioIo<ClientIo>>().ok()?;
-                let mut io = Box::new(parts.io.into_inner());
+                let (mut io, ahead) = upgrade.await.ok()?;
                 io.has_no_deadlines();
-                Some(Side::Http1(io, parts.read_buf))
+                Some(Side::Http1(io, ahead))
             }
             Upgrade::Http2(stream) => stream.await.ok().map(Side::Http2),
         }
@@ -156,7 +153,7 @@ async fn ask(plan: &mut Plan, finish: &mut Finish) -> Result<Result<Response<Inc
     finish.identity(plan.identity());
     let limit = plan.policy().response_timeout;
     let Some(request) = &mut plan.request else { return Err(Reason::Internal.into()) };
-    let asking = connection.ask(request, RequestBody::Empty, finish.hears_interim().await);
+    let asking = connection.ask(request, RequestBody::Empty, finish.hears_interim());
     Ok(match limit {
         Some(limit) => tokio::time::timeout(limit, asking).await.map_err(|_| Reason::ResponseTimeout)?,
         None => asking.await,

@@ -130,6 +130,8 @@ async fn who_waits_too_long_at_the_door_is_told_so_and_who_goes_away_makes_room(
     assert_eq!((response.status, response.json()["error"].as_str()), (503, Some("places_full")));
     assert!(response.has("retry-after"));
     late.closed().await;
+    // What it sends after a refusal is read for a while.
+    drop(late);
     let mut gone = client.h1("chat.test").await;
     gone.send(client::upgrade("chat.test", "/gone", &[])).await;
     let mut next = client.h1("chat.test").await;

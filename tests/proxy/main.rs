@@ -18,6 +18,7 @@ mod headers;
 mod hold;
 mod hostile;
 mod hosts;
+mod http1;
 mod http2;
 mod identity;
 mod lifecycle;

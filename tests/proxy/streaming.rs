@@ -299,7 +299,7 @@ async fn answers_without_a_body_have_none_and_the_connection_goes_on() {
         ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n", Some("1234")),
         ("HEAD", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", None),
         ("GET", "HTTP/1.1 204 No Content\r\nx-a: 1\r\n\r\n", None),
-        // The length in a 304 is optional (RFC 9110 §8.6), and hyper leaves it out.
+        // The length in a 304 is optional (RFC 9110 §8.6).
         ("GET", "HTTP/1.1 304 Not Modified\r\netag: \"x\"\r\ncontent-length: 99\r\n\r\n", None),
         ("GET", "HTTP/1.1 304 Not Modified\r\netag: \"x\"\r\n\r\n", None),
     ] {

@@ -218,7 +218,11 @@ impl Reader<'_> {
         let mut digits = 0;
         let mut byte = self.next()?;
         while let Some(digit) = char::from(byte).to_digit(16) {
-            size = size.checked_mul(16).and_then(|size| size.checked_add(u64::from(digit))).ok_or(Stop::Wrong)?;
+            // Some count in signed numbers.
+            size = u64::try_from(i128::from(size) * 16 + i128::from(digit)).map_err(|_| Stop::Wrong)?;
+            if i64::try_from(size).is_err() {
+                return Err(Stop::Wrong);
+            }
             digits += 1;
             byte = self.next()?;
         }
@@ -249,10 +253,15 @@ impl Reader<'_> {
             self.at += 2;
             return Ok(());
         }
-        let end = rest.windows(3).position(|three| three == b"\n\r\n").ok_or(Stop::Short)? + 3;
+        // An empty line that ends in LF alone would be their end for some.
+        let end = rest.windows(3).position(|three| three == b"\n\r\n");
+        let bare = rest.windows(2).position(|two| two == b"\n\n");
+        if rest.starts_with(b"\n") || bare.is_some_and(|bare| end.is_none_or(|end| bare < end)) {
+            return Err(Stop::Wrong);
+        }
+        let end = end.ok_or(Stop::Short)? + 3;
         let mut lines = Reader { bytes: &rest[..end], at: 0 };
         let fields = lines.fields(MOST_TRAILERS).map_err(|_| Stop::Wrong)?;
-        // An empty line that ends in LF alone would be their end for some.
         if lines.at < end {
             return Err(Stop::Wrong);
         }

@@ -33,7 +33,10 @@ pub fn parse(bytes: &[u8], cut: bool, method: impl Fn(usize) -> Option<String>) 
             assert_eq!(framing, None, "an interim answer has no body: {}", text());
             continue;
         }
-        let bodiless = method(answers.len()).is_some_and(|method| method == "HEAD") || matches!(status, 204 | 304);
+        // What could not be read may have been meant for a HEAD.
+        let refused = matches!(status, 400 | 414 | 431 | 505) && rest.is_empty();
+        let asked_head = method(answers.len()).map_or(refused, |method| method == "HEAD");
+        let bodiless = asked_head || matches!(status, 204 | 304);
         let framing = match framing {
             _ if bodiless => Framing::Length(0),
             Some(framing) => framing,

@@ -43,7 +43,7 @@ fn one(bytes: &[u8], at: &mut usize, goes_on: &mut bool) -> Option<Sent> {
     let (target, version) = rest.split_once(' ')?;
     let version =
         version.strip_prefix("HTTP/1.").filter(|minor| minor.len() == 1 && minor.as_bytes()[0].is_ascii_digit())?;
-    if !is_token(method.as_bytes()) || target.is_empty() {
+    if !is_token(method.as_bytes()) || target.is_empty() || target.contains('#') {
         return None;
     }
     let mut lengths: Vec<&[u8]> = Vec::new();
@@ -70,7 +70,7 @@ fn one(bytes: &[u8], at: &mut usize, goes_on: &mut bool) -> Option<Sent> {
         (_, [coding]) if coding.eq_ignore_ascii_case(b"chunked") && version != "0" => {
             // RFC 9112 §6.3: with both, the connection is closed behind it.
             *goes_on = lengths.is_empty();
-            chunks(bytes, at, &mut sent, goes_on);
+            chunks(bytes, at, &mut sent);
         }
         ([first, others @ ..], []) if others.iter().all(|other| other == first) => {
             let digits = first.iter().all(u8::is_ascii_digit);
@@ -86,7 +86,7 @@ fn one(bytes: &[u8], at: &mut usize, goes_on: &mut bool) -> Option<Sent> {
     Some(sent)
 }
 
-fn chunks(bytes: &[u8], at: &mut usize, sent: &mut Sent, goes_on: &mut bool) {
+fn chunks(bytes: &[u8], at: &mut usize, sent: &mut Sent) {
     loop {
         let begin = *at;
         let Some(size) = line(bytes, at) else { return };
@@ -108,19 +108,19 @@ fn chunks(bytes: &[u8], at: &mut usize, sent: &mut Sent, goes_on: &mut bool) {
         }
         *at += number + 2;
     }
-    while let Some(trailer) = line(bytes, at) {
+    loop {
+        let begin = *at;
+        let Some(trailer) = line(bytes, at) else { return };
         if trailer.is_empty() {
-            sent.whole = true;
+            // An empty line that ends in LF alone is no end for some, and so none for anybody.
+            sent.whole = bytes[begin..*at] == *b"\r\n";
             return;
         }
-        // The connection is closed behind a message with trailers.
-        *goes_on = false;
     }
 }
 
-/// A target as it goes on: without scheme and authority, and without a fragment, which is none of it.
+/// A target as it goes on: without scheme and authority.
 fn origin_form(target: &str) -> String {
-    let target = target.split('#').next().unwrap_or_default();
     let scheme = target.split_once("://").filter(|(scheme, _)| scheme.chars().all(|c| c.is_ascii_alphabetic()));
     let Some((_, rest)) = scheme.filter(|_| !target.starts_with('/')) else { return target.into() };
     match rest.find(['/', '?']) {

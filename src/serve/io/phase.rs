@@ -11,10 +11,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::upstream::http1::Interim;
-
 /// Where an HTTP/1.1 connection is between requests; the exchange moves it on, the stream holds the deadlines.
-/// Shared with the exchange; atomics because hyper wants its streams `Send`, not because threads share it.
+/// Shared with the exchange; atomics because h2 wants its streams `Send`, not because threads share it.
 #[derive(Default)]
 pub struct Phase {
     pub(super) now: AtomicU8,
@@ -28,13 +26,6 @@ pub struct Phase {
     waiting: Mutex<Vec<Waker>>,
     /// Pieces of answers that have been sent over HTTP/2: it only matters whether there were any.
     sent: AtomicU32,
-    /// Interim answers that the client has not been sent, and whether there are any.
-    interim: Mutex<Vec<u8>>,
-    has_interim: AtomicBool,
-    /// Who writes them.
-    writer: Mutex<Option<Waker>>,
-    /// The first request was of a version that we do not speak.
-    unsupported: AtomicBool,
 }
 
 pub(super) const IDLE: u8 = 0;
@@ -87,8 +78,6 @@ impl Phase {
     /// No longer HTTP: no deadline of ours applies.
     pub fn tunnel(&self) {
         self.now.store(TUNNEL, Ordering::Relaxed);
-        // A waker keeps the memory of its task, and that of the handshake and the request is over: 3.5 KiB.
-        *self.writer.lock().expect("nothing panics while it holds this") = None;
     }
 
     pub fn is_idle(&self) -> bool {
@@ -125,32 +114,6 @@ impl Phase {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// The exchange has asked the gateway, in the task that writes to the client.
-    pub fn hears_interim(&self, cx: &Context<'_>) {
-        let mut writer = self.writer.lock().expect("nothing panics while it holds this");
-        if !writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *writer = Some(cx.waker().clone());
-        }
-    }
-
-    pub(super) fn has_interim(&self) -> bool {
-        self.has_interim.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn take_interim(&self) -> Vec<u8> {
-        self.has_interim.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *self.interim.lock().expect("nothing panics while it holds this"))
-    }
-
-    pub(super) fn is_unsupported(&self) {
-        self.unsupported.store(true, Ordering::Relaxed);
-    }
-
-    /// The status of what hyper answers to a head that it cannot read.
-    pub fn malformed_status(&self) -> u16 {
-        if self.unsupported.load(Ordering::Relaxed) { 505 } else { 400 }
-    }
-
     /// Whether the connection ended because a request head came too slowly.
     pub fn head_timed_out(&self) -> bool {
         self.timed_out.load(Ordering::Relaxed) == HEAD
@@ -164,38 +127,5 @@ impl Phase {
     pub(super) fn since(&self) -> Instant {
         let began = self.began.unwrap_or_else(Instant::now);
         began + Duration::from_micros(self.since.load(Ordering::Relaxed))
-    }
-}
-
-impl Interim for Phase {
-    fn interim(&self, head: &[u8]) {
-        super::interim::append(&mut self.interim.lock().expect("nothing panics while it holds this"), head);
-        self.has_interim.store(true, Ordering::Relaxed);
-        if let Some(writer) = &*self.writer.lock().expect("nothing panics while it holds this") {
-            writer.wake_by_ref();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{sync::Arc, task::Wake};
-
-    use super::*;
-
-    struct Task;
-
-    impl Wake for Task {
-        fn wake(self: Arc<Self>) {}
-    }
-
-    #[test]
-    fn a_tunnel_keeps_no_task_of_its_request() {
-        let task = Arc::new(Task);
-        let phase = Phase::new(Instant::now());
-        phase.hears_interim(&Context::from_waker(&task.clone().into()));
-        assert_eq!(Arc::strong_count(&task), 2);
-        phase.tunnel();
-        assert_eq!(Arc::strong_count(&task), 1);
     }
 }

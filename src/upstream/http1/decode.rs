@@ -150,7 +150,9 @@ impl Chunks {
         Ok(match (self.at, byte) {
             (At::Start | At::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = u64::from((byte as char).to_digit(16).unwrap_or(0));
-                let Some(size) = self.left.checked_mul(16).and_then(|size| size.checked_add(digit)) else {
+                // As with Content-Length: what many servers count in is signed.
+                let size = self.left.checked_mul(16).and_then(|size| size.checked_add(digit));
+                let Some(size) = size.filter(|size| *size <= i64::MAX as u64) else {
                     return malformed;
                 };
                 self.left = size;
@@ -181,6 +183,10 @@ impl Chunks {
             let line = bytes.split_to(end + 1);
             if self.trailers.len() + line.len() > MOST_TRAILERS {
                 return Err(Malformed("its trailers are too long"));
+            }
+            // An empty line that ends in LF alone: an end for some, and not for others.
+            if &line[..] == b"\n" && self.trailers.last().is_none_or(|before| *before == b'\n') {
+                return Err(Malformed("its trailers are malformed"));
             }
             self.trailers.extend_from_slice(&line);
             if self.trailers == b"\r\n" {
@@ -290,6 +296,9 @@ mod tests {
             "3\r\nabc\r\n0\r\na: b\n\nc: d\r\n\r\n",
             "3\r\nabc\r\n0\r\n\n\r\n",
             "10000000000000000\r\n",
+            "8000000000000000\r\n",
+            "0\r\n\n",
+            "0\r\na: b\r\n\n",
         ] {
             let got = decode(Delimited::Chunked, wire.as_bytes(), &[]);
             assert!(if wire.is_empty() { got == Ok(None) } else { got.is_err() }, "{wire:?}: {got:?}");

@@ -114,7 +114,7 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Malformed> {
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + ADDED);
     let (mut close, mut keep_alive, mut coding, mut said) = (false, false, None, Length::None);
     for field in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed("a field has no name"))?;
+        let (name, value) = self::field(bytes, field).ok_or(Malformed("a field has no name"))?;
         match name {
             CONNECTION => members(field.value).for_each(|option| {
                 close |= option.eq_ignore_ascii_case(b"close");
@@ -129,8 +129,6 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Malformed> {
             CONTENT_LENGTH => said.line(field.value),
             _ => {}
         }
-        // SAFETY: httparse takes the bytes that a value may have and no others: HTAB, and all from SP up but DEL.
-        let value = unsafe { HeaderValue::from_maybe_shared_unchecked(bytes.slice_ref(field.value)) };
         headers.append(name, value);
     }
     let delimited = if *method == Method::HEAD
@@ -160,6 +158,14 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Malformed> {
         persistent: !close && (version == 1 || keep_alive) && delimited != Delimited::Close,
         length,
     }))
+}
+
+/// A field of the head in `bytes`, whose memory it shares.
+pub fn field(bytes: &Bytes, field: &httparse::Header<'_>) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+    // SAFETY: httparse takes the bytes that a value may have and no others: HTAB, and all from SP up but DEL.
+    let value = unsafe { HeaderValue::from_maybe_shared_unchecked(bytes.slice_ref(field.value)) };
+    Some((name, value))
 }
 
 /// httparse leaves out what is no ASCII (RFC 9112 §4 has obs-text), so it is cut out of the line here.

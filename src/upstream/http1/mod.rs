@@ -27,23 +27,27 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use self::{
+/// What the server of HTTP/1.1 reads and writes too.
+pub use self::{
     decode::{Decoded, Decoder},
-    stream::Stream,
-    upload::{Stopped, Upload},
+    head::{Delimited, field, write_field},
 };
 pub use self::{
     head::Malformed,
     incoming::{Cut, Incoming},
 };
+use self::{
+    stream::Stream,
+    upload::{Stopped, Upload},
+};
 use crate::socket::Tcp;
 
 /// What one read takes at first. What is read is then copied to where it stays, so a small answer takes no more memory
 /// than it is long, and one that waits for its next piece none.
-const READ: usize = 16 * 1024;
+pub const READ: usize = 16 * 1024;
 /// What one read takes when the last one was full: a long answer is read to where it stays. More of it, hyper's 408 KiB
 /// for one, is more that waits for a client that has stopped to read.
-const READ_ON: usize = 64 * 1024;
+pub const READ_ON: usize = 64 * 1024;
 /// Interim answers that are passed on for one request.
 const MOST_INTERIM: usize = 16;
 /// A gateway that has more to say before it answers is not listened to.
@@ -260,28 +264,36 @@ impl Inner {
         }
     }
 
-    /// Reads what is there into `ahead`, which is empty; false at the end of the connection. At most about `wanted` bytes.
+    /// Reads what is there into `ahead`, which is empty; false at the end of the connection.
     fn poll_read(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<bool>> {
-        if self.full && wanted > READ {
-            let mut space = BytesMut::with_capacity(wanted.min(READ_ON));
-            let mut buf = ReadBuf::uninit(space.spare_capacity_mut());
-            ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buf))?;
-            let n = buf.filled().len();
-            self.full = n >= READ;
-            if self.full {
-                // SAFETY: so many were filled.
-                unsafe { space.set_len(n) };
-                self.ahead = space.freeze();
-            } else {
-                self.ahead = Bytes::copy_from_slice(buf.filled());
-            }
-            return Poll::Ready(Ok(n > 0));
-        }
-        let mut space = [const { MaybeUninit::uninit() }; READ];
-        let mut buf = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buf))?;
-        self.full = buf.remaining() == 0;
-        self.ahead = Bytes::copy_from_slice(buf.filled());
-        Poll::Ready(Ok(!buf.filled().is_empty()))
+        self.ahead = ready!(read_ahead(&mut self.socket, cx, wanted, &mut self.full))?;
+        Poll::Ready(Ok(!self.ahead.is_empty()))
     }
+}
+
+/// Reads what is there, at most about `wanted` bytes; none at the end of the stream. `full` is for the next time.
+pub fn read_ahead<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    wanted: usize,
+    full: &mut bool,
+) -> Poll<io::Result<Bytes>> {
+    if *full && wanted > READ {
+        let mut space = BytesMut::with_capacity(wanted.min(READ_ON));
+        let mut buf = ReadBuf::uninit(space.spare_capacity_mut());
+        ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+        let n = buf.filled().len();
+        *full = n >= READ;
+        if !*full {
+            return Poll::Ready(Ok(Bytes::copy_from_slice(buf.filled())));
+        }
+        // SAFETY: so many were filled.
+        unsafe { space.set_len(n) };
+        return Poll::Ready(Ok(space.freeze()));
+    }
+    let mut space = [const { MaybeUninit::uninit() }; READ];
+    let mut buf = ReadBuf::uninit(&mut space);
+    ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+    *full = buf.remaining() == 0;
+    Poll::Ready(Ok(Bytes::copy_from_slice(buf.filled())))
 }

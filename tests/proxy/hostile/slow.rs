@@ -143,7 +143,6 @@ async fn trailers_over_http_2_carry_no_claim_in_any_spelling() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     let mut h2 = proxy.client().h2("chat.test").await;
-    // What is not announced is not passed on at all: hyper's client writes no other trailers.
     let announced = "x_forwarded_for, x-forwarded-for, x-real_ip, forwarded, authorization, x-checksum";
     let fields = [("te", "trailers"), ("trailer", announced)];
     let (response, mut body) = h2.begin("POST", "/", &fields, false).await;

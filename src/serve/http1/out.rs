@@ -1,0 +1,117 @@
+//! What is on its way to the client.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+use super::body::Socket;
+
+/// A piece of a body that is no longer is copied behind what waits, so that it leaves with it.
+const COPIED: usize = 4096;
+/// So much of such pieces is gathered.
+const ENOUGH: usize = 16 * 1024;
+/// More memory than that does not stay with a connection.
+const KEPT: usize = 8 * 1024;
+
+/// Sent in this order.
+#[derive(Default)]
+pub struct Out {
+    text: Vec<u8>,
+    sent: usize,
+    data: Bytes,
+    tail: &'static [u8],
+    /// The stream may have kept some of what it took.
+    unflushed: bool,
+}
+
+impl Out {
+    /// Heads, and what frames a body.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
+    }
+
+    pub fn text(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    /// A piece of a body, and what comes behind it; only where [`Out::has_room`].
+    pub fn data(&mut self, data: Bytes, tail: &'static [u8]) {
+        if data.len() <= COPIED {
+            self.text.extend_from_slice(&data);
+            self.text.extend_from_slice(tail);
+        } else {
+            (self.data, self.tail) = (data, tail);
+        }
+    }
+
+    /// For another piece of a body.
+    pub fn has_room(&self) -> bool {
+        self.data.is_empty() && self.tail.is_empty() && self.text.len() - self.sent < ENOUGH
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.text.len() - self.sent + self.data.len() + self.tail.len()
+    }
+
+    /// Nothing waits, here or in the stream.
+    pub fn is_flushed(&self) -> bool {
+        self.is_empty() && !self.unflushed
+    }
+
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.data.is_empty() && self.tail.is_empty()
+    }
+
+    /// Gives the stream all of it, and sees that it does not keep it.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<io::Result<()>> {
+        if self.is_flushed() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_write(cx, socket))?;
+        ready!(socket.with(|io| Pin::new(io).poll_flush(cx)))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let text = &self.text[self.sent..];
+            let written = socket.with(|io| {
+                if self.data.is_empty() && self.tail.is_empty() {
+                    return Pin::new(io).poll_write(cx, text);
+                }
+                let pieces = [IoSlice::new(text), IoSlice::new(&self.data), IoSlice::new(self.tail)];
+                // An empty piece in front would be all that a stream of TLS looks at.
+                let from = usize::from(text.is_empty()) + usize::from(text.is_empty() && self.data.is_empty());
+                Pin::new(io).poll_write_vectored(cx, &pieces[from..])
+            });
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.wrote(n),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&mut self, mut n: usize) {
+        self.unflushed = true;
+        let text = n.min(self.text.len() - self.sent);
+        self.sent += text;
+        n -= text;
+        if self.sent == self.text.len() {
+            self.sent = 0;
+            if self.text.capacity() > KEPT {
+                self.text = Vec::new();
+            }
+            self.text.clear();
+        }
+        let data = n.min(self.data.len());
+        self.data.advance(data);
+        self.tail = &self.tail[n - data..];
+    }
+}
