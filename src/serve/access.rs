@@ -98,7 +98,7 @@ pub enum Kind {
     Request,
     /// A tunnel, recorded when it ends.
     WebSocket,
-    /// A connection that ended before a request could be read (hyper's own 400, 414, 431; a limit at accept).
+    /// A connection that ended before a request could be read (400, 414, 431, 505; a limit at accept).
     Refused,
     /// A TLS handshake that failed.
     Handshake,

@@ -132,7 +132,7 @@ pub struct Forward {
 pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &mut A) -> Result<Verdict, Refusal> {
     let snapshot = scene.snapshot;
     check_size(scene, head)?;
-    // hyper's HTTP/1.1 parser has trimmed its values and knows what a token is; h2 checks only that no line can break.
+    // httparse has trimmed its values and knows what a token is; h2 checks only that no line can break.
     if scene.h2 && head.headers.iter().any(|(name, value)| !hop::is_valid_in_h2(name, value)) {
         return Err(FramingError::Field.into());
     }
@@ -252,7 +252,7 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
     }))
 }
 
-/// hyper counts what it reads at once, h2 counts no fields: this is the limit as it is written.
+/// HTTP/1.1 counts what it reads at once, h2 counts no fields: this is the limit as it is written.
 fn check_size(scene: &Scene<'_>, head: &request::Parts) -> Result<(), Refusal> {
     let limits = &scene.snapshot.config.limits;
     if head.uri.path_and_query().is_some_and(|p| p.as_str().len() > limits.request_line) {

@@ -40,7 +40,7 @@ use crate::{
 
 /// What shall be done with a request.
 pub enum Judged {
-    /// Boxed, because hyper moves the future that holds it.
+    /// Boxed, because the future that holds it is moved.
     Forward(Box<Plan>),
     /// It was for us.
     Answer(Response<Bytes>),

@@ -1,4 +1,4 @@
-//! Answers over HTTP/2 that the client does not take. hyper asks a body for nothing while its stream has no window, so
+//! Answers over HTTP/2 that the client does not take. A body is asked for nothing while its stream has no window, so
 //! nobody would notice a client that grants none: the answer would be held, and a connection to the gateway with it, for
 //! as long as the client likes. The core looks at them about once a second.
 

@@ -94,7 +94,7 @@ pub struct Ended {
 /// Carries bytes until both sides have ended. `admitted` says whether the rule that let this tunnel in still holds; it
 /// is asked again after every reload. With a gate in `watching`, the client's first message waits for its verdict.
 ///
-/// No `async fn`, which would hold its arguments twice, and what hyper had read of either side for as long as it runs.
+/// No `async fn`, which would hold its arguments twice, and what had been read of either side for as long as it runs.
 pub fn run<C, U>(
     core: Rc<Core>,
     client: (C, Bytes),
