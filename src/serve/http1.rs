@@ -27,7 +27,7 @@ use pin_project_lite::pin_project;
 use tokio::{io::AsyncWrite, sync::oneshot, time::Instant};
 
 pub use self::body::{Body, Cut};
-use self::{answer::Framing, body::Socket, head::Head, out::Out};
+use self::{answer::Framing, body::Socket, out::Out};
 use super::{
     body::{FromClient, ResponseBody},
     connection::Client,
@@ -143,12 +143,11 @@ where
                         this.state.set(State::Ending { whole: true });
                         continue;
                     };
-                    let Head { request, asked, body, last } = head;
-                    *this.asked = asked;
-                    *this.last |= last;
-                    let (body, upgrade) = body::of(this.socket, body, &request);
+                    let (body, upgrade) = body::of(this.socket, &head);
+                    *this.asked = head.asked;
+                    *this.last |= head.last;
                     *this.upgrade = upgrade;
-                    let exchange = (this.service)(Request::from_parts(request, body));
+                    let exchange = (this.service)(Request::from_parts(head.request, body));
                     this.state.set(State::Asking { exchange });
                 }
                 StateProj::Asking { exchange } => {

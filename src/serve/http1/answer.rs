@@ -89,15 +89,16 @@ pub fn write(head: &response::Parts, body: &ResponseBody, asked: &Asked, last: &
         text.extend_from_slice(b"connection: keep-alive\r\n");
     }
     if let Some(length) = length {
-        // Writing to memory does not fail.
-        let _ = write!(text, "content-length: {length}\r\n");
+        text.extend_from_slice(b"content-length: ");
+        out.number(length);
+        out.push(CRLF);
     } else if framing == Framing::Chunked {
-        text.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        out.push(b"transfer-encoding: chunked\r\n");
     }
     if !dated {
-        write_field(&DATE, &date::value(SystemTime::now()), text);
+        write_field(&DATE, &date::value(SystemTime::now()), out.text());
     }
-    text.extend_from_slice(CRLF);
+    out.push(CRLF);
     framing
 }
 
@@ -107,6 +108,7 @@ pub fn interim(head: &Response<()>, out: &mut Out) {
         return;
     }
     let (status, text) = (head.status(), out.text());
+    // Writing to memory does not fail.
     let _ = write!(text, "HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
     head.headers().iter().for_each(|(name, value)| write_field(name, value, text));
     text.extend_from_slice(CRLF);

@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{header, request};
 use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
@@ -213,21 +212,16 @@ impl Inner {
     }
 }
 
-/// The body of a request that is framed so, and by what its connection is had where it asks to become something else.
-pub fn of(
-    socket: &Rc<Socket>,
-    delimited: Delimited,
-    request: &request::Parts,
-) -> (FromClient, Option<oneshot::Sender<Upgraded>>) {
+/// The body that `head` announces, and by what its connection is had where it asks to become something else.
+pub fn of(socket: &Rc<Socket>, head: &Head) -> (FromClient, Option<oneshot::Sender<Upgraded>>) {
     let mut inner = socket.inner.borrow_mut();
-    inner.body = Decoder::new(delimited);
-    socket.expects.set(false);
+    inner.body = Decoder::new(head.body);
     socket.wanted.set(false);
+    socket.expects.set(head.expects);
     if !inner.body.is_end() {
-        socket.expects.set(head::expects_continue(request));
         return (FromClient::Http1(Body { socket: socket.clone() }), None);
     }
-    if request.headers.contains_key(header::UPGRADE) {
+    if head.upgrade {
         let (give, take) = oneshot::channel();
         return (FromClient::Http1Upgrade(take), Some(give));
     }

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use bytes::{Buf, Bytes};
 use http::{
     HeaderMap, Method, Request, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE},
     request,
 };
 
@@ -32,6 +32,10 @@ pub struct Head {
     pub request: request::Parts,
     pub asked: Asked,
     pub body: Delimited,
+    /// It asks to become something else.
+    pub upgrade: bool,
+    /// Its client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
+    pub expects: bool,
     /// Where the next request would begin is in doubt.
     pub last: bool,
 }
@@ -95,12 +99,6 @@ pub fn ends_in(bytes: &[u8]) -> bool {
     memchr::memmem::find(bytes, b"\n\r\n").is_some() || memchr::memmem::find(bytes, b"\n\n").is_some()
 }
 
-/// The client wants to hear that its body is wanted.
-pub fn expects_continue(request: &request::Parts) -> bool {
-    request.version == Version::HTTP_11
-        && request.headers.get(EXPECT).is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
 fn parse(bytes: &Bytes, most: Most) -> httparse::Result<(Head, usize)> {
     if most.fields <= FEW {
         return parse_with(bytes, &mut [const { MaybeUninit::uninit() }; FEW][..most.fields]);
@@ -129,7 +127,8 @@ fn parse_with<'b>(
     let old = parsed.version == Some(0);
     request.version = if old { Version::HTTP_10 } else { Version::HTTP_11 };
     request.headers = HeaderMap::with_capacity(parsed.headers.len() + ADDED);
-    let (mut close, mut keep_alive, mut wire) = (false, false, OnTheWire::default());
+    let (mut close, mut keep_alive, mut upgrade, mut expects) = (false, false, false, false);
+    let mut wire = OnTheWire::default();
     for line in parsed.headers.iter() {
         let (name, value) = field(bytes, line).ok_or(httparse::Error::HeaderName)?;
         match name {
@@ -139,6 +138,9 @@ fn parse_with<'b>(
             }),
             TRANSFER_ENCODING => wire.coding(&value),
             CONTENT_LENGTH => wire.length(&value),
+            UPGRADE => upgrade = true,
+            // Of 1.0 it is ignored.
+            EXPECT => expects = !old && value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
             _ => {}
         }
         request.headers.append(name, value);
@@ -156,7 +158,7 @@ fn parse_with<'b>(
     };
     let last = close || (old && !keep_alive) || wire.is_both() || body.is_none();
     let asked = Asked { old, head: request.method == Method::HEAD };
-    Ok(httparse::Status::Complete((Head { request, asked, body: delimited, last }, length)))
+    Ok(httparse::Status::Complete((Head { request, asked, body: delimited, upgrade, expects, last }, length)))
 }
 
 /// RFC 9110 §2.5: a minor version above ours is read as ours, and so it is made ours.

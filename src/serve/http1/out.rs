@@ -39,6 +39,18 @@ impl Out {
         &mut self.text
     }
 
+    pub fn number(&mut self, mut number: u64) {
+        // As many digits as there can be.
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        while at == digits.len() || number > 0 {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        self.push(&digits[at..]);
+    }
+
     /// A piece of a body, and what comes behind it; only where [`Out::has_room`].
     pub fn data(&mut self, data: Bytes, tail: &'static [u8]) {
         if data.len() <= COPIED {
@@ -113,5 +125,19 @@ impl Out {
         let data = n.min(self.data.len());
         self.data.advance(data);
         self.tail = &self.tail[n - data..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 12_345, u64::MAX] {
+            let mut out = Out::default();
+            out.number(number);
+            assert_eq!(out.text, number.to_string().into_bytes());
+        }
     }
 }
