@@ -27,7 +27,7 @@ use crate::config::model::{DeviceId, PinnedKey};
 /// The longest message that is held, in bytes; the gateway takes no longer one before its answer.
 pub const MOST_HELD: usize = 64 * 1024;
 /// What frame headers and control frames may add to it.
-const MOST_FRAMING: usize = 16 * 1024;
+pub const MOST_FRAMING: usize = 16 * 1024;
 
 /// Why a connection does not get to the gateway. The text goes to the client in a close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
