@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     access,
     counters::{Counters, OfSite, Sample},
+    forward_auth,
     slow::Slow,
     snapshot::Snapshot,
 };
@@ -100,7 +101,7 @@ pub struct Core {
     pub counters: Arc<Counters>,
     pub pool: Pool,
     /// Questions to services of `forward_auth` under way.
-    pub asking: Cell<usize>,
+    pub asking: forward_auth::Places,
     access: Option<RefCell<access::Writer>>,
     /// Where tunnels read into; nothing stays in it between two polls.
     pub scratch: RefCell<Box<[u8]>>,
@@ -136,7 +137,7 @@ impl Core {
             shared,
             counters,
             pool: Pool::default(),
-            asking: Cell::default(),
+            asking: forward_auth::Places::default(),
             access: access.map(RefCell::new),
             scratch: RefCell::new(vec![0; 64 * 1024].into_boxed_slice()),
             slow: Slow::new(Instant::now()),

@@ -1,15 +1,17 @@
 //! An outside service is asked whether a request may pass. Whatever goes wrong, it may not.
 
 mod outage;
+mod places;
 
-use std::{cell::Cell, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, response};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-pub use self::outage::Standing;
+use self::places::Full;
+pub use self::{outage::Standing, places::Places};
 use super::{
     body::RequestBody,
     core::Core,
@@ -23,8 +25,6 @@ use crate::{
     upstream::{Away, ConnectError, Source, TlsError, Upstream, hold::HoldLimits, http1, pool},
 };
 
-/// Questions of one core under way.
-const AT_ONCE: usize = 512;
 /// The longest body of an answer that is passed on.
 const BODY: usize = 64 * 1024;
 
@@ -96,10 +96,16 @@ pub async fn ask(core: &Core, plan: &mut Plan, finish: &mut Finish) -> Result<Op
     let Some(auth) = plan.policy().forward_auth.clone() else { return Err(Reason::Internal.into()) };
     let service = plan.snapshot.behind[auth.service.0].clone();
     let name = &*service.upstream.config.name;
-    let Some(_place) = Place::take(&core.asking) else {
-        count(core, Became::Busy);
-        service.standing.failed(name, &format_args!("{AT_ONCE} questions of one core wait for it"));
-        return Err(Refusal { retry_after: Some(Duration::from_secs(1)), ..Reason::AuthBusy.into() });
+    let _place = match core.asking.take(plan.client, plan.known) {
+        Ok(place) => place,
+        Err(full) => {
+            count(core, Became::Busy);
+            // A client with too many questions tells nothing about the service: others are answered.
+            if let Full::Everybody(_) = full {
+                service.standing.failed(name, &full);
+            }
+            return Err(Refusal { retry_after: Some(Duration::from_secs(1)), ..Reason::AuthBusy.into() });
+        }
     };
     let answered = tokio::time::timeout(auth.timeout, answer(core, plan, &auth, &fields)).await;
     let (mut told, body) = match answered.unwrap_or(Err(Failed::Slow)) {
@@ -188,25 +194,6 @@ async fn connect(service: &Upstream, client: IpAddr) -> Result<http1::Connection
     match &service.tls {
         None => Ok(http1::Connection::new(stream)),
         Some(tls) => Ok(http1::Connection::secure(tls.over(stream).await?)),
-    }
-}
-
-/// One of the questions under way.
-struct Place<'a>(&'a Cell<usize>);
-
-impl Place<'_> {
-    fn take(asking: &Cell<usize>) -> Option<Place<'_>> {
-        let taken = asking.get();
-        (taken < AT_ONCE).then(|| {
-            asking.set(taken + 1);
-            Place(asking)
-        })
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -1,7 +1,7 @@
 //! An outside service that is asked before the gateway.
 
 use crate::{
-    harness::{Origin, Proxy, client, eventually, h2, origin, proxy},
+    harness::{Client, Origin, Proxy, client, eventually, h2, origin, proxy, wire::Response},
     login::{PASSWORD, basic, users},
     numbers::counts,
 };
@@ -186,31 +186,83 @@ async fn a_client_that_leaves_takes_its_question_with_it() {
     counts(&proxy, "clawgate_requests_open 0").await;
 }
 
-/// As many as one core asks at once.
+/// As many as one core asks at once: in all, for one client, and for all that are not known.
 const PLACES: usize = 512;
+const OF_CLIENT: usize = 128;
+const OF_STRANGERS: usize = 384;
 
-#[tokio::test]
-async fn one_question_too_many_is_refused_at_once_and_clients_that_leave_free_their_places() {
-    let (gateway, service) = (origin::ok().run().await, origin::by_hand().run().await);
-    let proxy = proxy().site("chat.test", &gateway).more(&asking(&service, ", timeout = \"60s\"")).run().await;
-    let client = proxy.client();
-    let mut waiting = Vec::new();
-    for n in 0..PLACES {
-        if n % 100 == 0 {
+/// So many questions of this client, none of them answered.
+async fn wait_for_an_answer(client: &Client, questions: usize, waiting: &mut Vec<(h2::H2, Vec<h2::Begun>)>) {
+    for n in 0..questions {
+        if n % 64 == 0 {
             waiting.push((client.h2("chat.test").await, Vec::new()));
         }
         let (h2, begun) = waiting.last_mut().unwrap();
         begun.push(h2.begin("GET", "/", &[], true).await);
     }
-    eventually("every question at the service", || service.connections() == PLACES).await;
-    let refused = client.get("chat.test", "/", &[]).await;
+}
+
+fn is_busy(refused: &Response) {
     assert_eq!((refused.status, refused.json()["error"].clone()), (503, "auth_busy".into()));
     assert_eq!(refused.get("retry-after"), Some("1"));
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_every_place_and_others_are_asked_about() {
+    let (gateway, service) = (origin::ok().run().await, origin::by_hand().run().await);
+    let proxy = proxy().site("chat.test", &gateway).more(&asking(&service, ", timeout = \"60s\"")).run().await;
+    let mut waiting = Vec::new();
+    // Two addresses of one IPv6 subscriber.
+    for address in ["2001:db8::1", "2001:db8::2"] {
+        wait_for_an_answer(&proxy.client().at(address), OF_CLIENT / 2, &mut waiting).await;
+    }
+    eventually("its questions at the service", || service.connections() == OF_CLIENT).await;
+    is_busy(&proxy.client().at("2001:db8::3").get("chat.test", "/", &[]).await);
+    let mut asked = Vec::new();
+    for _ in 0..OF_CLIENT {
+        let mut conn = service.connection().await;
+        conn.request().await;
+        asked.push(conn);
+    }
+    let mut wire = proxy.client().at("2001:db8:0:1::1").h1("chat.test").await;
+    wire.send(client::get("chat.test", "/", &[])).await;
+    let mut another = service.connection().await;
+    another.request().await;
+    another.send(ALLOWED).await;
+    assert_eq!(wire.response().await.status, 200, "the neighbour is another client");
+    drop(waiting);
+    for conn in &mut asked {
+        conn.closed().await;
+    }
+    let mut wire = proxy.client().at("2001:db8::3").h1("chat.test").await;
+    wire.send(client::get("chat.test", "/", &[])).await;
+    another.request().await;
+    another.send(ALLOWED).await;
+    assert_eq!(wire.response().await.status, 200, "its places are free again");
+}
+
+#[tokio::test]
+async fn one_question_too_many_is_refused_at_once_and_clients_that_leave_free_their_places() {
+    let (gateway, service) = (origin::ok().run().await, origin::by_hand().run().await);
+    let more = format!("clients = [\"203.0.113.0/24\"]\n{}", asking(&service, ", timeout = \"60s\""));
+    let proxy = proxy().site("chat.test", &gateway).more(&more).run().await;
+    let (client, stranger) = (proxy.client().at("203.0.113.200"), proxy.client().at("198.51.100.200"));
+    let mut waiting = Vec::new();
+    for n in 0..OF_STRANGERS / 64 {
+        wait_for_an_answer(&proxy.client().at(&format!("198.51.100.{n}")), 64, &mut waiting).await;
+    }
+    eventually("every stranger's question at the service", || service.connections() == OF_STRANGERS).await;
+    is_busy(&stranger.get("chat.test", "/", &[]).await);
+    for n in 0..(PLACES - OF_STRANGERS) / 64 {
+        wait_for_an_answer(&proxy.client().at(&format!("203.0.113.{n}")), 64, &mut waiting).await;
+    }
+    eventually("every question at the service", || service.connections() == PLACES).await;
+    is_busy(&client.get("chat.test", "/", &[]).await);
     let report = proxy.app().report();
     assert!(report.problems.iter().any(|problem| problem.code == "auth/busy"), "{:?}", report.problems);
     drop(waiting);
     counts(&proxy, "clawgate_requests_open 0").await;
-    let mut wire = client.h1("chat.test").await;
+    let mut wire = stranger.h1("chat.test").await;
     wire.send(client::get("chat.test", "/", &[])).await;
     for _ in 0..PLACES {
         service.connection().await;

@@ -93,7 +93,7 @@ const MEANINGS: [(&str, &str, &str); 19] = [
     ),
     (
         "auth/busy",
-        "More than 512 questions of one core to the service of forward_auth were under way at once.",
+        "More than 512 questions of one core to the service of forward_auth were under way at once, 128 of one client, or 384 of clients that are not known.",
         "Those beyond are refused with 503, also for who has logged in.",
     ),
     (

@@ -206,8 +206,8 @@ fn way_out(name: &str) -> &'static str {
              the log of clawgate."
         }
         "auth_busy" => {
-            "512 questions of one core to the service that forward_auth names were under way: it is slow. allow and \
-             limits.requests let fewer people ask."
+            "512 questions of one core to the service that forward_auth names were under way, or 128 of this client: it is \
+             slow, or this one asks without end. allow and limits.requests let fewer people ask."
         }
         "challenge_unknown" => {
             "Nothing: a CA asks here while an order of ours is open, and others just look. If a certificate does not come, \

@@ -16,6 +16,9 @@ pub struct H2 {
     host: String,
 }
 
+/// A stream whose answer is not here yet.
+pub type Begun = (h2::client::ResponseFuture, SendStream<Bytes>);
+
 /// A response head and the stream its body comes on.
 pub struct Answer {
     pub status: u16,
@@ -50,18 +53,12 @@ impl H2 {
     }
 
     /// Begins a stream; `end` says whether a body follows.
-    pub async fn begin(
-        &mut self,
-        method: &str,
-        target: &str,
-        fields: &[(&str, &str)],
-        end: bool,
-    ) -> (h2::client::ResponseFuture, SendStream<Bytes>) {
+    pub async fn begin(&mut self, method: &str, target: &str, fields: &[(&str, &str)], end: bool) -> Begun {
         let request = self.request(method, target, fields);
         self.send(request, end).await
     }
 
-    pub async fn send(&mut self, request: Request<()>, end: bool) -> (h2::client::ResponseFuture, SendStream<Bytes>) {
+    pub async fn send(&mut self, request: Request<()>, end: bool) -> Begun {
         let ready = within("room for a stream", self.sender.clone().ready()).await.unwrap();
         self.sender = ready;
         self.sender.send_request(request, end).unwrap()
