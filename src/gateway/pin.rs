@@ -5,11 +5,13 @@
 //!    | event connect.challenge ->| ---------------------------> |     the nonce is kept
 //!    |                           | <------- req connect, signed |     Holding: nothing of it goes on
 //!    | <------- the same bytes   |                              |     Shown: control frames go on
-//!    | res ok:true | ok:false -->| ---------------------------> |     over: the tunnel forgets the gate
+//!    | res ok:true ------------->| ---------------------------> |     over: the tunnel forgets the gate
+//!    | res ok:false ------------>| ---------------------------> |     still Shown: a second try is none of ours
 //! ```
 //!
-//! The [`Gate`] decides about bytes and knows neither sockets nor clocks. Until the answer no second message of the
-//! client goes on: the gateway works on a `connect` for a while, and would take another one meanwhile for a first.
+//! The [`Gate`] decides about bytes and knows neither sockets nor clocks. Until the `connect` is approved no second
+//! message of the client goes on: the gateway works on it for a while, and would take another one meanwhile, or after
+//! its refusal, for a first.
 
 mod message;
 
@@ -66,7 +68,7 @@ pub enum Unverified {
     Role,
     #[error("scopes beyond those of the device key")]
     Scopes,
-    #[error("second message before the answer to connect")]
+    #[error("second message before connect was approved")]
     Second,
 }
 
@@ -210,7 +212,7 @@ pub struct Gate {
 #[derive(Debug)]
 enum State {
     Holding(Held),
-    /// Verified and passed on; the gateway has not answered.
+    /// Verified and passed on; the gateway has not approved it.
     Passed,
     Refused,
 }
@@ -304,7 +306,7 @@ impl Gate {
     }
 }
 
-/// What must not follow before the answer. A frame that we cannot follow may be one for the gateway all the same.
+/// What must not follow before the approval. A frame that we cannot follow may be one for the gateway all the same.
 fn beyond_the_first(event: &Event<'_>) -> Option<Unverified> {
     match event {
         Event::Frame(head) if matches!(head.opcode, Opcode::Text | Opcode::Binary | Opcode::Continuation) => {

@@ -142,16 +142,37 @@ async fn a_second_message_does_not_pass_before_the_answer() {
         let (first, second) = (ws::text(&key.connect("n-1")), ws::text(&other.connect("n-1")));
         if at_once {
             wire.send([first, second].concat()).await;
-            assert_eq!(ws::next(&mut wire).await.unwrap().close().1, "second message before the answer to connect");
+            assert_eq!(ws::next(&mut wire).await.unwrap().close().1, "second message before connect was approved");
             assert_eq!(frames_at_the_gateway(&gateway, conn).await, b"");
         } else {
             wire.send(&first).await;
             assert_eq!(conn.exactly(first.len()).await, first);
             wire.send(second).await;
-            assert_eq!(ws::next(&mut wire).await.unwrap().close().1, "second message before the answer to connect");
+            assert_eq!(ws::next(&mut wire).await.unwrap().close().1, "second message before connect was approved");
             conn.closed().await;
         }
         assert!(gateway.bytes().len() > gateway_bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_second_connect_after_a_refusal_does_not_pass_either() {
+    const REFUSED: &str = r#"{"type":"res","id":"1","ok":false,"error":{"code":"INVALID_REQUEST","message":"no"}}"#;
+    let (gateway, key) = (origin::by_hand().run().await, DeviceKey::fresh());
+    let other = DeviceKey::fresh();
+    let proxy = pinned(&gateway, &key.pin("")).await;
+    for second in [&other, &key] {
+        let (mut wire, mut conn) = challenged(&proxy.client().at(INSIDE), &gateway, "n-1").await;
+        let first = ws::text(&key.connect("n-1"));
+        wire.send(&first).await;
+        assert_eq!(conn.exactly(first.len()).await, first);
+        // The gateway says no, and leaves the socket open.
+        conn.send(ws::plain(ws::TEXT, REFUSED.as_bytes())).await;
+        assert_eq!(ws::next(&mut wire).await.unwrap().text(), REFUSED);
+        wire.send(ws::text(&second.connect("n-1"))).await;
+        let close = ws::next(&mut wire).await.unwrap();
+        assert_eq!(close.close(), (1008, "second message before connect was approved"));
+        assert_eq!(frames_at_the_gateway(&gateway, conn).await, first, "nothing of the second");
     }
 }
 

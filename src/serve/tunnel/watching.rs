@@ -43,7 +43,7 @@ pub struct Watching {
     /// The operator was told what the gateway did not like.
     pub told: bool,
     pub key: Key,
-    /// Of a pinned site's tunnel, until the gateway has answered. Boxed: most tunnels have none.
+    /// Of a pinned site's tunnel, until the gateway has approved the `connect`. Boxed: most tunnels have none.
     pub gate: Option<Box<Gate>>,
     /// What the gate has decided and the tunnel has to do.
     pub verdict: Option<Verdict>,
@@ -137,8 +137,10 @@ impl Watching {
     }
 
     fn answered(&mut self, core: &Core, answer: &Answer) {
-        // A gate that still holds the client's first message goes on: nothing can be the answer to that.
-        self.gate.take_if(|gate| !gate.is_holding());
+        // A gate that still holds the client's first message goes on: nothing can be the answer to that. And after a
+        // refusal too: a gateway that does not close would read a second `connect`, which nobody has verified.
+        let refused = matches!(answer, Answer::Refused(_));
+        self.gate.take_if(|gate| !gate.is_holding() && !refused);
         if let Some(place) = self.place.take() {
             place.answered(matches!(answer, Answer::Approved(_)));
         }
