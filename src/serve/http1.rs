@@ -235,24 +235,22 @@ fn poll_send(
     socket: &Socket,
 ) -> Poll<io::Result<bool>> {
     loop {
-        while out.has_room() {
-            let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else { break };
-            let over = match frame {
-                None => framing.end(out, None),
-                // The client is told by what is missing.
-                Some(Err(_)) => Some(false),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => framing.data(data, body.is_end_stream(), out),
-                    Err(frame) => framing.end(out, frame.into_trailers().ok().as_ref()),
-                },
-            };
-            if let Some(whole) = over {
-                return Poll::Ready(Ok(whole));
-            }
-        }
-        if out.is_flushed() {
+        ready!(out.poll_room(cx, socket))?;
+        let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+            ready!(out.poll_flush(cx, socket))?;
             return Poll::Pending;
+        };
+        let over = match frame {
+            None => framing.end(out, None),
+            // The client is told by what is missing.
+            Some(Err(_)) => Some(false),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => framing.data(data, body.is_end_stream(), out),
+                Err(frame) => framing.end(out, frame.into_trailers().ok().as_ref()),
+            },
+        };
+        if let Some(whole) = over {
+            return Poll::Ready(Ok(whole));
         }
-        ready!(out.poll_flush(cx, socket))?;
     }
 }

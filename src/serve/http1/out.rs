@@ -24,6 +24,7 @@ pub struct Out {
     text: Vec<u8>,
     sent: usize,
     data: Bytes,
+    /// Behind the data; none where there is none.
     tail: &'static [u8],
     /// The stream may have kept some of what it took.
     unflushed: bool,
@@ -63,7 +64,7 @@ impl Out {
 
     /// For another piece of a body.
     pub fn has_room(&self) -> bool {
-        self.data.is_empty() && self.tail.is_empty() && self.text.len() - self.sent < ENOUGH
+        self.data.is_empty() && self.text.len() - self.sent < ENOUGH
     }
 
     pub fn waiting(&self) -> usize {
@@ -71,12 +72,20 @@ impl Out {
     }
 
     /// Nothing waits, here or in the stream.
-    pub fn is_flushed(&self) -> bool {
+    fn is_flushed(&self) -> bool {
         self.is_empty() && !self.unflushed
     }
 
     fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.data.is_empty() && self.tail.is_empty()
+        self.text.is_empty() && self.data.is_empty()
+    }
+
+    /// Ready when there is room again for a piece of the body.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<io::Result<()>> {
+        while !self.has_room() {
+            ready!(self.poll_step(cx, socket))?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Gives the stream all of it, and sees that it does not keep it.
@@ -84,30 +93,32 @@ impl Out {
         if self.is_flushed() {
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_write(cx, socket))?;
+        while !self.is_empty() {
+            ready!(self.poll_step(cx, socket))?;
+        }
         ready!(socket.with(|io| Pin::new(io).poll_flush(cx)))?;
         self.unflushed = false;
         Poll::Ready(Ok(()))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
-            let text = &self.text[self.sent..];
-            let written = socket.with(|io| {
-                if self.data.is_empty() && self.tail.is_empty() {
-                    return Pin::new(io).poll_write(cx, text);
-                }
-                let pieces = [IoSlice::new(text), IoSlice::new(&self.data), IoSlice::new(self.tail)];
-                // An empty piece in front would be all that a stream of TLS looks at.
-                let from = usize::from(text.is_empty()) + usize::from(text.is_empty() && self.data.is_empty());
-                Pin::new(io).poll_write_vectored(cx, &pieces[from..])
-            });
-            match ready!(written)? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n => self.wrote(n),
+    /// Writes once.
+    fn poll_step(&mut self, cx: &mut Context<'_>, socket: &Socket) -> Poll<io::Result<()>> {
+        let text = &self.text[self.sent..];
+        let written = socket.with(|io| {
+            if self.data.is_empty() {
+                return Pin::new(io).poll_write(cx, text);
+            }
+            let pieces = [IoSlice::new(text), IoSlice::new(&self.data), IoSlice::new(self.tail)];
+            // An empty piece in front would be all that a stream of TLS looks at.
+            Pin::new(io).poll_write_vectored(cx, &pieces[usize::from(text.is_empty())..])
+        });
+        match ready!(written)? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            n => {
+                self.wrote(n);
+                Poll::Ready(Ok(()))
             }
         }
-        Poll::Ready(Ok(()))
     }
 
     fn wrote(&mut self, mut n: usize) {
@@ -125,6 +136,10 @@ impl Out {
         let data = n.min(self.data.len());
         self.data.advance(data);
         self.tail = &self.tail[n - data..];
+        if self.data.is_empty() {
+            // What is left of the tail leaves with what comes behind it.
+            self.text.extend_from_slice(std::mem::take(&mut self.tail));
+        }
     }
 }
 
