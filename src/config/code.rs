@@ -205,6 +205,8 @@ codes! {
         "A login has users, each with a name and the hash of a password. Without one nobody could log in."
     LoginTwice Error "login/twice"
         "A user is there once."
+    LoginMixed Warning "login/mixed-cost"
+        "The hashes of one login cost the same. Where they do not, a name that nobody has is answered in another time than one that somebody has, and the time tells which names there are."
     ForwardAuthIncomplete Error "forward-auth/incomplete"
         "forward_auth names the url of the service that is asked."
     ForwardAuthPlain Warning "forward-auth/plain-http"

@@ -28,6 +28,12 @@ impl PasswordHash {
         &self.0.1
     }
 
+    /// Memory, passes and lanes: what it takes to compute it.
+    pub fn cost(&self) -> (u32, u32, u32) {
+        let params = Params::try_from(self.phc()).expect("they were looked at when it was parsed");
+        (params.m_cost(), params.t_cost(), params.p_cost())
+    }
+
     /// Changes with salt, parameters and password.
     pub fn text(&self) -> &str {
         &self.0.0

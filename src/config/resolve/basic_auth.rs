@@ -6,7 +6,7 @@ use crate::config::{
     file,
     finding::{At, Code, Place, Report},
     model::{BasicAuth, User},
-    password::Realm,
+    password::{PasswordHash, Realm},
     read::{Key, OneOrMany, OrOff},
     value::Value as _,
 };
@@ -35,9 +35,25 @@ pub(super) fn resolve(
             "add users = [{ name = \"ann\", password_hash = \"...\" }]; `clawgate hash-password` makes the hash";
         report.add(Code::LoginIncomplete, place, "a login without users lets nobody in", way_out);
     }
+    same_cost(&users, report);
     let realm = table.realm.value().unwrap_or_else(|| Realm::placeholder(0));
     let users = users.into_iter().map(|(user, _)| user).collect();
     Some(Arc::new(BasicAuth { realm: realm.text, challenge: realm.challenge, users }))
+}
+
+/// An unknown name is looked at with somebody's hash, and has to take as long as any other.
+fn same_cost(users: &[(User, Place)], report: &mut Report<'_>) {
+    // What cannot be read from here costs nothing that is known.
+    let unseen = PasswordHash::placeholder(0);
+    let mut seen = users.iter().filter(|(user, _)| user.hash != unseen);
+    let Some((first, its_place)) = seen.next() else { return };
+    if let Some((_, place)) = seen.find(|(user, _)| user.hash.cost() != first.hash.cost()) {
+        let also = [(*its_place, "the first is here")];
+        let way_out = "make both anew with `clawgate hash-password`";
+        let message =
+            "a hash that costs more or less than the first: how long an answer takes tells which names there are";
+        report.add_also(Code::LoginMixed, *place, message, way_out, &also);
+    }
 }
 
 fn user(At { value: file, place }: At<file::User>, users: &mut Vec<(User, Place)>, report: &mut Report<'_>) {

@@ -225,6 +225,9 @@ more! { Code:
     LoginTwice
         "Only one of the two passwords could be right, and nobody would know which."
         "Remove the line with the old password; `clawgate hash-password` makes a new hash."
+    LoginMixed
+        "Whoever measures how long a wrong login takes learns which users there are."
+        "`clawgate hash-password` for each user whose password_hash has other m=, t= and p= than the rest, so that all have the same."
     ForwardAuthIncomplete
         "Nobody could be asked, so nobody could pass."
         "forward_auth = { url = \"http://127.0.0.1:9091/api/authz/forward-auth\", copy_headers = [\"Remote-User\"] }, or forward_auth = \"off\""
