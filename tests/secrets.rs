@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 const SOON: Duration = Duration::from_secs(20);
 
 /// One for each way in. None is a part of another, or of anything else.
-const PLANTED: [&str; 14] = [
+const PLANTED: [&str; 18] = [
     "env-xylophone-1",
     "file-quokka-2",
     "Y3JlZC1hYXJkdmFyay0z",
@@ -33,6 +33,10 @@ const PLANTED: [&str; 14] = [
     "basic-kakapo-12",
     "literal-numbat-13",
     "literal-zorilla-14",
+    "auth-query-bongo-15",
+    "auth-cookie-kudu-16",
+    "auth-field-serval-17",
+    "damaged-key-gerenuk-18",
 ];
 
 /// A gateway that knows nobody: pages, and WebSockets that are refused after their connect.
@@ -65,6 +69,23 @@ fn visit(mut stream: TcpStream) {
             let (name, value) = line.split_once(": ")?;
             name.eq_ignore_ascii_case("sec-websocket-key").then_some(value)
         });
+        if head.starts_with("GET /auth") {
+            // The service of forward_auth, which is shown what the client shows and says who it is.
+            assert!(head.contains(PLANTED[14]) && head.contains(PLANTED[5]) && head.contains(PLANTED[6]), "{head}");
+            let refuses = head.contains("x-forwarded-uri: /asked/no");
+            let status = if refuses { "401 No" } else { "200 OK" };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: 0\r\nset-cookie: auth={}\r\nremote-token: {}\r\n\r\n",
+                PLANTED[15], PLANTED[16]
+            );
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+            continue;
+        }
+        if head.starts_with("GET /asked") {
+            assert!(head.contains(PLANTED[16]), "{head}");
+        }
         let Some(key) = key else {
             let answer = format!(
                 "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: session={}; HttpOnly\r\n\r\nok",
@@ -108,6 +129,8 @@ fn text(payload: &str, masked: bool) -> Vec<u8> {
 struct Proxy {
     child: Child,
     home: tempfile::TempDir,
+    /// Of the TLS key in PEM, its lines.
+    key: Vec<String>,
     port: SocketAddr,
 }
 
@@ -156,8 +179,17 @@ request_headers = {{ set = {{ X-From-Env = "${{env:PLANTED}}", Proxy-Authorizati
 [[site.route]]
 prefix = "/locked"
 basic_auth = {{ users = [{{ name = "ann", password_hash = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" }}] }}
+[[site.route]]
+prefix = "/asked"
+forward_auth = {{ url = "http://{gateway}/auth?key={}", copy_headers = ["Remote-Token"] }}
+[[site]]
+host = "files.test"
+certificate = "{at}/credentials/chain.pem"
+key = "{at}/credentials/key.pem"
+client_certificate = {{ ca = "${{file:{at}/credentials/chain.pem}}" }}
+upstream = "{gateway}"
 "#,
-            PLANTED[3], PLANTED[4]
+            PLANTED[3], PLANTED[4], PLANTED[14]
         )
     }
 
@@ -168,6 +200,14 @@ basic_auth = {{ users = [{{ name = "ann", password_hash = "$argon2id$v=19$m=8,t=
         fs::create_dir(at.join("credentials")).unwrap();
         private(&at.join("credentials/hmac"), PLANTED[2]);
         private(&at.join("token"), PLANTED[1]);
+        let rcgen::CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(["files.test".to_owned()]).unwrap();
+        let key = signing_key.serialize_pem();
+        private(&at.join("credentials/chain.pem"), &cert.pem());
+        private(&at.join("credentials/key.pem"), &key);
+        let key: Vec<String> =
+            key.lines().filter(|line| line.len() > 20 && !line.starts_with('-')).map(str::to_owned).collect();
+        assert!(!key.is_empty());
         private(&at.join("config.toml"), &Proxy::config(at, port, gateway));
         let log = |name: &str| fs::File::create(at.join(name)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_clawgate"))
@@ -179,7 +219,7 @@ basic_auth = {{ users = [{{ name = "ann", password_hash = "$argon2id$v=19$m=8,t=
             .stderr(log("stderr"))
             .spawn()
             .unwrap();
-        let proxy = Proxy { child, home, port };
+        let proxy = Proxy { child, home, port, key };
         let until = Instant::now() + SOON;
         while TcpStream::connect(port).is_err() {
             let said = fs::read_to_string(proxy.home.path().join("stderr")).unwrap();
@@ -226,8 +266,8 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn shows_none(where_: &str, bytes: &[u8]) {
-    for secret in PLANTED {
+fn shows_none(proxy: &Proxy, where_: &str, bytes: &[u8]) {
+    for secret in PLANTED.iter().copied().chain(proxy.key.iter().map(String::as_str)) {
         let shown = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
         assert!(!shown, "{secret} is in {where_}:\n{}", String::from_utf8_lossy(bytes));
     }
@@ -252,6 +292,11 @@ fn nothing_that_opens_something_is_written_anywhere() {
     // A wrong login: base64 of ann:basic-kakapo-12.
     let login = "authorization: Basic YW5uOmJhc2ljLWtha2Fwby0xMg==";
     assert!(proxy.ask("/locked", &[login, "connection: close"], b"").contains("login_failed"));
+    // A service that is asked first lets pass, and does not.
+    let asked = proxy.ask("/asked/yes", &[&secret[..], &["connection: close"]].concat(), b"");
+    assert!(asked.starts_with("HTTP/1.1 200 ") && asked.contains(PLANTED[10]), "{asked}");
+    let asked = proxy.ask("/asked/no", &[&secret[..], &["connection: close"]].concat(), b"");
+    assert!(asked.starts_with("HTTP/1.1 401 ") && asked.contains(PLANTED[15]), "{asked}");
     // A connect that the gateway refuses.
     let upgrade = [
         "connection: Upgrade",
@@ -295,7 +340,7 @@ fn nothing_that_opens_something_is_written_anywhere() {
         let output = proxy.command(words);
         let said = [output.stdout, output.stderr].concat();
         assert!(!said.is_empty() || words == ["pin"] || words == ["allow"], "{words:?}");
-        shows_none(&words.join(" "), &said);
+        shows_none(&proxy, &words.join(" "), &said);
     }
 
     // A configuration with mistakes beside and in the secrets themselves.
@@ -317,9 +362,25 @@ fn nothing_that_opens_something_is_written_anywhere() {
         assert_eq!(output.status.code(), Some(78), "{words:?}");
         let said = [output.stdout, output.stderr].concat();
         assert!(String::from_utf8_lossy(&said).contains("value/base64"), "{}", String::from_utf8_lossy(&said));
-        shows_none(&format!("{words:?} of a bad configuration"), &said);
+        shows_none(&proxy, &format!("{words:?} of a bad configuration"), &said);
     }
     private(&config, &good);
+
+    // A key where the certificate should be, and one that is damaged.
+    let (chain, key) = (proxy.home.path().join("credentials/chain.pem"), proxy.home.path().join("credentials/key.pem"));
+    let (good_chain, good_key) = (fs::read_to_string(&chain).unwrap(), fs::read_to_string(&key).unwrap());
+    let damaged = good_key.replacen('\n', &format!("\n{}\n", PLANTED[17]), 1);
+    for (chain_text, key_text) in [(&good_key, &good_chain), (&good_chain, &damaged)] {
+        private(&chain, chain_text);
+        private(&key, key_text);
+        for words in [&["reload"][..], &["check", "--only", "config"], &["check", "--only", "config", "--json"]] {
+            let output = proxy.command(words);
+            assert_eq!(output.status.code(), Some(78), "{words:?}");
+            shows_none(&proxy, &format!("{words:?} of a bad key"), &[output.stdout, output.stderr].concat());
+        }
+    }
+    private(&chain, &good_chain);
+    private(&key, &good_key);
 
     let mut written = Vec::new();
     files(proxy.home.path(), &mut written);
@@ -339,7 +400,7 @@ fn nothing_that_opens_something_is_written_anywhere() {
         }
     }
     for path in written {
-        shows_none(&path.display().to_string(), &fs::read(&path).unwrap());
+        shows_none(&proxy, &path.display().to_string(), &fs::read(&path).unwrap());
     }
 }
 
