@@ -110,7 +110,7 @@ pub fn gate(data: &[u8]) {
         for read in wire.chunks(size) {
             match gate.client_sent(read, NOW) {
                 Step::Hold => {}
-                Step::Pass(held) => passed.extend(held),
+                Step::Pass(held) => passed.extend_from_slice(&held),
                 Step::Along => passed.extend(read),
                 Step::Refuse(why) => return (passed, Some(why)),
             }

@@ -123,7 +123,7 @@ pub fn interpolate(text: &str, secrets: &dyn Secrets) -> (Option<Text>, Vec<Trou
                 secret = true;
             }
             Lookup::Exposed { value, cure } => {
-                out.push_str(&value);
+                out.push_str(&Zeroizing::new(value));
                 exposed = Some((reference.to_owned(), cure));
             }
             Lookup::Unset(way_out) => {

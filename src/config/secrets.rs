@@ -8,6 +8,7 @@ use std::{
 };
 
 use rustix::process::geteuid;
+use zeroize::Zeroizing;
 
 use super::{
     account::{self, Account, Accounts},
@@ -226,11 +227,19 @@ fn set_it(kind: Kind, name: &str) -> String {
 const LONGEST: u64 = 1 << 20;
 
 fn read_value(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    io::Read::read_to_string(&mut io::Read::take(fs::File::open(path)?, LONGEST + 1), &mut text)?;
-    if text.len() as u64 > LONGEST {
+    let file = fs::File::open(path)?;
+    // As large as the file from the beginning, because a buffer that grows leaves behind what it has moved. A pipe has
+    // no size.
+    let room = file.metadata()?.len().clamp(4096, LONGEST) as usize + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    io::Read::read_to_end(&mut io::Read::take(file, LONGEST + 1), &mut bytes)?;
+    if bytes.len() as u64 > LONGEST {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is larger than 1 MiB"));
     }
+    let mut text = String::from_utf8(std::mem::take(&mut bytes)).map_err(|error| {
+        drop(Zeroizing::new(error.into_bytes()));
+        io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8")
+    })?;
     // Editors and `echo` end a file with a line break that nobody means.
     if text.ends_with('\n') {
         text.pop();

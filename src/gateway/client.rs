@@ -179,7 +179,7 @@ impl Client {
             },
             role: "operator".into(),
             scopes: ask.scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-            auth: Credentials { token: ask.token.map(str::to_owned), ..Credentials::default() },
+            auth: Credentials::of_token(ask.token),
             device: None,
         };
         connect.device = ask.key.map(|key| key.sign(&connect, &self.nonce, ask.now_ms));

@@ -15,6 +15,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use serde::Deserialize;
+use zeroize::Zeroize as _;
 
 use crate::config::model::DeviceId;
 
@@ -60,6 +61,21 @@ pub struct Credentials {
     pub device_token: Option<String>,
     pub bootstrap_token: Option<String>,
     pub password: Option<String>,
+}
+
+impl Credentials {
+    pub fn of_token(token: Option<&str>) -> Credentials {
+        Credentials { token: token.map(str::to_owned), device_token: None, bootstrap_token: None, password: None }
+    }
+}
+
+impl Drop for Credentials {
+    fn drop(&mut self) {
+        let Credentials { token, device_token, bootstrap_token, password } = self;
+        for secret in [token, device_token, bootstrap_token, password] {
+            secret.zeroize();
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -196,7 +212,7 @@ pub(crate) mod sign {
             },
             role: "operator".into(),
             scopes: vec!["operator.read".into(), "operator.admin".into()],
-            auth: Credentials { token: token.map(str::to_owned), ..Credentials::default() },
+            auth: Credentials::of_token(token),
             device: None,
         }
     }

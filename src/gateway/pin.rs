@@ -18,6 +18,7 @@ mod message;
 use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
+use zeroize::Zeroizing;
 
 use super::{
     device::{self, Connect, DeviceError},
@@ -189,7 +190,7 @@ pub enum Step {
     /// They are kept.
     Hold,
     /// These go on: all that was kept.
-    Pass(Vec<u8>),
+    Pass(Zeroizing<Vec<u8>>),
     /// They go on as they are.
     Along,
     Refuse(Unverified),
@@ -217,11 +218,11 @@ enum State {
     Refused,
 }
 
-/// The client's bytes so far, and the first message in them.
+/// The client's bytes so far, and the first message in them. A token is among them, so nothing of it stays in memory.
 #[derive(Debug, Default)]
 struct Held {
-    raw: Vec<u8>,
-    text: Vec<u8>,
+    raw: Zeroizing<Vec<u8>>,
+    text: Zeroizing<Vec<u8>>,
     masked: Masked,
     complete: bool,
     wrong: Option<Unverified>,
@@ -269,6 +270,7 @@ impl Gate {
                 return wrong.map_or(Step::Along, |why| self.refuse(why));
             }
             State::Holding(held) => {
+                make_room(&mut held.raw, bytes.len());
                 held.raw.extend_from_slice(bytes);
                 frames.feed(bytes, |event| held.see(&event));
                 if held.raw.len() > MOST_HELD + MOST_FRAMING {
@@ -317,6 +319,16 @@ fn beyond_the_first(event: &Event<'_>) -> Option<Unverified> {
     }
 }
 
+/// As `Vec::reserve`, which would leave behind what it has moved.
+fn make_room(kept: &mut Zeroizing<Vec<u8>>, more: usize) {
+    let needed = kept.len() + more;
+    if needed > kept.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(512).next_power_of_two()));
+        larger.extend_from_slice(kept);
+        *kept = larger;
+    }
+}
+
 impl Held {
     fn see(&mut self, event: &Event<'_>) {
         if self.complete {
@@ -334,6 +346,7 @@ impl Held {
             Event::Frame(_) => None,
             Event::Payload(piece) if self.text.len() + piece.len() > MOST_HELD => Some(Unverified::TooLarge),
             Event::Payload(piece) => {
+                make_room(&mut self.text, piece.len());
                 self.masked.read(piece, &mut self.text);
                 None
             }

@@ -117,7 +117,7 @@ fn run(gate: &mut Gate, wire: &[u8], size: usize) -> (Vec<u8>, Option<Unverified
     for read in wire.chunks(size) {
         match gate.client_sent(read, NOW) {
             Step::Hold => {}
-            Step::Pass(held) => passed.extend(held),
+            Step::Pass(held) => passed.extend_from_slice(&held),
             Step::Along => passed.extend(read),
             Step::Refuse(why) => return (passed, Some(why)),
         }
@@ -145,7 +145,7 @@ fn nothing_goes_on_before_the_last_byte_of_the_message() {
     let (most, last) = wire.split_at(wire.len() - 1);
     assert_eq!(run(&mut gate, most, 1), (vec![], None));
     assert!(gate.is_holding());
-    assert_eq!(gate.client_sent(last, NOW), Step::Pass(wire));
+    assert_eq!(gate.client_sent(last, NOW), Step::Pass(wire.into()));
 }
 
 #[test]

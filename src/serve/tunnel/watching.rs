@@ -6,6 +6,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use zeroize::Zeroizing;
+
 use super::{
     super::{
         behind::Gateway,
@@ -60,7 +62,7 @@ pub enum Key {
 
 pub enum Verdict {
     /// All that was held, to be passed on.
-    Pass(Vec<u8>),
+    Pass(Zeroizing<Vec<u8>>),
     Refuse(Unverified),
 }
 
