@@ -158,3 +158,17 @@ async fn a_body_that_breaks_off_is_no_whole_answer_to_the_client() {
         assert!(rest == b"5\r\nhello\r\n" || rest == b"hello", "{:?}", rest.escape_ascii().to_string());
     }
 }
+
+#[tokio::test]
+async fn an_empty_line_behind_a_request_is_nothing_that_a_drain_waits_for() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::request("POST", "chat.test", "/", &["content-length: 1"], "a\r\n")).await;
+    assert_eq!(wire.response().await.status, 200);
+    wire.send("\r\n\n").await;
+    proxy.drain();
+    wire.closed().await;
+    drop(wire);
+    proxy.drained().await;
+}

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
@@ -167,6 +167,10 @@ impl Inner {
                 return if self.searched < most.bytes { Ok(None) } else { Err(head::too_long(&self.partial, most)) };
             }
             self.ahead = self.partial.split().freeze();
+        }
+        // RFC 9112 §2.2: empty lines before a request are none of it, and nothing that a drain has to wait for.
+        while let n @ 1.. = head::empty_line(&self.ahead) {
+            self.ahead.advance(n);
         }
         if self.ahead.is_empty() {
             return Ok(None);

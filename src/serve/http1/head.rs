@@ -94,6 +94,15 @@ pub fn too_long(bytes: &[u8], most: Most) -> Unreadable {
     if line.len() > most.line && !line.contains(&b'\n') { Unreadable::LineTooLong } else { Unreadable::TooLarge }
 }
 
+/// How long the empty line is that these bytes begin with.
+pub fn empty_line(bytes: &[u8]) -> usize {
+    match bytes {
+        [b'\n', ..] => 1,
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    }
+}
+
 /// Whether an empty line is in there.
 pub fn ends_in(bytes: &[u8]) -> bool {
     memchr::memmem::find(bytes, b"\n\r\n").is_some() || memchr::memmem::find(bytes, b"\n\n").is_some()
