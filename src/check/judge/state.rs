@@ -51,7 +51,11 @@ pub fn judge(_config: &Config, state: &State) -> Vec<Finding> {
             let mut findings = there(&path, account, entry, *made_by_systemd, on.as_ref(), foreign);
             findings.extend(records(&path, state, account));
             if findings.is_empty() {
-                let seen = format!("{path} is {}'s and can be written", account.name);
+                let seen = if *made_by_systemd && entry.uid != account.uid {
+                    format!("{path} belongs to uid {}; systemd gives it to {} at the start", entry.uid, account.name)
+                } else {
+                    format!("{path} is {}'s and can be written", account.name)
+                };
                 findings.push(Finding::good(Code::StateGood, &path, seen));
             }
             findings.extend(on.as_ref().and_then(|on| not_durable(&path, on)));
