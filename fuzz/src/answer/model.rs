@@ -253,10 +253,10 @@ impl Reader<'_> {
             self.at += 2;
             return Ok(());
         }
-        // An empty line that ends in LF alone would be their end for some.
+        // A line that ends in LF alone is none for some.
         let end = rest.windows(3).position(|three| three == b"\n\r\n");
-        let bare = rest.windows(2).position(|two| two == b"\n\n");
-        if rest.starts_with(b"\n") || bare.is_some_and(|bare| end.is_none_or(|end| bare < end)) {
+        let lines = &rest[..end.map_or(rest.len(), |end| end + 3)];
+        if (0..lines.len()).any(|at| lines[at] == b'\n' && !lines[..at].ends_with(b"\r")) {
             return Err(Stop::Wrong);
         }
         let end = end.ok_or(Stop::Short)? + 3;

@@ -111,9 +111,12 @@ fn chunks(bytes: &[u8], at: &mut usize, sent: &mut Sent) {
     loop {
         let begin = *at;
         let Some(trailer) = line(bytes, at) else { return };
+        // A line that ends in LF alone is none for some, and so none for anybody.
+        if bytes[begin..*at].strip_suffix(b"\r\n") != Some(trailer) {
+            return;
+        }
         if trailer.is_empty() {
-            // An empty line that ends in LF alone is no end for some, and so none for anybody.
-            sent.whole = bytes[begin..*at] == *b"\r\n";
+            sent.whole = true;
             return;
         }
     }

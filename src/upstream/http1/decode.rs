@@ -184,11 +184,12 @@ impl Chunks {
             if self.trailers.len() + line.len() > MOST_TRAILERS {
                 return Err(Malformed("its trailers are too long"));
             }
-            // An empty line that ends in LF alone: an end for some, and not for others.
-            if &line[..] == b"\n" && self.trailers.last().is_none_or(|before| *before == b'\n') {
+            self.trailers.extend_from_slice(&line);
+            // A line that ends in LF alone is a line to some and a part of one to others, who then do not agree where
+            // the body ends.
+            if !self.trailers.ends_with(b"\r\n") {
                 return Err(Malformed("its trailers are malformed"));
             }
-            self.trailers.extend_from_slice(&line);
             if self.trailers == b"\r\n" {
                 self.at = At::End;
                 return Ok(Decoded::End);
@@ -213,7 +214,7 @@ fn fields(lines: &[u8]) -> Result<HeaderMap, Malformed> {
     let Ok(httparse::Status::Complete((length, parsed))) = httparse::parse_headers(lines, &mut fields) else {
         return Err(malformed);
     };
-    // An empty line that ends in LF alone: their end for httparse, and perhaps for whoever wrote it, and not for us.
+    // An end before ours.
     if length < lines.len() {
         return Err(malformed);
     }
@@ -299,6 +300,8 @@ mod tests {
             "8000000000000000\r\n",
             "0\r\n\n",
             "0\r\na: b\r\n\n",
+            "0\r\na: b\n\r\n",
+            "0\r\na: b\nc: d\r\n\r\n",
         ] {
             let got = decode(Delimited::Chunked, wire.as_bytes(), &[]);
             assert!(if wire.is_empty() { got == Ok(None) } else { got.is_err() }, "{wire:?}: {got:?}");

@@ -55,22 +55,14 @@ async fn malformed_chunks_are_the_clients_fault_and_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_bare_line_feed_for_the_end_of_trailers_is_refused_and_one_behind_a_field_ends_only_that() {
+async fn a_bare_line_feed_in_trailers_is_refused_and_what_is_behind_it_is_no_request() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).run().await;
     let next = client::get("chat.test", "/next", &[]);
-    for end in ["0\r\n\n", "0\r\nx: 1\r\n\n", "0\r\nx: 1\n\n"] {
+    for end in ["0\r\n\n", "0\r\nx: 1\r\n\n", "0\r\nx: 1\n\n", "0\r\nx: 1\n\r\n", "0\r\nx: 1\ny: 2\r\n\r\n"] {
         assert_eq!(chunked(&proxy, &format!("5\r\nhello\r\n{end}{next}")).await, (400, true), "{end:?}");
     }
     assert!(gateway.requests().is_empty(), "{:?}", gateway.requests());
-    let mut wire = proxy.client().http().await;
-    let head = "POST / HTTP/1.1\r\nhost: chat.test\r\ntransfer-encoding: chunked\r\n\r\n";
-    wire.send(format!("{head}5\r\nhello\r\n0\r\nx: 1\n\r\n{next}")).await;
-    for target in ["/", "/next"] {
-        assert_eq!(wire.response().await.status, 200, "{target}");
-    }
-    let targets: Vec<_> = gateway.requests().iter().map(|r| r.target().to_owned()).collect();
-    assert_eq!(targets, ["/", "/next"]);
 }
 
 #[tokio::test]

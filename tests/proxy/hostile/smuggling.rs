@@ -133,11 +133,13 @@ async fn malformed_chunks_end_the_request_and_nothing_is_smuggled() {
         "1\r\na\r\n0\r\n folded\r\n\r\n",
         "1\r\na\r\n0\r\nx: y\n\r\n\r\n",
     ] {
-        let before = gateway.requests().len();
-        let head = "POST /first HTTP/1.1\r\nhost: chat.test\r\ntransfer-encoding: chunked\r\n\r\n";
-        statuses(proxy.client().http().await, format!("{head}{body}{SMUGGLED}").as_bytes(), Then::Finish).await;
-        for request in gateway.requests().split_off(before) {
-            assert_eq!(request.target(), "/first", "{body:?}");
+        for then in [Then::Finish, Then::Wait] {
+            let before = gateway.requests().len();
+            let head = "POST /first HTTP/1.1\r\nhost: chat.test\r\ntransfer-encoding: chunked\r\n\r\n";
+            statuses(proxy.client().http().await, format!("{head}{body}{SMUGGLED}").as_bytes(), then).await;
+            for request in gateway.requests().split_off(before) {
+                assert_eq!(request.target(), "/first", "{body:?}");
+            }
         }
     }
     let seen = String::from_utf8_lossy(&gateway.bytes()).into_owned();
