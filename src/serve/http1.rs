@@ -165,6 +165,10 @@ where
                         // What is dropped with it is the exchange, and the gateway's connection.
                         return this.socket.poll_gone(cx).map(Ok);
                     };
+                    // Where nobody wants the rest of the request, and it is not there, the answer is the last one.
+                    if Rc::strong_count(this.socket) == 1 && !this.socket.has_whole_body() {
+                        *this.last |= !this.socket.skip_body(cx);
+                    }
                     let (head, body) = answer.into_parts();
                     let framing = answer::write(&head, &body, this.asked, this.last, this.out);
                     let next = if head.status == StatusCode::SWITCHING_PROTOCOLS && this.upgrade.is_some() {
@@ -187,15 +191,22 @@ where
                     }
                 }
                 StateProj::Sent => {
+                    // The exchange has ended, and this connection is idle for it; what is read of its body is no head.
+                    let whole = this.socket.has_whole_body();
+                    if !whole {
+                        this.client.phase.serving();
+                    }
                     ready!(this.out.poll_flush(cx, this.socket))?;
                     *this.upgrade = None;
                     if Rc::strong_count(this.socket) > 1 {
-                        this.client.phase.serving();
                         this.state.set(State::Uploading);
                         continue;
                     }
                     // What the gateway did not want of the request, if it is there already.
-                    let next = !*this.last && this.socket.skip_body(cx);
+                    let next = !*this.last && (whole || this.socket.skip_body(cx));
+                    if !this.client.phase.is_idle() {
+                        this.client.phase.idle(Instant::now());
+                    }
                     this.state.set(if next { State::Reading } else { State::Ending { whole: true } });
                 }
                 StateProj::Uploading => {
@@ -203,7 +214,6 @@ where
                         this.socket.waits_for_body(cx);
                         return Poll::Pending;
                     }
-                    this.client.phase.idle(Instant::now());
                     this.state.set(State::Sent);
                 }
                 StateProj::Switching => {

@@ -8,7 +8,7 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -47,8 +47,9 @@ pub struct ClientIo {
     deadlines: Deadlines,
     /// One timer for every deadline, re-armed only when it fires: a request costs no timer work. A tunnel has none.
     timer: Option<Pin<Box<Sleep>>>,
-    /// The timer has this task's waker and will use it: no need to ask it at every read.
-    armed: bool,
+    /// Whom the timer will wake: no need to ask it at every read. Nearly always it is the task of the connection; an
+    /// upload that goes on behind its answer is read by another one.
+    armed: Option<Waker>,
     /// An answer of our own, and how much of it has been written.
     refusing: Option<(&'static [u8], usize)>,
     /// How long an HTTP/2 connection has after its GOAWAY.
@@ -78,7 +79,7 @@ impl ClientIo {
             phase,
             deadlines,
             timer: Some(timer),
-            armed: false,
+            armed: None,
             refusing: None,
             grace: None,
             stalled: None,
@@ -90,7 +91,14 @@ impl ClientIo {
     /// The connection becomes a tunnel, which has no deadlines. A timer that stayed would keep the memory of the task that
     /// it was to wake.
     pub fn has_no_deadlines(&mut self) {
-        self.timer = None;
+        (self.timer, self.armed) = (None, None);
+    }
+
+    /// What has been read without asking for it is the beginning of a head.
+    pub fn has_a_head_begun(&self) {
+        if self.phase.is_idle() {
+            self.phase.head();
+        }
     }
 
     fn timer(&mut self) -> Pin<&mut Sleep> {
@@ -145,7 +153,7 @@ impl ClientIo {
             && at < self.timer().deadline()
         {
             self.timer().reset(at);
-            self.armed = false;
+            self.armed = None;
             if self.poll_timer(cx).is_ready() {
                 return Poll::Ready(());
             }
@@ -153,14 +161,13 @@ impl ClientIo {
         Poll::Pending
     }
 
-    /// A connection stays with the task that first polled it, up to its tunnel, which has no deadlines.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.armed && !self.timer().is_elapsed() {
+        if self.armed.as_ref().is_some_and(|armed| armed.will_wake(cx.waker())) && !self.timer().is_elapsed() {
             return Poll::Pending;
         }
         // Unconstrained: a task that has used up its turn would get `Pending` from a timer that did not take its waker.
         let polled = pin!(unconstrained(self.timer())).poll(cx);
-        self.armed = polled.is_pending();
+        self.armed = polled.is_pending().then(|| cx.waker().clone());
         polled
     }
 

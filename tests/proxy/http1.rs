@@ -172,3 +172,59 @@ async fn an_empty_line_behind_a_request_is_nothing_that_a_drain_waits_for() {
     drop(wire);
     proxy.drained().await;
 }
+
+#[tokio::test]
+async fn an_upload_that_outlives_its_answer_is_no_head_that_comes_too_slowly() {
+    let gateway = origin::by_hand().run().await;
+    let limits = "[limits]\nheader_timeout = \"1s\"\nidle_timeout = \"2s\"";
+    let proxy = proxy().top(limits).site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send("POST / HTTP/1.1\r\nhost: chat.test\r\ncontent-length: 40\r\n\r\n").await;
+    let mut conn = gateway.connection().await;
+    conn.request_head().await;
+    conn.send(origin::OK).await;
+    assert_eq!(wire.response().await.status, 200);
+    // For longer than either limit; the client's own pace is what is tested.
+    for _ in 0..20 {
+        wire.send("ab").await;
+        assert_eq!(conn.exactly(2).await, b"ab");
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    }
+    wire.send(client::get("chat.test", "/next", &[])).await;
+    let mut conn = gateway.connection().await;
+    assert_eq!(conn.request().await.target(), "/next");
+    conn.send(origin::OK).await;
+    assert_eq!(wire.response().await.status, 200);
+    // And from now on the limits hold again, whoever read the stream last.
+    wire.closed().await;
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_head_that_came_with_the_request_before_it_has_the_time_of_a_head() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().top("[limits]\nheader_timeout = \"1s\"").site("chat.test", &gateway).run().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::get("chat.test", "/", &[]) + "GET /next HT").await;
+    assert_eq!(wire.response().await.status, 200);
+    assert_eq!(wire.response().await.status, 408);
+    wire.closed().await;
+}
+
+#[tokio::test]
+async fn a_refusal_that_ends_the_connection_says_so() {
+    let gateway = origin::ok().run().await;
+    let proxy = proxy().site("chat.test", &gateway).more("body_limit = \"10B\"").run().await;
+    // All of the body is there: the connection goes on.
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::request("POST", "chat.test", "/", &["content-length: 11"], "hello world")).await;
+    let response = wire.response().await;
+    assert_eq!((response.status, response.get("connection")), (413, None));
+    // It is not, and may never come.
+    for framing in ["content-length: 11", "transfer-encoding: chunked", "content-length: 11\r\nexpect: 100-continue"] {
+        wire.send(client::request("POST", "other.test", "/", &[framing], "")).await;
+        let response = wire.response().await;
+        assert_eq!((response.status, response.get("connection")), (421, Some("close")), "{framing}");
+        wire.closed().await;
+        wire = proxy.client().h1("chat.test").await;
+    }
+}

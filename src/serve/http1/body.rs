@@ -103,6 +103,11 @@ impl Socket {
             if let Some(head) = inner.head(most)? {
                 return Poll::Ready(Ok(Some(head)));
             }
+            if !inner.partial.is_empty()
+                && let Some(io) = &inner.io
+            {
+                io.has_a_head_begun();
+            }
             if !matches!(ready!(inner.poll_more(cx, READ)), Ok(true)) {
                 return Poll::Ready(Ok(None));
             }
@@ -125,6 +130,11 @@ impl Socket {
             Poll::Ready(Ok(true)) | Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(false) | Err(_)) => Poll::Ready(()),
         }
+    }
+
+    /// Nothing of the body is left to be read.
+    pub fn has_whole_body(&self) -> bool {
+        self.inner.borrow().body.is_end()
     }
 
     /// Reads what is there of the body; true if that was the rest of it.

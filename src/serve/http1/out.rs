@@ -132,6 +132,9 @@ impl Out {
                 self.text = Vec::new();
             }
             self.text.clear();
+        } else if self.sent >= ENOUGH {
+            // Of a client that takes a little at a time, all that it has taken would stay.
+            self.text.drain(..std::mem::take(&mut self.sent));
         }
         let data = n.min(self.data.len());
         self.data.advance(data);
@@ -146,6 +149,18 @@ impl Out {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_been_sent_does_not_stay_where_something_always_waits() {
+        let mut out = Out::default();
+        for _ in 0..1000 {
+            while out.has_room() {
+                out.data(Bytes::from_static(&[b'x'; 1000]), b"\r\n");
+            }
+            out.wrote(1500);
+        }
+        assert!(out.text.capacity() < 8 * ENOUGH, "{}", out.text.capacity());
+    }
 
     #[test]
     fn numbers_are_written_in_decimal() {
