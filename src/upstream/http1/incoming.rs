@@ -54,8 +54,8 @@ pub struct Incoming<B> {
     first: Option<First>,
     /// An answer may begin before its request is sent.
     upload: Option<Box<Upload<B>>>,
-    /// It is told once what came before it had a chance to leave: hyper gives up what it has not written yet, the head even,
-    /// when a body breaks.
+    /// It is told once what came before it had a chance to leave: a stream of h2 that is reset gives up what it has not
+    /// written yet, the head even.
     cut: Option<Cut>,
 }
 

@@ -2,16 +2,17 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
+    future::{Future, poll_fn},
     io::{self, IoSlice, Write},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::Body;
-use tokio::io::AsyncWrite;
+use tokio::{io::AsyncWrite, time};
 
 use super::{
     head::{self, Framing},
@@ -20,6 +21,8 @@ use super::{
 
 /// So much waits for the socket at most, before the client is asked for more.
 const ENOUGH: usize = 64 * 1024;
+/// An upstream that has answered and takes nothing for so long does not want the rest.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Pieces that one system call takes.
 const SLICES: usize = 32;
 
@@ -41,13 +44,15 @@ pub struct Upload<B> {
     framing: Framing,
     queue: VecDeque<Bytes>,
     queued: usize,
+    /// So many times the socket took something.
+    taken: u64,
     /// At least a byte was taken by the socket, or something of the body by us: it cannot be sent again.
     pub begun: bool,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     pub fn new(head: &[u8], body: Option<B>, framing: Framing) -> Upload<B> {
-        let mut upload = Upload { framing, body, queue: VecDeque::new(), queued: 0, begun: false };
+        let mut upload = Upload { framing, body, queue: VecDeque::new(), queued: 0, taken: 0, begun: false };
         upload.push(Bytes::copy_from_slice(head));
         upload
     }
@@ -77,9 +82,21 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
         self.body
     }
 
-    /// Goes on until all of it is sent.
+    /// Goes on until all of it is sent. How long the client may take is a matter of its body.
     pub async fn finish(mut self, mut socket: Stream) {
-        let _ = poll_fn(|cx| self.poll(cx, &mut socket)).await;
+        let mut deadline = pin!(time::sleep(PATIENCE));
+        let mut taken = self.taken;
+        poll_fn(|cx| {
+            if self.poll(cx, &mut socket).is_ready() {
+                return Poll::Ready(());
+            }
+            if self.queue.is_empty() || taken != self.taken {
+                taken = self.taken;
+                deadline.as_mut().reset(time::Instant::now() + PATIENCE);
+            }
+            deadline.as_mut().poll(cx)
+        })
+        .await;
     }
 
     /// Takes from the client what is there.
@@ -159,6 +176,7 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
             return Err(Stopped::Socket);
         }
         self.queued -= n;
+        self.taken += 1;
         while let Some(first) = self.queue.front_mut() {
             if first.len() > n {
                 first.advance(n);
@@ -168,5 +186,60 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
             self.queue.pop_front();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Frame;
+    use http_body_util::Full;
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::socket::Tcp;
+
+    /// Two bytes at a time, each after a pause.
+    struct Slow {
+        left: usize,
+        pause: Pin<Box<time::Sleep>>,
+    }
+
+    impl Body for Slow {
+        type Data = Bytes;
+        type Error = ();
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+            ready!(self.pause.as_mut().poll(cx));
+            self.pause.as_mut().reset(time::Instant::now() + 2 * PATIENCE);
+            let more = self.left > 0;
+            self.left = self.left.saturating_sub(1);
+            Poll::Ready(more.then(|| Ok(Frame::data(Bytes::from_static(b"ab")))))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_that_takes_nothing_is_given_up_and_a_client_that_is_silent_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = async || {
+            let (ours, theirs) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+            (Stream::Plain(Tcp::new(ours.unwrap())), theirs.unwrap().0)
+        };
+        // More than two sockets hold.
+        let body = Full::new(Bytes::from(vec![b'x'; 64 << 20]));
+        let (socket, unread) = connect().await;
+        let began = time::Instant::now();
+        Upload::new(b"", Some(body), Framing::Length(64 << 20)).finish(socket).await;
+        assert!(began.elapsed() >= PATIENCE);
+        drop(unread);
+
+        let (socket, mut upstream) = connect().await;
+        let mut got = Vec::new();
+        let slow = Slow { left: 3, pause: Box::pin(time::sleep(2 * PATIENCE)) };
+        let sent = Upload::new(b"", Some(slow), Framing::Length(6)).finish(socket);
+        tokio::join!(sent, async { upstream.read_to_end(&mut got).await.unwrap() });
+        assert_eq!(got, b"ababab");
     }
 }
