@@ -229,7 +229,13 @@ pub fn changes(config: &Config, host: &Hostname, seen: &Seen) -> Vec<Change> {
         Change { list, why }
     });
     let allowed = gateway::allowed_origins(config, upstream, origins).filter(|_| !by_host);
-    let allowed = allowed.map(|list| Change { list, why: vec!["the gateway's web page is served from there".into()] });
+    let allowed = allowed.map(|list| {
+        let mut why = vec!["the gateway's web page is served from there".to_owned()];
+        if !list.removed.is_empty() {
+            why.push(format!("{} goes: it stands in the setup guide for your own name", list.removed.join(" and ")));
+        }
+        Change { list, why }
+    });
     trusted.into_iter().chain(allowed).collect()
 }
 

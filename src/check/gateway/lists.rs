@@ -15,7 +15,7 @@ use crate::config::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub key: &'static str,
-    /// The whole of it as it should be, because it is replaced whole: what is there before what is missing.
+    /// The whole of it as it should be, because it is replaced whole: what stays of what is there before what is missing.
     pub values: Vec<String>,
     pub added: Vec<String>,
     pub removed: Vec<String>,
@@ -95,9 +95,34 @@ fn holds(entry: &str, address: Ipv4Addr) -> bool {
 }
 
 /// `gateway.controlUi.allowedOrigins`, where it is not right; `added` are the origins of `missing_origins`.
+///
+/// They take the place of what the setup guide has for the reader's own name. Beside a right origin that is harmless, and
+/// no reason to change anything.
 pub fn allowed_origins(config: &Config, upstream: usize, there: &[String]) -> Option<Change> {
-    let missing = missing_origins(config, upstream, there).map(|(_, origin)| origin);
-    Change::new("gateway.controlUi.allowedOrigins", there, there.iter().cloned().chain(missing).collect())
+    let missing: Vec<String> = missing_origins(config, upstream, there).map(|(_, origin)| origin).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let named = |entry: &str| hosts(config, upstream).any(|host| is_origin_of(entry, host.as_str()));
+    let stays = |entry: &&String| named(entry) || !PLACEHOLDERS.iter().any(|name| is_origin_of(entry, name));
+    let values = there.iter().filter(stays).cloned().chain(missing).collect();
+    Change::new("gateway.controlUi.allowedOrigins", there, values)
+}
+
+/// What stands in the setup guide where the machine's own name should.
+const PLACEHOLDERS: [&str; 2] = ["YOUR-DOMAIN-HERE", "your-domain.example.com"];
+
+/// Whether this is `host` as an origin, at whatever port.
+fn is_origin_of(entry: &str, host: &str) -> bool {
+    let rest = entry.trim().strip_prefix("https://").or_else(|| entry.trim().strip_prefix("http://"));
+    let name = rest.map(|rest| rest.split([':', '/']).next().unwrap_or_default());
+    name.is_some_and(|name| name.eq_ignore_ascii_case(host))
+}
+
+/// The names that the sites before this gateway are asked for by. A wildcard has no origin of its own.
+fn hosts(config: &Config, upstream: usize) -> impl Iterator<Item = &Hostname> {
+    let sites = config.sites.iter().filter(move |site| site.upstream.0 == upstream);
+    sites.flat_map(|site| &site.hosts).filter(|host| host.wildcard_suffix().is_none())
 }
 
 /// The hosts whose page the gateway would not let connect, with their origins.
@@ -106,10 +131,10 @@ pub fn missing_origins<'c>(
     upstream: usize,
     there: &[String],
 ) -> impl Iterator<Item = (&'c Hostname, String)> {
-    let sites = config.sites.iter().filter(move |site| site.upstream.0 == upstream);
-    // A wildcard has no origin of its own, and the gateway takes its own machine's for granted.
-    let hosts = sites.flat_map(|site| &site.hosts).filter(|host| host.wildcard_suffix().is_none());
-    let wanted = hosts.filter(|host| !is_granted(host.as_str())).map(|host| (host, origin(config, host.as_str())));
+    // The gateway takes its own machine's for granted.
+    let wanted = hosts(config, upstream)
+        .filter(|host| !is_granted(host.as_str()))
+        .map(|host| (host, origin(config, host.as_str())));
     // As the gateway compares them.
     wanted.filter(|(_, origin)| !there.iter().any(|own| own.trim() == "*" || own.trim().eq_ignore_ascii_case(origin)))
 }
@@ -240,6 +265,38 @@ mod tests {
         }
         let both = "[[site]]\nhosts = [\"a.example.com\", \"localhost\", \"b.example.com\"]\n";
         assert_eq!(of(both, &[]).as_deref(), Some("https://a.example.com https://b.example.com"));
+    }
+
+    #[test]
+    fn the_guides_placeholder_gives_way_to_the_sites_origin_and_other_origins_stay() {
+        let of = |text: &str, there: &[&str]| {
+            allowed_origins(&configured(text), 0, &owned(there)).map(|change| change.values.join(" "))
+        };
+        let site = "[[site]]\nhost = \"chat.example.com\"\n";
+        for (there, expected) in [
+            (&["https://YOUR-DOMAIN-HERE"][..], "https://chat.example.com"),
+            (&["https://your-domain.example.com"], "https://chat.example.com"),
+            (
+                &["http://localhost:18789", " https://your-domain-here:8443/ ", "https://b.example.com"],
+                "http://localhost:18789 https://b.example.com https://chat.example.com",
+            ),
+            // Names of somebody's own.
+            (
+                &["https://your-domain-here.test", "https://not-your-domain.example.com", "YOUR-DOMAIN-HERE"],
+                "https://your-domain-here.test https://not-your-domain.example.com YOUR-DOMAIN-HERE \
+                 https://chat.example.com",
+            ),
+        ] {
+            assert_eq!(of(site, there).as_deref(), Some(expected), "{there:?}");
+        }
+        // Harmless where it is left beside what is right.
+        assert_eq!(of(site, &["https://YOUR-DOMAIN-HERE", "https://chat.example.com"]), None);
+        assert_eq!(of(site, &["https://YOUR-DOMAIN-HERE", "*"]), None);
+        let taken_at_its_word = "[[site]]\nhosts = [\"your-domain.example.com\", \"chat.example.com\"]\n";
+        assert_eq!(
+            of(taken_at_its_word, &["https://your-domain.example.com"]).as_deref(),
+            Some("https://your-domain.example.com https://chat.example.com")
+        );
     }
 
     #[test]

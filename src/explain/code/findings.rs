@@ -335,7 +335,7 @@ more! { Code:
         "`(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user, and take it out of the unit. The finding has the command that takes the value from the running gateway."
     GatewayOrigin
         "The page loads and cannot connect: `origin not allowed`."
-        "`openclaw config set gateway.controlUi.allowedOrigins '[\"https://HOST\"]'` (the finding has the list with what is there)"
+        "`openclaw config set gateway.controlUi.allowedOrigins '[\"https://HOST\"]'` (the finding has the list with what is there, without a guide's YOUR-DOMAIN-HERE)"
     GatewayModelDated
         "OpenClaw replaces a dated name by a short one, so what the file says and what runs differ."
         "`openclaw config set agents.defaults.model.primary PROVIDER/MODEL` with the name that the finding has"

@@ -118,7 +118,7 @@ fn the_gateways_port_is_taken_over_where_it_is_another() {
 }
 
 #[test]
-fn lists_of_the_gateway_are_added_to_and_lose_nothing_but_127_0_0_1() {
+fn lists_of_the_gateway_are_added_to_and_lose_nothing_but_127_0_0_1_and_the_guides_placeholder() {
     assert_eq!(
         commands(&gateway(None, &[], &[])),
         [
@@ -144,6 +144,16 @@ fn lists_of_the_gateway_are_added_to_and_lose_nothing_but_127_0_0_1() {
          by itself",
     ];
     assert_eq!(*why, expected, "what is taken out is said");
+    let seen = gateway(None, &["127.0.0.2"], &["https://YOUR-DOMAIN-HERE"]);
+    let [change] = &changes(&parsed, &wanted(&[], None).host, &seen)[..] else { panic!("the origins") };
+    let expected = [
+        "the gateway's web page is served from there",
+        "https://YOUR-DOMAIN-HERE goes: it stands in the setup guide for your own name",
+    ];
+    assert_eq!(
+        (&change.why[..], &change.list.values[..]),
+        (&expected.map(str::to_owned)[..], &["https://chat.example.com".to_owned()][..])
+    );
 }
 
 #[test]
