@@ -333,6 +333,16 @@ fn explain_says_what_becomes_of_a_request_and_shows_no_secret() {
 }
 
 #[test]
+fn explain_shows_an_address_of_a_list_as_an_address() {
+    let site = GOOD.replace("198.51.100.0/24", "2001:db8::7");
+    let home = Home::with(&format!("trusted_proxies = [\"198.51.100.7\"]\n{site}"));
+    let ran = home.run(&["explain", "--from", "198.51.100.7", "-H", "X-Forwarded-For: 2001:db8::7", "/"]);
+    for words in [" is in trusted_proxies (198.51.100.7), ", " is inside `clients` (2001:db8::7)\n"] {
+        assert!(ran.stdout.contains(words), "{words} in {}{}", ran.stdout, ran.stderr);
+    }
+}
+
+#[test]
 fn explain_names_the_keys_that_a_pinned_site_waits_for() {
     const KEY: &str = "6PacHbfMDon7qdPzfkrrA60DlLhwBPw1KmfX1sweNX4";
     let ids = ["a".repeat(64), "b".repeat(64)];

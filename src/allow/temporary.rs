@@ -4,7 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::config::model::Hostname;
+use crate::config::{self, model::Hostname};
 
 /// Most of them at once: this is for a person with a laptop, not for a fleet.
 pub const MOST: usize = 256;
@@ -29,10 +29,7 @@ impl Temporary {
 /// An address alone as an address, a network as one.
 impl fmt::Display for Temporary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.network.prefix_len() == self.network.max_prefix_len() {
-            true => self.network.addr().fmt(f),
-            false => self.network.fmt(f),
-        }
+        f.write_str(&config::written(&self.network))
     }
 }
 

@@ -210,6 +210,14 @@ mod tests {
         assert_eq!(text("::ffff:203.0.113.7"), "203.0.113.7/32");
         assert_eq!(text("::ffff:10.0.0.0/104"), "10.0.0.0/8");
         assert_eq!(text("::/0"), "::/0");
+        let written = |text| crate::config::written(&good::<IpNet>(text));
+        for text in ["10.0.0.0/8", "203.0.113.7", "2001:db8::1", "2001:db8::/64", "::/0"] {
+            assert_eq!(written(text), text, "an operator reads what an operator wrote");
+        }
+        assert_eq!(
+            (written("203.0.113.7/32"), written("2001:db8::1/128")),
+            ("203.0.113.7".into(), "2001:db8::1".into())
+        );
         assert_eq!(instead::<IpNet>("10.0.0.1/8").as_deref(), Some("10.0.0.0/8"));
         for text in ["", "10.0.0.0/33", "10.0/8", "example.com", "/8"] {
             assert_eq!(instead::<IpNet>(text), None, "{text}");

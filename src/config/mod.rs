@@ -90,6 +90,14 @@ pub fn network(text: &str) -> Result<ipnet::IpNet, String> {
     value::Value::parse(text).map_err(value::Wrong::into_line)
 }
 
+/// `network` as an operator writes it: without the length where it is an address alone.
+pub fn written(network: &ipnet::IpNet) -> String {
+    match network.prefix_len() == network.max_prefix_len() {
+        true => network.addr().to_string(),
+        false => network.to_string(),
+    }
+}
+
 /// A duration as the configuration has it, from elsewhere.
 ///
 /// # Errors

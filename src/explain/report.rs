@@ -14,7 +14,10 @@ use super::{
     secret,
 };
 use crate::{
-    config::model::{PinnedKey, Policy},
+    config::{
+        self,
+        model::{PinnedKey, Policy},
+    },
     headers::{
         client_address::{self, Seen},
         identity::Rule,
@@ -215,7 +218,7 @@ fn asked(question: &Question, websocket: bool) -> Asked {
 
 fn client(snapshot: &Snapshot, question: &Question, seen: &Seen) -> Client {
     let peer = question.peer;
-    let trusted = snapshot.config.trusted_proxies.iter().find(|network| network.contains(&peer));
+    let trusted = snapshot.config.trusted_proxies.iter().find(|network| network.contains(&peer)).map(config::written);
     let mut why = match (trusted, seen.via_trusted) {
         (None, _) if claims(question) => {
             "the connection's own address; nothing in trusted_proxies holds it, so its claims are not believed".into()
@@ -280,7 +283,8 @@ fn shown(snapshot: &Snapshot, explained: &Explanation, forwarded: &Forwarded) ->
 fn why(rule: Rule, seen: Option<&Seen>, policy: Option<&Policy>) -> String {
     let network = || {
         let (seen, policy) = (seen?, policy?);
-        policy.clients.iter().find(|network| client_address::is_inside(&[**network], seen.address))
+        let inside = policy.clients.iter().find(|network| client_address::is_inside(&[**network], seen.address));
+        inside.map(config::written)
     };
     match rule {
         Rule::NotABrowser => {

@@ -60,13 +60,13 @@ pub(super) fn remove(app: &App, network: &str) -> Answer {
         Ok(network) => network,
         Err(wrong) => return Answer::refused(Refused::BadRequest, format!("{network:?}: {wrong}")),
     };
+    let who = config::written(&network);
     match app.disallow(network) {
-        Ok(0) => Answer::refused(
-            Refused::Failed,
-            format!("{network} was not let in for a while; `clawgate allow` lists who is"),
-        ),
-        Ok(_) => Answer::done(format!("{network} is let in no longer, and its WebSockets are closed")),
-        Err(error) => Answer::refused(Refused::Failed, format!("{network} is still let in: {}", cause::chain(&error))),
+        Ok(0) => {
+            Answer::refused(Refused::Failed, format!("{who} was not let in for a while; `clawgate allow` lists who is"))
+        }
+        Ok(_) => Answer::done(format!("{who} is let in no longer, and its WebSockets are closed")),
+        Err(error) => Answer::refused(Refused::Failed, format!("{who} is still let in: {}", cause::chain(&error))),
     }
 }
 
