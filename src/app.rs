@@ -139,7 +139,8 @@ impl App {
     pub fn start(config: Config, access: access::Sink) -> Result<App, StartError> {
         let config = Arc::new(config);
         let workers = config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), SystemTime::now())
+        let nothing = tls::Names::default();
+        let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), &nothing, SystemTime::now())
             .map_err(StartError::Certificates)?;
         log_all(&prepared.warnings);
         let store = tls::CertStore::new(prepared.names);
@@ -209,7 +210,8 @@ impl App {
     /// Applies a config that was already validated. On an error nothing has changed.
     pub fn reload(&self, config: Config) -> Result<(), ReloadError> {
         let mut state = self.state();
-        let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), SystemTime::now())
+        let shown = self.numbers.store.names().clone();
+        let prepared = tls::CertKeeper::try_new(&config, &stored(&config.state_dir), &shown, SystemTime::now())
             .map_err(ReloadError::Certificates)?;
         let bound = listen::rebind(&state.bound, &config.listeners, self.cores.len())?;
         self.numbers.shared.tls.ask_as(&config)?;

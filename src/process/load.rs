@@ -347,7 +347,9 @@ mod tests {
     fn the_root_is_where_the_internal_ca_puts_it() {
         let directory = tempfile::tempdir().unwrap();
         let config = config(&format!("state_dir = \"{}\"", directory.path().display()));
-        let prepared = crate::tls::CertKeeper::try_new(&config, &|_| unreachable!(), SystemTime::now()).unwrap();
+        let nothing = crate::tls::Names::default();
+        let prepared =
+            crate::tls::CertKeeper::try_new(&config, &|_| unreachable!(), &nothing, SystemTime::now()).unwrap();
         let root = fs::read_to_string(root_path(directory.path())).unwrap();
         assert_eq!(Some(root.as_str()), prepared.keeper.root_pem());
     }

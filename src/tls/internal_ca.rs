@@ -14,8 +14,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData, SanType,
 };
-use rustls::{crypto::aws_lc_rs, sign::CertifiedKey};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
+use rustls::{
+    RootCertStore, client::verify_server_cert_signed_by_trust_anchor, crypto::aws_lc_rs, server::ParsedCertificate,
+    sign::CertifiedKey,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime, pem::PemObject};
 use x509_parser::extensions::GeneralName;
 
 use super::certs;
@@ -27,7 +30,7 @@ const KEY: &str = "root.key";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Ten years: a root is trusted by hand, on every device, and nobody wants to do that often.
 const ROOT_LIFE: Duration = Duration::from_secs(3650 * DAY.as_secs());
-/// Leaves are made again at every start and at two thirds of this, so a lost one is soon worth nothing.
+/// Leaves are made again at every start, not at a reload, and at two thirds of this, so a lost one is soon worth nothing.
 const LEAF_LIFE: Duration = Duration::from_secs(7 * DAY.as_secs());
 /// For clients whose clock is behind ours.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
@@ -169,6 +172,34 @@ impl InternalCa {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = CertifiedKey::from_der(vec![certificate.der().clone()], key, &aws_lc_rs::default_provider())?;
         Ok(InternalLeaf { key: Arc::new(key), made: now })
+    }
+
+    /// What `shown` is, where this CA made it for just these hosts and would not make it again now.
+    ///
+    /// A leaf is never written down, so whoever wants it again takes it from where it is in use.
+    pub fn recognise(&self, shown: &Arc<CertifiedKey>, hosts: &[Hostname], now: SystemTime) -> Option<InternalLeaf> {
+        let der = shown.cert.first()?;
+        let about = certs::Leaf::parse(der).filter(|about| about.names.len() + about.addresses.len() == hosts.len())?;
+        let is_for = |host: &Hostname| match host.ip() {
+            Some(ip) => about.addresses.contains(&ip),
+            None => about.names.iter().any(|name| name == host.as_str()),
+        };
+        let leaf = InternalLeaf { key: shown.clone(), made: about.not_before + BACKDATED };
+        (hosts.iter().all(is_for) && !leaf.due(now) && self.has_signed(der, now)).then_some(leaf)
+    }
+
+    /// As a client finds out that trusts this root. Its key says more than its name, which a new root may have as well.
+    fn has_signed(&self, leaf: &CertificateDer<'_>, now: SystemTime) -> bool {
+        let mut roots = RootCertStore::empty();
+        let (Ok(()), Ok(leaf), Ok(now)) = (
+            roots.add(self.root.clone()),
+            ParsedCertificate::try_from(leaf),
+            now.duration_since(SystemTime::UNIX_EPOCH).map(UnixTime::since_unix_epoch),
+        ) else {
+            return false;
+        };
+        let kinds = aws_lc_rs::default_provider().signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &[], now, kinds).is_ok()
     }
 
     /// Whether the root's name constraints allow `host`: clients would refuse the certificate otherwise.

@@ -144,16 +144,22 @@ impl CertKeeper {
     /// Loads or makes the certificate of every site. All that is wrong is reported at once; the list is never empty.
     ///
     /// A host that waits for its first certificate, or whose stored one cannot be used, is no error: it shows a
-    /// [`provisional`] one.
-    pub fn try_new(config: &Config, stored: Stored<'_>, now: SystemTime) -> Result<Prepared, Vec<LoadCertError>> {
+    /// [`provisional`] one. What the internal CA made for `shown` is shown on where it still fits.
+    pub fn try_new(
+        config: &Config,
+        stored: Stored<'_>,
+        shown: &Names,
+        now: SystemTime,
+    ) -> Result<Prepared, Vec<LoadCertError>> {
         let sites: Vec<_> = config.sites.iter().map(|site| (&site.hosts[..], &site.certificate)).collect();
-        Self::load(&config.state_dir, &sites, stored, now)
+        Self::load(&config.state_dir, &sites, stored, shown, now)
     }
 
     fn load(
         state_dir: &Path,
         sites: &[(&[Hostname], &Certificate)],
         stored: Stored<'_>,
+        shown: &Names,
         now: SystemTime,
     ) -> Result<Prepared, Vec<LoadCertError>> {
         let (mut names, mut sources, mut warnings, mut errors) = (Names::default(), vec![], vec![], vec![]);
@@ -184,7 +190,7 @@ impl CertKeeper {
                     })
                 }
                 Certificate::Internal | Certificate::Acme => match &ca {
-                    Some(ca) => ca.issue(hosts, now).map_err(LoadCertError::from).map(|leaf| {
+                    Some(ca) => internal(ca, hosts, shown, now).map_err(LoadCertError::from).map(|leaf| {
                         let key = leaf.key.clone();
                         (Source::Internal { hosts: hosts.to_vec(), leaf, retry: now }, key)
                     }),
@@ -230,6 +236,20 @@ fn open_ca(
         return Ok(None);
     }
     InternalCa::open(&state_dir.join("ca"), Scope::Only(&hosts), now).map(Some)
+}
+
+/// What is shown for `hosts` already, or a new one: a reload is no reason to change a certificate that somebody may have
+/// pinned.
+fn internal(
+    ca: &InternalCa,
+    hosts: &[Hostname],
+    shown: &Names,
+    now: SystemTime,
+) -> Result<InternalLeaf, InternalCaError> {
+    match shown.of(&hosts[0]).and_then(|key| ca.recognise(key, hosts, now)) {
+        Some(leaf) => Ok(leaf),
+        None => ca.issue(hosts, now),
+    }
 }
 
 /// The hosts of a site that have a certificate each from a public CA, and those that share one from elsewhere.

@@ -104,3 +104,26 @@ async fn an_expired_certificate_goes_on_being_served_and_forwarding_goes_on() {
     proxy.reload(self::proxy().top(NO_CA).site("other.test", &gateway).public(HOST, &gateway));
     assert_eq!(proxy.client().unverified().get(HOST, "/", &[]).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_reload_that_changes_nothing_keeps_the_internal_certificate_and_the_connections() {
+    let gateway = origin::ok().run().await;
+    let site = proxy().site("chat.test", &gateway);
+    let proxy = site.clone().run().await;
+    let shown = || async {
+        let stream = proxy.client().tls("chat.test", &["http/1.1"]).await.expect("a handshake");
+        stream.get_ref().1.peer_certificates().expect("a certificate")[0].clone()
+    };
+    let before = shown().await;
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::get("chat.test", "/", &[])).await;
+    assert_eq!(wire.response().await.status, 200);
+
+    proxy.reload(site.clone());
+    assert_eq!(shown().await, before);
+    wire.send(client::get("chat.test", "/", &[])).await;
+    assert_eq!(wire.response().await.status, 200, "on the same connection");
+
+    proxy.reload(site.site("www.chat.test", &gateway));
+    assert_eq!(shown().await, before, "another site is no change of this one");
+}

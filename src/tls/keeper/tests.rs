@@ -13,7 +13,7 @@ fn site(names: &[&str], certificate: Certificate) -> Site {
 
 fn load(state: &Path, sites: &[Site]) -> Result<Prepared, Vec<LoadCertError>> {
     let sites: Vec<_> = sites.iter().map(|(hosts, certificate)| (&hosts[..], certificate)).collect();
-    CertKeeper::load(state, &sites, &|host| stored(state, host), now())
+    CertKeeper::load(state, &sites, &|host| stored(state, host), &Names::default(), now())
 }
 
 fn stored(state: &Path, host: &Hostname) -> StoredFiles {
@@ -206,7 +206,9 @@ fn what_is_stored_is_shown_from_the_start_even_when_it_has_expired() {
     let sites = [(hosts(&["a.example.com"]), Certificate::Acme)];
     let sites: Vec<_> = sites.iter().map(|(hosts, certificate)| (&hosts[..], certificate)).collect();
     let later = now() + 100 * DAY;
-    let prepared = CertKeeper::load(state.path(), &sites, &|host| stored(state.path(), host), later).ok().unwrap();
+    let prepared = CertKeeper::load(state.path(), &sites, &|host| stored(state.path(), host), &Names::default(), later)
+        .ok()
+        .unwrap();
     assert!(matches!(&prepared.warnings[..], [CertWarning::Expired { .. }]), "{:?}", prepared.warnings);
     let shown = prepared.names.by_name("a.example.com").unwrap();
     assert!(!prepared.names.is_provisional(shown));
@@ -230,4 +232,49 @@ fn hosts_that_cannot_be_public_have_the_internal_ca_beside_public_ones() {
     assert!(kept.is_provisional("a.example.com") && !kept.is_provisional("a.test"));
     assert!(kept.store.names().by_address("10.0.0.1".parse().unwrap()).is_some());
     assert!(kept.keeper.root_pem().is_some());
+}
+
+/// What `names` shows after a reload of these sites at `at`.
+fn reloaded(kept: &Kept, sites: &[Site], at: SystemTime) -> Prepared {
+    let (state, sites) = (kept.state.path(), sites.iter().map(|(hosts, certificate)| (&hosts[..], certificate)));
+    let sites: Vec<_> = sites.collect();
+    CertKeeper::load(state, &sites, &|host| stored(state, host), &kept.store.names(), at).ok().unwrap()
+}
+
+#[test]
+fn a_reload_shows_the_internal_certificate_on_until_it_is_due_and_renews_it_then() {
+    let sites = [site(&["a.test", "*.a.test", "10.0.0.1"], Certificate::Internal)];
+    let kept = keep(sites.to_vec());
+    let before = kept.shown("a.test");
+    let after = reloaded(&kept, &sites, now() + 4 * DAY);
+    for shown in [after.names.by_name("a.test"), after.names.by_name("x.a.test"), after.names.without_name()] {
+        assert!(Arc::ptr_eq(shown.unwrap(), &before));
+    }
+    let mut kept = Kept { keeper: after.keeper, ..kept };
+    assert!(kept.turn(now() + 4 * DAY).is_empty());
+    assert!(matches!(&kept.turn(now() + 5 * DAY)[..], [CertEvent::Renewed { .. }]), "by its own age");
+    assert!(!Arc::ptr_eq(&kept.shown("a.test"), &before));
+    let late = kept.shown("a.test");
+    assert!(!Arc::ptr_eq(reloaded(&kept, &sites, now() + 10 * DAY).names.by_name("a.test").unwrap(), &late), "due");
+}
+
+#[test]
+fn a_reload_makes_an_internal_certificate_for_other_hosts_or_by_another_root() {
+    let internal = |names: &[&str]| [site(names, Certificate::Internal)];
+    let kept = keep(internal(&["a.test", "b.a.test"]).to_vec());
+    let before = kept.shown("a.test");
+    let is_kept = |sites: &[Site]| {
+        Arc::ptr_eq(reloaded(&kept, sites, now()).names.by_name("a.test").expect("a certificate"), &before)
+    };
+    assert!(is_kept(&internal(&["b.a.test", "a.test"])), "the same in another order");
+    assert!(!is_kept(&internal(&["a.test"])), "it would still tell of the other");
+    assert!(!is_kept(&internal(&["a.test", "b.a.test", "c.a.test"])));
+    let files = Files::new(&["a.test", "b.a.test"]);
+    assert!(!is_kept(&[site(&["a.test", "b.a.test"], from(&files))]));
+    fs::remove_dir_all(kept.state.path().join("ca")).unwrap();
+    assert!(!is_kept(&internal(&["a.test", "b.a.test"])), "nobody trusts the root of before any more");
+    // And from files to our own.
+    let kept = keep(vec![site(&["a.test", "b.a.test"], from(&files))]);
+    let after = reloaded(&kept, &internal(&["a.test", "b.a.test"]), now());
+    assert!(!Arc::ptr_eq(after.names.by_name("a.test").unwrap(), &kept.shown("a.test")));
 }
