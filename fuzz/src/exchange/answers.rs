@@ -34,7 +34,7 @@ pub fn parse(bytes: &[u8], cut: bool, method: impl Fn(usize) -> Option<String>) 
             continue;
         }
         // What could not be read may have been meant for a HEAD.
-        let refused = matches!(status, 400 | 414 | 431 | 501 | 505) && rest.is_empty();
+        let refused = status >= 400 && rest.is_empty();
         let asked_head = method(answers.len()).map_or(refused, |method| method == "HEAD");
         let bodiless = asked_head || matches!(status, 204 | 304);
         let framing = match framing {
