@@ -10,7 +10,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::config::defaults;
+use crate::{config::defaults, shell};
 
 /// What stands behind `clawgate` and reads a configuration. A test holds it to the command line's own definition.
 pub const READS_CONFIG: [&str; 17] = [
@@ -87,10 +87,7 @@ const NAME: &str = "clawgate";
 /// As a shell takes it for one word; and as it may stand in JSON, where such texts are shown too.
 fn word(path: &Path) -> Cow<'_, str> {
     match path.to_str() {
-        Some(text) if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+@:%,=".contains(&b)) => text.into(),
-        Some(text) if !text.contains(['\'', '"', '\\']) && !text.contains(char::is_control) => {
-            format!("'{text}'").into()
-        }
+        Some(text) if !text.contains(['\'', '"', '\\']) && !text.contains(char::is_control) => shell::word(text),
         // Whoever named it knows it.
         _ => "PATH".into(),
     }
@@ -172,7 +169,11 @@ fn is_alone(text: &str) -> bool {
     while let Some(c) = chars.next() {
         match (quote, c) {
             (None, '\\') => _ = chars.next(),
-            (None, '"' | '\'') => quote = Some(c),
+            (None, '"' | '\'') => {
+                quote = Some(c);
+                // A path may be quoted.
+                unquoted.push('/');
+            }
             (None, _) => unquoted.push(c),
             (Some(open), _) if open == c => quote = None,
             (Some(_), _) => {}
@@ -272,6 +273,7 @@ mod tests {
             "(: \"${VALUE:?x}\"; echo \"A=$VALUE\" | su - claw -c 'umask 077; cat >> /x')",
             "OPENCLAW_CONFIG_PATH=/srv/c.json openclaw config set gateway.bind loopback",
             "chown -R clawgate: /var/lib/clawgate && chmod 700 /var/lib/clawgate",
+            "chown -R clawgate: '/srv/my. state' && chmod 700 '/srv/my. state'",
             "",
         ] {
             assert_eq!(bare(text), None, "{text}");

@@ -5,7 +5,7 @@
 //! OpenClaw's own), [`upstream`] (bytes to the gateway), [`serve`] (one connection, request by request), [`admin`] (the
 //! unix socket), [`explain`] (a request's way and a code's meaning, offline), [`init`] (a first configuration), [`process`] (signals, systemd, logs,
 //! reload), [`app`] (builds them bottom-up), [`check`] (what stands in the way, before the start). Below them all:
-//! [`claim`] (which fields say who a client is), [`socket`] (a cheap TCP stream), [`network`] (whom an address stands for), [`cause`] (an error in one line), [`look`] (a request that is counted nowhere) and [`dns`] (what the DNS says about a name); above [`config`] alone [`hooks`] (who is
+//! [`claim`] (which fields say who a client is), [`socket`] (a cheap TCP stream), [`network`] (whom an address stands for), [`cause`] (an error in one line), [`look`] (a request that is counted nowhere), [`shell`] (a word of a command that is pasted) and [`dns`] (what the DNS says about a name); above [`config`] alone [`hooks`] (who is
 //! told what happened) and [`command`] (how our own commands are typed).
 
 // They panic where the reader went away (`2>&1 | head`).
@@ -38,6 +38,7 @@ pub mod problems;
 pub mod process;
 pub mod route;
 pub mod serve;
+pub mod shell;
 pub mod socket;
 pub mod status;
 pub mod tls;

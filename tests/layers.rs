@@ -26,6 +26,7 @@ const STOREYS: [&[&str]; 7] = [
         "network",
         "problems",
         "exit",
+        "shell",
         "socket",
     ],
 ];

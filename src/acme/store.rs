@@ -15,6 +15,7 @@ use std::{io, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::model::{DirectoryUrl, Identifier, KeyRef, Records, SetId};
+use crate::shell;
 
 pub use disk::passing;
 pub use files::{FileStore, certificate_files, set_of};
@@ -114,9 +115,9 @@ pub enum StoreError {
         path.display()
     )]
     Full { path: PathBuf, source: io::Error },
-    #[error("others than its owner can access {0} (mode {mode:03o}); `chmod go-rwx {0}` mends that", path.display())]
+    #[error("others than its owner can access {0} (mode {mode:03o}); `chmod go-rwx {1}` mends that", path.display(), shell::path(path))]
     Exposed { path: PathBuf, mode: u32 },
-    #[error("{0} belongs to uid {owner}, and this process runs as uid {own}; `chown -R {own} {0}` mends that", path.display())]
+    #[error("{0} belongs to uid {owner}, and this process runs as uid {own}; `chown -R {own} {1}` mends that", path.display(), shell::path(path))]
     Foreign { path: PathBuf, owner: u32, own: u32 },
     #[error(
         "{} is of version {found}, and this clawgate knows {known}; run the newer one again, or restore what was here \

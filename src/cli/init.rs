@@ -18,6 +18,7 @@ use clawgate::{
         plan::{self, Change, Gateway, Seen, Wanted},
     },
     process::{load, write},
+    shell,
 };
 use ipnet::IpNet;
 
@@ -133,6 +134,7 @@ fn write_config(path: &Path, wanted: &Wanted, seen: &Seen) -> anyhow::Result<Res
 /// What is there stays; an exit code where it does not do what is asked for.
 fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<Result<Config, u8>> {
     let shown = path.display();
+    let away = format!("mv {} {}", shell::path(path), shell::word(&format!("{shown}.old")));
     match load::load_as_service(path) {
         Ok(loaded) => {
             let hosts: Vec<&Hostname> = loaded.config.sites.iter().flat_map(|site| &site.hosts).collect();
@@ -143,7 +145,7 @@ fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<Result<Config, u8>> {
             let names: Vec<&str> = hosts.iter().map(|host| host.as_str()).collect();
             eprintln!(
                 "clawgate: {shown} is there already, serves {}, and stays as it is. Add to it:\n\n    [[site]]\n    host = \"{}\"\n\n\
-                 or move it away and start again: mv {shown} {shown}.old",
+                 or move it away and start again: {away}",
                 names.join(", "),
                 wanted.host
             );
@@ -155,7 +157,7 @@ fn already(path: &Path, wanted: &Wanted) -> anyhow::Result<Result<Config, u8>> {
         Err(findings) => {
             eprintln!(
                 "{findings}\nclawgate: {shown} is there already, has these errors, and stays as it is. Mend it, or move it away and \
-                 start again: mv {shown} {shown}.old"
+                 start again: {away}"
             );
         }
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::secrets::Service;
+use crate::shell;
 
 /// A user of this machine, with the groups that count.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,19 +64,19 @@ pub fn hidden_from_others(entry: &Entry, reader: Option<&Account>) -> String {
     let hidden = Entry { mode: entry.mode & !0o007, ..entry.clone() };
     match reader {
         Some(reader) if !reader.may_read(&hidden) => given(&hidden, reader, 0o4, &Accounts::of_machine()),
-        _ => format!("chmod o-rwx {}", entry.path.display()),
+        _ => format!("chmod o-rwx {}", shell::path(&entry.path)),
     }
 }
 
 /// The commands that give `reader` these bits, as its group's where it is not the owner's anyway. The owner stays.
 pub fn given(entry: &Entry, reader: &Account, bits: u32, accounts: &Accounts) -> String {
-    let path = entry.path.display();
+    let path = shell::path(&entry.path);
     if entry.uid == reader.uid {
         return format!("chmod {:03o} {path}", entry.mode | bits << 6);
     }
     let group = reader.groups.first().copied().unwrap_or(reader.uid);
-    let (owner, group) = (accounts.user_name(entry.uid), accounts.group_name(group));
-    format!("chown {owner}:{group} {path} && chmod {:03o} {path}", entry.mode | bits << 3)
+    let to = format!("{}:{}", accounts.user_name(entry.uid), accounts.group_name(group));
+    format!("chown {} {path} && chmod {:03o} {path}", shell::word(&to), entry.mode | bits << 3)
 }
 
 /// passwd(5) and group(5).
@@ -208,6 +209,11 @@ mod tests {
         assert_eq!(cure(open(0, 0, 0o640)), "chown root:clawgate /t && chmod 640 /t");
         assert_eq!(cure(open(1234, 0, 0o600)), "chown 1234:clawgate /t && chmod 640 /t", "it stays its owner's");
         assert_eq!(cure(open(990, 0, 0o200)), "chmod 600 /t");
+        let spaced = |uid, mode| Entry { path: "/my certs/it's.pem".into(), ..open(uid, 0, mode) };
+        let path = r"'/my certs/it'\''s.pem'";
+        assert_eq!(hidden_from_others(&spaced(0, 0o644), None), format!("chmod o-rwx {path}"));
+        assert_eq!(cure(spaced(0, 0o640)), format!("chown root:clawgate {path} && chmod 640 {path}"));
+        assert_eq!(cure(spaced(990, 0o200)), format!("chmod 600 {path}"));
         let nobody = hidden_from_others(&open(0, 0, 0o644), Some(&unnamed(65_533)));
         assert_eq!(nobody, "chown root:65533 /t && chmod 640 /t");
     }

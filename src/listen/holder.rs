@@ -2,6 +2,8 @@
 
 use std::{fmt, fs, net::IpAddr, net::SocketAddr, path::Path};
 
+use crate::shell;
+
 /// A process that listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
@@ -17,7 +19,7 @@ impl Holder {
     /// What ends its service for good.
     pub fn disable(&self) -> Option<String> {
         let unit = self.unit.as_deref()?;
-        let unit = unit.strip_suffix(".service").unwrap_or(unit);
+        let unit = shell::word(unit.strip_suffix(".service").unwrap_or(unit));
         Some(match self.service_of {
             None => format!("`systemctl disable --now {unit}`"),
             Some(uid) => format!("`systemctl --user disable --now {unit}` as its user (uid {uid})"),
@@ -216,6 +218,8 @@ mod tests {
         assert_eq!(holder(None).disable().unwrap(), "`systemctl disable --now web`");
         let own = "`systemctl --user disable --now web` as its user (uid 1000)";
         assert_eq!(holder(Some(1000)).disable().unwrap(), own);
+        let escaped = Holder { unit: Some(r"my\x2dweb.service".into()), ..holder(None) };
+        assert_eq!(escaped.disable().unwrap(), r"`systemctl disable --now 'my\x2dweb'`", "as a shell takes it");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     exit,
     gateway::standin::{self, Standin},
+    shell,
 };
 
 pub const HTTPS_PORT: u16 = 8443;
@@ -180,7 +181,7 @@ fn announcement(root: &Path, ports: &Ports, upstream: SocketAddr, standin: bool)
         }
         false => format!("the gateway on {upstream}"),
     };
-    let root = shell_word(root);
+    let root = shell::path(root);
     format!(
         "clawgate {version} demo, in front of {behind}\n\
          \n\
@@ -199,13 +200,6 @@ fn announcement(root: &Path, ports: &Ports, upstream: SocketAddr, standin: bool)
          Both WebSocket lines show the gateway's first frame, connect.challenge. Ctrl-C ends the demo.\n",
         version = env!("CARGO_PKG_VERSION"),
     )
-}
-
-/// For a line that is copied into a shell.
-fn shell_word(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -249,8 +243,6 @@ mod tests {
     fn a_home_with_strange_letters_stays_one_path() {
         let home = r#"/home/a "b" ${env:HOME} \ c"#;
         assert_eq!(config(home, &[Ipv4Addr::LOCALHOST.into()]).state_dir, Path::new(home));
-        assert_eq!(shell_word(Path::new("/it's")), r"'/it'\''s'");
-        assert_eq!(shell_word(Path::new("/home/u/.local")), "/home/u/.local");
     }
 
     #[test]

@@ -7,11 +7,14 @@ use std::{
 };
 
 use super::sandbox::rules::commands;
-use crate::config::{
-    self, Code, Config, Finding, Location,
-    account::{Account, Accounts, Entry, entry, given},
-    model::Certificate,
-    secrets::{self, Service},
+use crate::{
+    config::{
+        self, Code, Config, Finding, Location,
+        account::{Account, Accounts, Entry, entry, given},
+        model::Certificate,
+        secrets::{self, Service},
+    },
+    shell,
 };
 
 const READ: u32 = 0o4;
@@ -119,10 +122,12 @@ fn out_of_sight(
     let (place, key) = hides(unit, path)?;
     let group = accounts.group_name(account.and_then(|account| account.groups.first().copied()).unwrap_or(0));
     let mode = if what == What::Program { "750" } else { "640" };
-    let (from, to) = (path.display(), Path::new("/etc/clawgate").join(path.file_name()?));
+    let to = Path::new("/etc/clawgate").join(path.file_name()?);
     let way_out = format!(
-        "`install -o root -g {group} -m {mode} {from} {0}`, and name {0} in the configuration; what renews the file has to \
-         put it there too",
+        "`install -o root -g {group} -m {mode} {} {}`, and name {} in the configuration; what renews the file has to put it \
+         there too",
+        shell::path(path),
+        shell::path(&to),
         to.display()
     );
     Some(found(
@@ -137,7 +142,7 @@ fn is_missing(path: &Path) -> bool {
 }
 
 fn nothing_to_run(path: &Path) -> Finding {
-    let directory = path.parent().unwrap_or(path).display();
+    let directory = shell::path(path.parent().unwrap_or(path));
     let way_out =
         format!("put the program there, or name the one that is meant; `ls -l {directory}` shows what is there");
     found(path, "the service cannot run this: there is no such file".to_owned(), way_out)
@@ -202,7 +207,7 @@ fn denied(account: &Account, accounts: &Accounts, ways: &[Way]) -> Vec<Finding> 
 fn given_to_run(entry: &Entry, account: &Account, bits: u32, accounts: &Accounts) -> String {
     let run = Entry { mode: entry.mode | (entry.mode & 0o444) >> 2, ..entry.clone() };
     match account.has(&run, bits) {
-        true => format!("chmod {:03o} {}", run.mode, entry.path.display()),
+        true => format!("chmod {:03o} {}", run.mode, shell::path(&entry.path)),
         false => given(&run, account, bits, accounts),
     }
 }

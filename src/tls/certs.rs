@@ -15,11 +15,14 @@ use time::{OffsetDateTime, macros::format_description};
 use x509_parser::{extensions::GeneralName, prelude::X509Certificate, time::ASN1Time};
 
 use super::internal_ca::InternalCaError;
-use crate::config::{
-    Code,
-    account::{Entry, hidden_from_others},
-    model::Hostname,
-    secrets,
+use crate::{
+    config::{
+        Code,
+        account::{Entry, hidden_from_others},
+        model::Hostname,
+        secrets,
+    },
+    shell,
 };
 
 /// A pair that fits together, and what its leaf says.
@@ -57,7 +60,7 @@ pub enum LoadCertError {
     BadCertificate { path: PathBuf, number: usize, source: rustls::Error },
     #[error("no private key in {}; it takes a PEM key in PKCS#8, SEC 1 or PKCS#1 form", path.display())]
     NoKey { path: PathBuf },
-    #[error("the key in {0} is encrypted; `openssl pkey -in {0} -out KEY` writes it without a passphrase", path.display())]
+    #[error("the key in {0} is encrypted; `openssl pkey -in {1} -out KEY` writes it without a passphrase", path.display(), shell::path(path))]
     EncryptedKey { path: PathBuf },
     #[error("the key in {} is of a kind or size that TLS does not use", path.display())]
     BadKey { path: PathBuf, source: rustls::Error },

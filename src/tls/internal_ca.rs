@@ -22,7 +22,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTi
 use x509_parser::extensions::GeneralName;
 
 use super::certs;
-use crate::config::model::Hostname;
+use crate::{config::model::Hostname, shell};
 
 const ROOT: &str = "root.pem";
 const KEY: &str = "root.key";
@@ -49,7 +49,10 @@ pub enum InternalCaError {
     Create { path: PathBuf, source: io::Error },
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("others than its owner can access the CA's key (mode {mode:03o}); `chmod 600 {}` mends that", path.display())]
+    #[error(
+        "others than its owner can access the CA's key (mode {mode:03o}); `chmod 600 {}` mends that",
+        shell::path(path)
+    )]
     Exposed { path: PathBuf, mode: u32 },
     #[error("{} cannot be parsed; remove {} for a new root, which has to be trusted anew", path.display(), dir(path))]
     Damaged { path: PathBuf },

@@ -221,6 +221,8 @@ fn what_others_can_open_is_refused_with_the_command_that_mends_it() {
     let error = store.load().unwrap_err();
     assert_eq!(error.code(), "state/exposed");
     assert!(error.to_string().contains("(mode 640); `chmod go-rwx "), "{error}");
+    let odd = StoreError::Foreign { path: "/my state".into(), owner: 0, own: 990 };
+    assert!(odd.to_string().ends_with("`chown -R 990 '/my state'` mends that"), "{odd}");
     assert!(store.save(&records(2)).is_err());
     chmod(&kept.ledger(), 0o600);
     let path = kept.state().join(format!("acme/keys/{key}.pem"));

@@ -6,9 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::config::{
-    Config,
-    model::{ATTRIBUTED_SOURCE, Hostname, IdentityRule, LOOPBACK_SOURCE, ListenerKind, Policy},
+use crate::{
+    config::{
+        Config,
+        model::{ATTRIBUTED_SOURCE, Hostname, IdentityRule, LOOPBACK_SOURCE, ListenerKind, Policy},
+    },
+    shell,
 };
 
 /// A list that is not as it should be.
@@ -38,7 +41,7 @@ impl Change {
     /// As it is typed.
     pub fn command(&self) -> String {
         let [config, set, key, value] = self.arguments();
-        format!("openclaw {config} {set} {key} '{}'", value.replace('\'', r"'\''"))
+        format!("openclaw {config} {set} {key} {}", shell::word(&value))
     }
 }
 

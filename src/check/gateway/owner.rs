@@ -13,6 +13,7 @@ use super::{
     process::Listener,
     world::{User, World},
 };
+use crate::shell;
 
 /// Who the gateway's commands are to be run as, and for which of OpenClaw's files.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -82,7 +83,7 @@ impl Owner {
                 let sudo = if *by_root { "" } else { "sudo " };
                 // Service accounts have no shell to log in with.
                 let shell = if user.logs_in { "" } else { " -s /bin/sh" };
-                format!("{sudo}su - {}{shell} -c {}", quoted(&user.name), quoted(command))
+                format!("{sudo}su - {}{shell} -c {}", shell::word(&user.name), shell::word(command))
             }
             Who::Unnamed(uid) => format!("as user {uid}: {command}"),
         }
@@ -117,7 +118,7 @@ impl Owner {
     ///
     /// Where that is not set it fails, and says what is missing: a placeholder that works would be everybody's token.
     pub fn keep_value(&self, name: &str, variable: &str, dotenv: &Path) -> String {
-        let file = quoted(&dotenv.display().to_string());
+        let file = shell::path(dotenv);
         match self.who {
             // The other user's shell would not know the value.
             Who::Other { .. } => {
@@ -132,13 +133,13 @@ impl Owner {
 
     /// Adds `name` to `.env`, with the value that the process `pid` has. Nobody sees it.
     pub fn keep_running(&self, name: &str, pid: u32, dotenv: &Path) -> String {
-        let file = quoted(&dotenv.display().to_string());
+        let file = shell::path(dotenv);
         self.run(&format!("(umask 077; tr '\\0' '\\n' < /proc/{pid}/environ | grep -m1 ^{name}= >> {file})"))
     }
 
     /// Adds `name` to `.env` with a token that nobody has yet.
     pub fn keep_new(&self, name: &str, dotenv: &Path) -> String {
-        let file = quoted(&dotenv.display().to_string());
+        let file = shell::path(dotenv);
         self.run(&format!("(umask 077; echo {name}=$(openssl rand -hex 32) >> {file})"))
     }
 }
@@ -191,7 +192,7 @@ fn variables(config: &Path, state: Option<&Path>, home: Option<&Path>) -> String
         is_state.then_some(folder)
     };
     let state = state.or_else(beside);
-    let set = |name: &str, path: &Path| format!("{name}={} ", quoted(&path.display().to_string()));
+    let set = |name: &str, path: &Path| format!("{name}={} ", shell::path(path));
     let mut variables = String::new();
     if let Some(state) = state.filter(|state| Some(*state) != usual.as_deref()) {
         variables += &set("OPENCLAW_STATE_DIR", state);
@@ -207,15 +208,6 @@ fn is_home_of(user: &User, file: &Path) -> bool {
     match file.strip_prefix(&user.home).ok().and_then(|rest| rest.components().next()) {
         Some(Component::Normal(name)) => name.to_string_lossy().starts_with(".openclaw"),
         _ => false,
-    }
-}
-
-/// One word for a shell.
-fn quoted(text: &str) -> String {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-./@:+,".contains(&b);
-    match !text.is_empty() && text.bytes().all(is_plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 

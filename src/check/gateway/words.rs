@@ -4,14 +4,15 @@ use super::{
     owner::Owner,
     process::{Listener, Seat, UNIT},
 };
+use crate::shell;
 
 /// How this gateway is started anew; `None` where that is for whoever started it to know.
 pub fn restart(listener: &Listener, owner: &Owner) -> Option<String> {
-    let of_user = |unit| Some(owner.systemctl(&format!("restart {}", name(unit))));
+    let of_user = |unit| Some(owner.systemctl(&format!("restart {}", shell::word(name(unit)))));
     let Listener::Process(process) = listener else { return of_user(UNIT) };
     match &process.seat {
         Seat::UserService { unit, .. } => of_user(unit),
-        Seat::SystemService { unit, .. } => Some(format!("systemctl restart {}", name(unit))),
+        Seat::SystemService { unit, .. } => Some(format!("systemctl restart {}", shell::word(name(unit)))),
         Seat::Session { .. } | Seat::Elsewhere { .. } => None,
     }
 }

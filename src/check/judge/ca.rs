@@ -12,6 +12,7 @@ use crate::{
         show::{self, Row, Source},
     },
     config::{Config, model::AcmeProfile},
+    shell,
 };
 
 /// ACME itself would bear more; certificates that begin an hour before they are issued would not bear much more.
@@ -37,7 +38,7 @@ fn answers(config: &Config, ca: &Ca) -> Finding {
                 format!(
                     "`curl -sS {}` on this machine: if that fails too, its DNS, its clock, or its way out to port 443 is \
                      to be mended; else the CA's status page says more",
-                    ca.url
+                    shell::word(&ca.url.0)
                 ),
             );
         }

@@ -4,7 +4,7 @@ use super::super::{
     Code, Finding,
     facts::state::{Account, Directory, Entry, FileSystem, Service, State},
 };
-use crate::config::Config;
+use crate::{config::Config, shell};
 
 /// Less is a full disk: a certificate and the ledger need some kilobytes, more than once.
 const ROOM: u64 = 1 << 20;
@@ -37,14 +37,14 @@ pub fn judge(_config: &Config, state: &State) -> Vec<Finding> {
             &path,
             format!("{path} is not there, and {} may not write in {}", account.name, above.path.display()),
             "keys, certificates and the ledger are kept there",
-            format!("install -d -m 700 -o {owner} {path}", owner = owner(account)),
+            format!("install -d -m 700 -o {} {}", owner(account), shell::word(&path)),
         )],
         Directory::SomethingElse => vec![Finding::new(
             Code::StateNotADirectory,
             &path,
             format!("{path} is no directory"),
             "keys, certificates and the ledger are kept there",
-            format!("mv {path} {path}.old"),
+            format!("mv {} {}", shell::word(&path), shell::word(&format!("{path}.old"))),
         )],
         Directory::Hidden => vec![hidden(&path, account)],
         Directory::There { entry, made_by_systemd, on, foreign } => {
@@ -81,6 +81,7 @@ fn there(
     foreign: &[Entry],
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let word = shell::word(path);
     // Where the directory itself is another's, systemd gives all of it to the service's user at the start.
     let given = made_by_systemd && entry.uid != account.uid;
     if let (Some(first), 0) = (foreign.first().filter(|_| !given), account.uid) {
@@ -91,7 +92,7 @@ fn there(
             "root reads it all the same; but uid {} can change it, and could not start the service on what root makes now"
                 .replace("{}", &first.uid.to_string()),
             format!(
-                "`chown -R root: {path}`; or, where root started it by hand, end that one, then `chown -R {}: {path}` and \
+                "`chown -R root: {word}`; or, where root started it by hand, end that one, then `chown -R {}: {word}` and \
                  `systemctl start clawgate`",
                 first.uid
             ),
@@ -102,7 +103,7 @@ fn there(
             first.path.display().to_string(),
             format!("{} belongs to uid {}, and the service runs as {}", first.path.display(), first.uid, account.name),
             "the service refuses what another user could have put there",
-            format!("chown -R {owner}: {path}", owner = owner(account)),
+            format!("chown -R {owner}: {word}", owner = owner(account)),
         ));
     } else if !given && !account.may_write(entry) {
         findings.push(Finding::new(
@@ -113,7 +114,7 @@ fn there(
                 entry.uid, entry.mode, account.name
             ),
             "a try that cannot be written down is not made, so no certificate is asked for",
-            format!("chown -R {owner}: {path} && chmod 700 {path}", owner = owner(account)),
+            format!("chown -R {owner}: {word} && chmod 700 {word}", owner = owner(account)),
         ));
     }
     if on.is_some_and(|on| on.read_only) {
@@ -123,7 +124,7 @@ fn there(
             format!("{path} is on a file system that is mounted read-only"),
             "a try that cannot be written down is not made, so no certificate is asked for",
             format!(
-                "`dmesg` says why, if it was not on purpose; `mount -o remount,rw $(findmnt -no TARGET -T {path})`"
+                "`dmesg` says why, if it was not on purpose; `mount -o remount,rw $(findmnt -no TARGET -T {word})`"
             ),
         ));
     } else if let Some(on) = on.filter(|on| on.free < ROOM) {

@@ -339,6 +339,33 @@ mod directory {
     }
 
     #[test]
+    fn a_path_with_a_space_is_one_word_of_each_command() {
+        let cure = |change: &dyn Fn(&mut State)| {
+            let change = |state: &mut State| {
+                state.path = "/srv/my state".into();
+                change(state);
+            };
+            only(judged(change)).cure
+        };
+        let of = |uid| Entry { path: "/srv/my state/x".into(), uid, gid: uid, mode: 0o700 };
+        let has = |own, foreign: Vec<Entry>, read_only| {
+            let on = Some(FileSystem { passing: None, read_only, free: 1 << 30 });
+            Directory::There { entry: of(own), made_by_systemd: false, on, foreign }
+        };
+        let above = || Directory::Missing { made_by_systemd: false, above: of(0) };
+        for (directory, expected) in [
+            (above(), "install -d -m 700 -o clawgate '/srv/my state'"),
+            (Directory::SomethingElse, "mv '/srv/my state' '/srv/my state.old'"),
+            (has(990, vec![of(33)], false), "chown -R clawgate: '/srv/my state'"),
+            (has(0, vec![], false), "chown -R clawgate: '/srv/my state' && chmod 700 '/srv/my state'"),
+        ] {
+            assert_eq!(cure(&|state| state.directory = directory.clone()), expected);
+        }
+        let cure = cure(&|state| state.directory = has(990, vec![], true));
+        assert!(cure.contains(" -T '/srv/my state')`"), "{cure}");
+    }
+
+    #[test]
     fn what_this_user_may_not_see_is_unknown_and_no_failure_of_the_service() {
         let unreadable = |looker| {
             only(judged(|state| {

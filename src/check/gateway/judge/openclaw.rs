@@ -12,6 +12,7 @@ use crate::{
         words,
     },
     gateway::translate::token_command,
+    shell,
 };
 
 impl Judge<'_> {
@@ -85,7 +86,10 @@ impl Judge<'_> {
             let why = "OpenClaw replaces it by a short name, so what it says and what runs differ";
             let cure = match model.is_key || model.path.contains('[') {
                 true => format!("write {} in its place", model.alias),
-                false => self.owner().openclaw(&format!("openclaw config set {} {}", model.path, model.alias)),
+                false => {
+                    let (path, alias) = (shell::word(&model.path), shell::word(&model.alias));
+                    self.owner().openclaw(&format!("openclaw config set {path} {alias}"))
+                }
             };
             self.add(Code::GatewayModelDated, file(), seen, why, cure);
         }

@@ -1,10 +1,13 @@
 //! What keeps the gateway running.
 
 use super::{Code, Judge, Listener};
-use crate::check::gateway::{
-    owner::Who,
-    process::{Process, Seat},
-    words,
+use crate::{
+    check::gateway::{
+        owner::Who,
+        process::{Process, Seat},
+        words,
+    },
+    shell,
 };
 
 /// Never green: whether it lasts is asked elsewhere.
@@ -90,10 +93,12 @@ impl Judge<'_> {
                 }
                 match enabled {
                     Some(true) => {}
-                    Some(false) => self.not_enabled(&who, unit, self.owner().systemctl(&format!("enable {unit}"))),
+                    Some(false) => {
+                        self.not_enabled(&who, unit, self.owner().systemctl(&format!("enable {}", shell::word(unit))))
+                    }
                     None => {
                         let seen = format!("{who} runs as {unit}; whether that is enabled cannot be seen from here");
-                        let ask = format!("is-enabled {unit}");
+                        let ask = format!("is-enabled {}", shell::word(unit));
                         self.not_known(
                             seen,
                             match self.owner().who {
@@ -118,10 +123,12 @@ impl Judge<'_> {
                     (None, Some(true)) => {
                         self.good(Code::GatewayService, self.at.clone(), format!("{who} runs as {unit}"));
                     }
-                    (None, Some(false)) => self.not_enabled(&who, unit, format!("systemctl enable {unit}")),
+                    (None, Some(false)) => {
+                        self.not_enabled(&who, unit, format!("systemctl enable {}", shell::word(unit)))
+                    }
                     (None, None) => {
                         let seen = format!("{who} runs as {unit}; whether that is enabled cannot be seen from here");
-                        self.not_known(seen, format!("systemctl is-enabled {unit}"));
+                        self.not_known(seen, format!("systemctl is-enabled {}", shell::word(unit)));
                     }
                 }
             }
