@@ -253,6 +253,20 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn what_opens_something_is_in_no_debug_of_a_configuration() {
+    let text = "[probe]\ntoken = \"${cred:token}\"\nwebhook = \"https://hooks.test/hunter2\"\n\
+                [acme]\nca = \"https://ca.test/\"\neab = { kid = \"k\", hmac = \"aHVudGVyMg\" }\n\
+                on_event = { webhook = \"https://hooks.test/hunter2\" }\n\
+                [[site]]\nhost = \"a.example.com\"\nrequest_headers = { set = { X-Key = \"${cred:token}\" } }\n\
+                forward_auth = { url = \"http://127.0.0.1:9091/auth?key=hunter2\" }\n";
+    let config = parse(text).config;
+    for printed in [format!("{config:?}"), format!("{:?}", secrets())] {
+        assert!(!printed.contains("hunter2") && !printed.contains("104, 117, 110"), "{printed}");
+    }
+    assert!(format!("{config:?}").contains("127.0.0.1:9091"));
+}
+
+#[test]
 fn a_host_alone_is_the_setup_guides_configuration() {
     let config = parse("[[site]]\nhost = \"Gateway.Example.com\"").config;
     assert_eq!(config.listeners.len(), 4);

@@ -147,10 +147,18 @@ pub enum TsigAlgorithm {
 }
 
 /// Who is told of events beside the log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Hooks {
     /// Program and arguments; empty is none.
     pub command: Vec<String>,
     /// Gets a POST with the event as JSON.
     pub webhook: Option<Arc<str>>,
+}
+
+// Webhooks are often known by nothing but their path.
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let webhook = self.webhook.as_ref().map(|_| "<hidden>");
+        f.debug_struct("Hooks").field("command", &self.command).field("webhook", &webhook).finish()
+    }
 }

@@ -1,18 +1,18 @@
 //! Where an outside service is asked.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use http::{HeaderValue, Uri, uri::PathAndQuery};
 use rustls_pki_types::ServerName;
 
 use super::{
     finding::Code,
-    model::Endpoint,
+    model::{Endpoint, ForwardAuth},
     value::{Value, Wrong},
 };
 
 /// An `http://` or `https://` URL, taken apart for dialling and for the request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct AuthUrl {
     pub endpoint: Endpoint,
     /// What its certificate has to be for; `None` is plain HTTP.
@@ -20,6 +20,34 @@ pub struct AuthUrl {
     /// The `Host` of the question.
     pub host: HeaderValue,
     pub target: PathAndQuery,
+}
+
+/// Without the query, in which a secret may stand.
+fn shown(secure: bool, host: &HeaderValue, target: &PathAndQuery) -> String {
+    let scheme = if secure { "https" } else { "http" };
+    format!("{scheme}://{}{}", host.to_str().unwrap_or_default(), target.path())
+}
+
+impl ForwardAuth {
+    /// As it is shown.
+    pub fn url(&self) -> String {
+        shown(self.tls.is_some(), &self.host, &self.target)
+    }
+}
+
+impl fmt::Debug for ForwardAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ForwardAuth { service, tls, copy, timeout, .. } = self;
+        let mut all = f.debug_struct("ForwardAuth");
+        all.field("service", service).field("url", &self.url()).field("tls", tls);
+        all.field("copy", copy).field("timeout", timeout).finish()
+    }
+}
+
+impl fmt::Debug for AuthUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AuthUrl").field(&shown(self.secure.is_some(), &self.host, &self.target)).finish()
+    }
 }
 
 impl Value for AuthUrl {

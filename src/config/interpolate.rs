@@ -28,7 +28,7 @@ impl fmt::Display for Kind {
 }
 
 /// What a source of values knows about a reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Lookup {
     Value(String),
     /// From a file that every user of this machine may read; the command that mends it.
@@ -40,6 +40,18 @@ pub enum Lookup {
     Unset(String),
     /// It cannot be seen from here; why. A warning.
     Unknown(String),
+}
+
+/// Without the value.
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lookup::Value(_) => f.write_str("Value"),
+            Lookup::Exposed { cure, .. } => f.debug_tuple("Exposed").field(cure).finish(),
+            Lookup::Unset(way_out) => f.debug_tuple("Unset").field(way_out).finish(),
+            Lookup::Unknown(why) => f.debug_tuple("Unknown").field(why).finish(),
+        }
+    }
 }
 
 /// Whoever knows the values: the service's own environment, the installed unit, or a test.
@@ -67,7 +79,7 @@ impl Secrets for BTreeMap<(Kind, String), Lookup> {
 }
 
 /// A string after interpolation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Text {
     /// As it stands in the file.
     Literal(String),
@@ -77,6 +89,18 @@ pub enum Text {
     Exposed { text: String, reference: String, cure: String },
     /// Partly unknown here.
     Unknown,
+}
+
+/// Without what is not to be printed.
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Text::Literal(text) => f.debug_tuple("Literal").field(text).finish(),
+            Text::Secret(_) => f.write_str("Secret"),
+            Text::Exposed { reference, .. } => f.debug_tuple("Exposed").field(reference).finish(),
+            Text::Unknown => f.write_str("Unknown"),
+        }
+    }
 }
 
 /// What is wrong with one reference.

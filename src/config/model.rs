@@ -261,7 +261,7 @@ pub struct BasicAuth {
 }
 
 /// An outside service that is asked before anything is passed on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ForwardAuth {
     /// Of [`Config::upstreams`], where it stands beside the gateways.
     pub service: UpstreamId,
@@ -273,14 +273,6 @@ pub struct ForwardAuth {
     /// What the service says of the client, and nobody else.
     pub copy: Box<[HeaderName]>,
     pub timeout: Duration,
-}
-
-impl ForwardAuth {
-    /// As it is shown: without the query, in which a secret may stand.
-    pub fn url(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.host.to_str().unwrap_or_default(), self.target.path())
-    }
 }
 
 /// How a service is spoken to over TLS.

@@ -56,8 +56,8 @@ impl Door {
     }
 }
 
-/// What is shown to the gateway, and asked for.
-#[derive(Debug, Clone, Copy)]
+/// What is shown to the gateway, and asked for. Not to be printed.
+#[derive(Clone, Copy)]
 pub struct Ask<'a> {
     pub token: Option<&'a str>,
     pub key: Option<&'a DeviceKey>,

@@ -8,6 +8,8 @@
 //! v3|... the same ...|platform|deviceFamily            both trimmed, ASCII lower case
 //! ```
 
+use std::fmt;
+
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{
     Engine as _,
@@ -54,7 +56,7 @@ pub struct ClientInfo {
     pub device_family: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Credentials {
     pub token: Option<String>,
@@ -66,6 +68,21 @@ pub struct Credentials {
 impl Credentials {
     pub fn of_token(token: Option<&str>) -> Credentials {
         Credentials { token: token.map(str::to_owned), device_token: None, bootstrap_token: None, password: None }
+    }
+}
+
+/// Which of them there are, and never what they are.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Credentials { token, device_token, bootstrap_token, password } = self;
+        let all = [
+            ("token", token),
+            ("deviceToken", device_token),
+            ("bootstrapToken", bootstrap_token),
+            ("password", password),
+        ];
+        f.write_str("Credentials")?;
+        f.debug_set().entries(all.iter().filter(|(_, secret)| secret.is_some()).map(|(name, _)| name)).finish()
     }
 }
 
@@ -274,6 +291,18 @@ mod tests {
         refused(|c| c.client.id = "cli".into());
         refused(|c| c.client.mode = "ui".into());
         refused(|c| c.auth.token = None);
+    }
+
+    #[test]
+    fn what_a_client_shows_is_never_printed() {
+        let auth = r#"{"token":"s3cret-1","deviceToken":"s3cret-2","bootstrapToken":"s3cret-3","password":"s3cret-4"}"#;
+        let connect = Connect { auth: serde_json::from_str(auth).unwrap(), ..sign::connect(None) };
+        let printed = format!("{connect:?} {connect:#?}");
+        assert!(!printed.contains("s3cret"), "{printed}");
+        for name in ["gateway-client", "token", "deviceToken", "bootstrapToken", "password"] {
+            assert!(printed.contains(name), "{name}: {printed}");
+        }
+        assert_eq!(format!("{:?}", Credentials::of_token(None)), "Credentials{}");
     }
 
     #[test]

@@ -41,7 +41,6 @@ impl Problem {
 }
 
 /// What the decision depends on besides the request.
-#[derive(Debug)]
 pub(super) struct Situation<'a> {
     pub(super) visit: &'a Visit,
     pub(super) token: Option<&'a str>,
