@@ -169,6 +169,8 @@ codes! {
         "The state directory is gone after a restart of the machine or the container. The limit of 5 certificates a week for the same names counts at the CA and is not forgotten there."
     StateHidden Unknown "state/hidden"
         "The state directory is the service's alone. Root, or the service's user, can look."
+    StateUserUnknown Unknown "state/user-unknown"
+        "The unit has DynamicUser=, and systemd makes its user at the start. Whether that user may read the service's files is not known before, nor whether it may use a state directory that systemd does not make."
     StateUnfinished Unknown "state/unfinished"
         "The state directory did not answer in time, as a network file system does that is away."
     ClockRight Good "clock/right"

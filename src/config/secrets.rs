@@ -77,6 +77,8 @@ pub struct Service {
     pub further_groups: Vec<String>,
     /// Whether it may read is not told by user, groups and modes alone.
     pub reads_otherwise: bool,
+    /// The user is made at the start, where there is none of that name.
+    pub dynamic: bool,
     /// What it does not see, whatever it may.
     pub hidden: Hidden,
     /// Directories that systemd makes before the start.
@@ -104,6 +106,7 @@ fn said_of(unit: &Unit) -> Service {
         group: unit.group.clone(),
         further_groups: unit.further_groups.clone(),
         reads_otherwise: unit.reads_otherwise,
+        dynamic: unit.dynamic,
         hidden: unit.hidden.clone(),
         state_directories: unit.state_directories.iter().map(below).collect(),
     }
@@ -120,7 +123,7 @@ impl UnitSecrets {
     /// The same in these directories, the strongest first: another service's, or a user's own.
     pub fn in_directories(directories: &[PathBuf], unit: &str) -> UnitSecrets {
         let texts = unit_texts(directories, unit);
-        let unit = (!texts.is_empty()).then(|| Unit::parse(texts.iter().map(String::as_str)));
+        let unit = (!texts.is_empty()).then(|| Unit::parse(texts.iter().map(String::as_str)).named(unit));
         UnitSecrets { unit, stores: CREDENTIAL_STORES.iter().map(PathBuf::from).collect() }
     }
 

@@ -26,8 +26,10 @@ pub(super) struct Unit {
     /// In place of the user's own.
     pub group: Option<String>,
     pub further_groups: Vec<String>,
-    /// It has a capability that passes over the permissions of files, or a user that is made for it alone.
+    /// It has a capability that passes over the permissions of files.
     pub reads_otherwise: bool,
+    /// `DynamicUser=`: unless there is such a user already, one is made at each start and gone at its end.
+    pub dynamic: bool,
     pub hidden: Hidden,
     /// Below `/var/lib`; systemd makes them and gives them to the user.
     pub state_directories: Vec<String>,
@@ -93,7 +95,17 @@ impl Unit {
                 }
             }
         }
+        // systemd.exec(5), DynamicUser=: it cannot be turned off there.
+        unit.hidden.temp |= unit.dynamic;
         unit
+    }
+
+    /// Of this name, after which systemd calls the user that it makes where the unit calls it nothing.
+    pub(super) fn named(mut self, name: &str) -> Unit {
+        if self.dynamic && self.user.is_none() {
+            self.user = Some(name.strip_suffix(".service").unwrap_or(name).to_owned());
+        }
+        self
     }
 
     /// systemd.exec(5); an empty value takes back what was said before.
@@ -121,7 +133,7 @@ impl Unit {
             "SupplementaryGroups" if value.is_empty() => self.further_groups.clear(),
             "SupplementaryGroups" => self.further_groups.extend(words(value)),
             "AmbientCapabilities" => self.reads_otherwise |= value.contains("CAP_DAC_") || value.starts_with('~'),
-            "DynamicUser" => self.reads_otherwise |= is_yes(value),
+            "DynamicUser" => self.dynamic = is_yes(value),
             "ProtectHome" => self.hidden.home = is_yes(value) || value == "tmpfs",
             "PrivateTmp" => self.hidden.temp = is_yes(value) || value == "disconnected",
             "BindPaths" | "BindReadOnlyPaths" if value.is_empty() => self.hidden.shown.clear(),
@@ -293,6 +305,17 @@ SetCredential=word:hello
         assert_eq!(key("ProtectHome=yes\nProtectHome=no", "/root/key.pem"), None);
         assert_eq!(key("ProtectHome=tmpfs\nBindReadOnlyPaths=-/srv/k:/root/k:rbind", "/root/k/key.pem"), None);
         assert_eq!(key("ProtectHome=tmpfs\nBindPaths=/root/k", "/root/other"), Some("/root"));
+    }
+
+    #[test]
+    fn a_user_that_is_made_at_the_start_is_called_as_the_unit_and_has_temporary_files_of_its_own() {
+        let unit = |text: &str| Unit::parse([&*format!("[Service]\n{text}")]).named("clawgate.service");
+        let made = unit("DynamicUser=yes\nPrivateTmp=no");
+        assert_eq!((made.dynamic, made.user.as_deref()), (true, Some("clawgate")));
+        assert!(made.hidden.has(Path::new("/tmp/key.pem")).is_some());
+        assert_eq!(unit("User=web\nDynamicUser=yes").user.as_deref(), Some("web"));
+        let none = unit("DynamicUser=yes\nDynamicUser=no");
+        assert_eq!((none.dynamic, none.user, none.hidden), (false, None, Hidden::default()));
     }
 
     #[test]

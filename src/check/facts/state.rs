@@ -46,6 +46,8 @@ pub enum Service {
     Account(Account),
     /// The unit names somebody who is not in `/etc/passwd`.
     NoAccount(String),
+    /// systemd makes somebody of this name at the start (`DynamicUser=`): with which uid is known then.
+    Dynamic(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +110,7 @@ fn service(running: Option<u32>, unit: Option<&secrets::Service>, state: &Path) 
     match (running, unit) {
         (Some(uid), _) => Service::Account(accounts.by_uid(uid)),
         (None, Some(unit)) => match (accounts.of_unit(unit), &unit.user) {
+            (None, Some(user)) if unit.dynamic => Service::Dynamic(user.clone()),
             (None, Some(user)) => Service::NoAccount(user.clone()),
             (account, _) => Service::Account(account.unwrap_or_else(|| accounts.by_uid(0))),
         },
@@ -140,7 +143,7 @@ fn directory(path: &Path, service: &Service, made_by_systemd: bool) -> Directory
     let Some(own) = entry(path).filter(|_| metadata.is_dir()) else { return Directory::SomethingElse };
     let foreign = match service {
         Service::Account(account) => foreign(path, account.uid),
-        Service::NoAccount(_) => Vec::new(),
+        Service::NoAccount(_) | Service::Dynamic(_) => Vec::new(),
     };
     Directory::There { entry: own, made_by_systemd, on: file_system(path), foreign }
 }
@@ -185,12 +188,22 @@ mod tests {
     fn without_a_unit_and_a_process_the_service_is_whose_the_directory_is() {
         let uid = |path: &Path| match service(None, None, path) {
             Service::Account(account) => account.uid,
-            Service::NoAccount(name) => panic!("{name}"),
+            Service::NoAccount(name) | Service::Dynamic(name) => panic!("{name}"),
         };
         let home = tempfile::tempdir().unwrap();
         assert_eq!(uid(Path::new("/")), 0, "root's, whoever looks");
         let me = rustix::process::geteuid().as_raw();
         assert_eq!((uid(home.path()), uid(&home.path().join("not there"))), (me, me));
+    }
+
+    #[test]
+    fn a_user_that_is_made_at_the_start_is_not_missing_and_not_root() {
+        let unit = |dynamic| secrets::Service { user: Some("is-in-no-passwd".into()), dynamic, ..Default::default() };
+        let of = |running, dynamic| service(running, Some(&unit(dynamic)), Path::new("/"));
+        assert_eq!(of(None, true), Service::Dynamic("is-in-no-passwd".into()));
+        assert_eq!(of(None, false), Service::NoAccount("is-in-no-passwd".into()));
+        let runs = crate::config::account::unnamed(61_184);
+        assert_eq!(of(Some(61_184), true), Service::Account(runs), "who runs is there");
     }
 
     #[test]

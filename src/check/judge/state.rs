@@ -22,6 +22,7 @@ pub fn judge(_config: &Config, state: &State) -> Vec<Finding> {
                 "systemd-sysusers",
             )];
         }
+        Service::Dynamic(name) => return of_dynamic(&path, name, state),
     };
     match &state.directory {
         Directory::Missing { made_by_systemd: true, .. } => {
@@ -39,17 +40,12 @@ pub fn judge(_config: &Config, state: &State) -> Vec<Finding> {
             "keys, certificates and the ledger are kept there",
             format!("install -d -m 700 -o {} {}", owner(account), shell::word(&path)),
         )],
-        Directory::SomethingElse => vec![Finding::new(
-            Code::StateNotADirectory,
-            &path,
-            format!("{path} is no directory"),
-            "keys, certificates and the ledger are kept there",
-            format!("mv {} {}", shell::word(&path), shell::word(&format!("{path}.old"))),
-        )],
-        Directory::Hidden => vec![hidden(&path, account)],
+        Directory::SomethingElse => vec![no_directory(&path)],
+        Directory::Hidden => vec![hidden(&path, Some(account))],
         Directory::There { entry, made_by_systemd, on, foreign } => {
-            let mut findings = there(&path, account, entry, *made_by_systemd, on.as_ref(), foreign);
-            findings.extend(records(&path, state, account));
+            let mut findings = there(&path, account, entry, *made_by_systemd, foreign);
+            findings.extend(on.as_ref().and_then(|on| disk(&path, on)));
+            findings.extend(records(&path, state, Some(account)));
             if findings.is_empty() {
                 let seen = if *made_by_systemd && entry.uid != account.uid {
                     format!("{path} belongs to uid {}; systemd gives it to {} at the start", entry.uid, account.name)
@@ -64,6 +60,65 @@ pub fn judge(_config: &Config, state: &State) -> Vec<Finding> {
     }
 }
 
+/// What of the directory can be known before there is the user. Where systemd makes the directory, it gives that user all
+/// of it at each start.
+fn of_dynamic(path: &str, name: &str, state: &State) -> Vec<Finding> {
+    let mut findings = match &state.directory {
+        Directory::SomethingElse => vec![no_directory(path)],
+        Directory::Hidden => vec![hidden(path, None)],
+        Directory::Missing { .. } => Vec::new(),
+        Directory::There { on, .. } => {
+            let on = on.as_ref();
+            let disk = on.and_then(|on| disk(path, on));
+            let found = disk.into_iter().chain(records(path, state, None));
+            found.chain(on.and_then(|on| not_durable(path, on))).collect()
+        }
+    };
+    let (seen, unknown, cure) = match &state.directory {
+        Directory::Missing { made_by_systemd: true, .. } | Directory::There { made_by_systemd: true, .. } => {
+            if findings.iter().all(|finding| finding.code == Code::StateNotDurable) {
+                let (code, seen) = match &state.directory {
+                    Directory::There { .. } => {
+                        (Code::StateGood, format!("systemd gives {path} to {name} at the start"))
+                    }
+                    _ => (
+                        Code::StateMadeAtStart,
+                        format!("{path} is not there yet; systemd makes it at the first start"),
+                    ),
+                };
+                findings.push(Finding::good(code, path, seen));
+            }
+            (
+                "",
+                "whether it may read the configuration, certificates and keys is not known before that",
+                READ_BY_SYSTEMD,
+            )
+        }
+        _ => (
+            ", and does not make the state directory",
+            "whether it may write there, and read the configuration, certificates and keys, is not known before that",
+            "StateDirectory=clawgate in the unit, with state_dir = \"/var/lib/clawgate\", and LoadCredential= for what only root \
+             reads; or a user that stays: no DynamicUser= in the unit",
+        ),
+    };
+    let seen = format!("systemd makes the user {name} at the start (DynamicUser=){seen}");
+    findings.push(Finding::new(Code::StateUserUnknown, path, seen, unknown, cure));
+    findings
+}
+
+const READ_BY_SYSTEMD: &str = "LoadCredential= in the unit for what only root reads, and ${cred:NAME} in the configuration; or \
+                               a user that stays: no DynamicUser= in the unit";
+
+fn no_directory(path: &str) -> Finding {
+    Finding::new(
+        Code::StateNotADirectory,
+        path,
+        format!("{path} is no directory"),
+        "keys, certificates and the ledger are kept there",
+        format!("mv {} {}", shell::word(path), shell::word(&format!("{path}.old"))),
+    )
+}
+
 /// What stands after `-o` and before `chown`'s path.
 fn owner(account: &Account) -> String {
     match account.name.strip_prefix("uid ") {
@@ -72,14 +127,7 @@ fn owner(account: &Account) -> String {
     }
 }
 
-fn there(
-    path: &str,
-    account: &Account,
-    entry: &Entry,
-    made_by_systemd: bool,
-    on: Option<&FileSystem>,
-    foreign: &[Entry],
-) -> Vec<Finding> {
+fn there(path: &str, account: &Account, entry: &Entry, made_by_systemd: bool, foreign: &[Entry]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let word = shell::word(path);
     // Where the directory itself is another's, systemd gives all of it to the service's user at the start.
@@ -117,8 +165,13 @@ fn there(
             format!("chown -R {owner}: {word} && chmod 700 {word}", owner = owner(account)),
         ));
     }
-    if on.is_some_and(|on| on.read_only) {
-        findings.push(Finding::new(
+    findings
+}
+
+fn disk(path: &str, on: &FileSystem) -> Option<Finding> {
+    let word = shell::word(path);
+    if on.read_only {
+        Some(Finding::new(
             Code::StateReadOnly,
             path,
             format!("{path} is on a file system that is mounted read-only"),
@@ -126,17 +179,18 @@ fn there(
             format!(
                 "`dmesg` says why, if it was not on purpose; `mount -o remount,rw $(findmnt -no TARGET -T {word})`"
             ),
-        ));
-    } else if let Some(on) = on.filter(|on| on.free < ROOM) {
-        findings.push(Finding::new(
+        ))
+    } else if on.free < ROOM {
+        Some(Finding::new(
             Code::StateFull,
             path,
             format!("{} KiB are free where {path} is", on.free / 1024),
             "no certificate is asked for while it could not be kept",
             "`du -xh / | sort -h | tail` shows what is big",
-        ));
+        ))
+    } else {
+        None
     }
-    findings
 }
 
 fn not_durable(path: &str, on: &FileSystem) -> Option<Finding> {
@@ -151,10 +205,10 @@ fn not_durable(path: &str, on: &FileSystem) -> Option<Finding> {
     ))
 }
 
-fn records(path: &str, state: &State, account: &Account) -> Option<Finding> {
+fn records(path: &str, state: &State, account: Option<&Account>) -> Option<Finding> {
     let (code, text) = state.records.as_ref().err()?;
     // What we may not read says nothing about the service.
-    if state.looker != 0 && state.looker != account.uid {
+    if state.looker != 0 && account.is_none_or(|account| state.looker != account.uid) {
         return Some(hidden(path, account));
     }
     let code = Code::find(code).unwrap_or(Code::StateUnreadable);
@@ -162,15 +216,16 @@ fn records(path: &str, state: &State, account: &Account) -> Option<Finding> {
     Some(Finding::new(code, path, seen, code.page(), cure))
 }
 
-fn hidden(path: &str, account: &Account) -> Finding {
+/// `account`: who may look beside root.
+fn hidden(path: &str, account: Option<&Account>) -> Finding {
     Finding::new(
         Code::StateHidden,
         path,
         format!("{path} is not for this user to see"),
         "keys, certificates and the ledger are kept there",
-        match account.uid {
-            0 => "run the check as root".to_owned(),
-            _ => format!("run the check as root or as {}", account.name),
+        match account.filter(|account| account.uid != 0) {
+            None => "run the check as root".to_owned(),
+            Some(account) => format!("run the check as root or as {}", account.name),
         },
     )
 }

@@ -339,6 +339,39 @@ mod directory {
     }
 
     #[test]
+    fn a_user_that_is_made_at_the_start_is_neither_missing_nor_trusted_to_be_able() {
+        let of = |directory: Directory, records| {
+            let findings = judged(|state| {
+                state.service = Service::Dynamic("clawgate".into());
+                (state.directory, state.records) = (directory, records);
+            });
+            findings.into_iter().map(|finding| (finding.code, finding.seen)).collect::<Vec<_>>()
+        };
+        let entry = || Entry { path: "/var/lib/clawgate".into(), uid: 61_184, gid: 61_184, mode: 0o700 };
+        let missing = |made_by_systemd| Directory::Missing { made_by_systemd, above: entry() };
+        let there = |made_by_systemd, free| {
+            let on = Some(FileSystem { passing: None, read_only: false, free });
+            Directory::There { entry: entry(), made_by_systemd, on, foreign: Vec::new() }
+        };
+        let made = "systemd makes the user clawgate at the start (DynamicUser=)";
+        let unknown = (Code::StateUserUnknown, made.to_owned());
+        let good = "systemd gives /var/lib/clawgate to clawgate at the start";
+        assert_eq!(of(there(true, 1 << 30), Ok(())), [(Code::StateGood, good.to_owned()), unknown.clone()]);
+        let at_start = "/var/lib/clawgate is not there yet; systemd makes it at the first start";
+        assert_eq!(of(missing(true), Ok(())), [(Code::StateMadeAtStart, at_start.to_owned()), unknown.clone()]);
+        let elsewhere = [(Code::StateUserUnknown, format!("{made}, and does not make the state directory"))];
+        assert_eq!(of(there(false, 1 << 30), Ok(())), elsewhere, "not green: nobody knows");
+        assert_eq!(of(missing(false), Ok(())), elsewhere);
+        // What is wrong whoever it is.
+        let codes = |directory, records| of(directory, records).into_iter().map(|(code, _)| code).collect::<Vec<_>>();
+        assert_eq!(codes(there(true, 0), Ok(())), [Code::StateFull, Code::StateUserUnknown]);
+        assert_eq!(codes(Directory::SomethingElse, Ok(())), [Code::StateNotADirectory, Code::StateUserUnknown]);
+        assert_eq!(codes(Directory::Hidden, Ok(())), [Code::StateHidden, Code::StateUserUnknown]);
+        let damaged = Err(("state/damaged", "/x is not what clawgate writes; move it away".to_owned()));
+        assert_eq!(codes(there(true, 1 << 30), damaged), [Code::StateDamaged, Code::StateUserUnknown]);
+    }
+
+    #[test]
     fn a_path_with_a_space_is_one_word_of_each_command() {
         let cure = |change: &dyn Fn(&mut State)| {
             let change = |state: &mut State| {

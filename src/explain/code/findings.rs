@@ -201,6 +201,9 @@ more! { Code:
     StateHidden
         "What is wrong there shows at the start at the latest."
         "sudo clawgate check --only state"
+    StateUserUnknown
+        "The directory of StateDirectory= is given to that user at each start. Of other files it reads those that everybody may read, and those of the unit's SupplementaryGroups=."
+        "For keys and tokens LoadCredential= in the unit and ${cred:NAME} in the configuration: systemd reads them, as root. Once it runs, `journalctl -u clawgate` has what it may not read."
     StateUnfinished
         "A service that waits for its disk does not start."
         "Try again: `clawgate check --only state`. `mount | grep MOUNTPOINT` shows where the directory is."

@@ -4,6 +4,7 @@
 mod ca;
 mod caa;
 mod clouds;
+mod dynamic;
 mod machine;
 mod names;
 mod staging;
