@@ -37,8 +37,24 @@ fn secrets() -> BTreeMap<(Kind, String), Lookup> {
             (Kind::File, "/etc/clawgate/open".into()),
             Lookup::Exposed { value: "hunter2".into(), cure: "chmod o-rwx /etc/clawgate/open".into() },
         ),
+        ((Kind::Env, "ETC".into()), Lookup::Value("/etc/clawgate".into())),
+        ((Kind::File, "/etc/clawgate/clients-ca.pem".into()), Lookup::Value(a_ca())),
+        // A certificate is everybody's to read.
+        ((Kind::File, "/etc/clawgate/ca.pem".into()), Lookup::Exposed { value: a_ca(), cure: String::new() }),
+        (
+            (Kind::File, "/etc/clawgate/gone.pem".into()),
+            Lookup::Unset("cannot read /etc/clawgate/gone.pem: no such file or directory".into()),
+        ),
+        ((Kind::File, "/etc/clawgate/sealed.pem".into()), Lookup::Unknown("this user may not read it".into())),
         ((Kind::Cred, "sealed".into()), Lookup::Unknown("only systemd can decrypt or expand it".into())),
     ])
+}
+
+fn a_ca() -> String {
+    let case = include_str!("config_cases/forward_auth.toml");
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----\n");
+    let at = |text| case.find(text).expect("the case has a certificate");
+    case[at(begin)..at(end) + end.len()].to_owned()
 }
 
 /// A case is `NAME.toml`, or a directory `NAME` with `config.toml` and `conf.d`; what it prints is `NAME.txt`.
@@ -157,12 +173,6 @@ fn the_examples_in_the_example_load_and_its_upstream_shows_the_defaults() {
     const HASH: &str =
         "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let text = with_examples().replace("${cred:tools}", "${cred:token}").replace("${cred:ann}", HASH);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let ca = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap().self_signed(&key).unwrap().pem();
-    let pem = format!("'''{ca}'''");
-    let text = ["clients-ca", "ca"]
-        .iter()
-        .fold(text, |text, name| text.replace(&format!("\"${{file:/etc/clawgate/{name}.pem}}\""), &pem));
     let Loaded { config, warnings, .. } = parse(&text);
     assert_eq!(warnings, []);
     assert_eq!((config.sites.len(), config.sites[0].routes.len()), (2, 3));
@@ -249,6 +259,21 @@ fn every_key_is_read() {
             },
         };
         assert!(findings(&text).contains("found a date or time"), "{table}.{key}: {}", findings(&text));
+    }
+}
+
+#[test]
+fn a_ca_is_the_same_by_its_path_its_file_and_its_text() {
+    let with = |ca: &str| {
+        let text =
+            format!("forward_auth = {{ url = \"https://a.test/\", ca = {ca} }}\nclient_certificate = {{ ca = {ca} }}");
+        parse(&format!("[[site]]\nhost = \"a.example.com\"\n{text}\n")).config
+    };
+    let expected = with(&format!("'''\n{}'''", a_ca()));
+    for ca in
+        ["/etc/clawgate/ca.pem", "/etc/clawgate/clients-ca.pem", "${file:/etc/clawgate/ca.pem}", "${env:ETC}/ca.pem"]
+    {
+        assert_eq!(with(&format!("\"{ca}\"")), expected, "{ca}");
     }
 }
 

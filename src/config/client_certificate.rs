@@ -39,15 +39,13 @@ impl fmt::Debug for CaBundle {
 }
 
 impl Value for CaBundle {
-    const EXPECTED: &'static str = "a CA's certificate in PEM";
+    const EXPECTED: &'static str = "the path of a file with a CA's certificate, or that in PEM";
+    const FILE: Option<Code> = Some(Code::ValueCaBundle);
 
     fn parse(text: &str) -> Result<CaBundle, Wrong> {
         let wrong = |message| {
-            let way_out = "ca = \"${file:/etc/clawgate/ca.pem}\", a file with BEGIN CERTIFICATE in it";
-            // The file itself, where its path was meant.
-            let is_path = text.starts_with('/') && !text.contains(['\n', '$', '}']);
-            let instead = is_path.then(|| format!("${{file:{text}}}"));
-            Wrong::new(Code::ValueCaBundle, message, way_out).instead(instead)
+            let way_out = "ca = \"/etc/clawgate/ca.pem\", a file with BEGIN CERTIFICATE in it";
+            Wrong::new(Code::ValueCaBundle, message, way_out)
         };
         let der: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
         let der = der.map_err(|_| wrong("not certificates in PEM"))?;
@@ -152,7 +150,7 @@ mod tests {
         let pem = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap().self_signed(&key).unwrap().pem();
         assert_eq!(CaBundle::parse(&format!("{pem}{pem}")).unwrap().der.len(), 2);
         for (text, message) in [
-            ("/etc/clawgate/ca.pem", "there is no certificate in it"),
+            ("", "there is no certificate in it"),
             ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "not certificates in PEM"),
             ("-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n", "a certificate in it cannot be read"),
         ] {

@@ -108,7 +108,7 @@ codes! {
     ValueDeviceKey Error "value/device-key"
         "A device key is an Ed25519 public key: 43 characters of base64url as the device sends it, its id (the SHA-256, 64 digits of hex), or PEM. `clawgate pin` lists those seen lately."
     ValueCaBundle Error "value/ca-bundle"
-        "A CA is given as its certificate in PEM, which is best read from a file: ca = \"${file:/etc/clawgate/ca.pem}\"."
+        "A CA is given as the path of a file with its certificate in PEM, ca = \"/etc/clawgate/ca.pem\", or as that text itself."
     ValueFingerprint Error "value/fingerprint"
         "A certificate is pinned by its SHA-256, as openssl x509 -noout -fingerprint -sha256 prints it."
     ValuePasswordHash Error "value/password-hash"

@@ -219,7 +219,7 @@ table! {
 }
 
 table! {
-    ClientCertificate "in client_certificate", as "client_certificate = { ca = \"${file:/PATH}\" }" {
+    ClientCertificate "in client_certificate", as "client_certificate = { ca = \"/PATH\" }" {
         ca: CaBundle,
         pins: OneOrMany<Fingerprint>,
     }

@@ -2,12 +2,14 @@
 
 mod kinds;
 
+use std::path::PathBuf;
+
 use zeroize::Zeroizing;
 
 pub use self::kinds::{Auto, Named, OneOrMany, OrOff};
 use super::{
     finding::{At, Code, Place, Report, did_you_mean},
-    interpolate::{self, Secrets, Text, Trouble},
+    interpolate::{self, Kind, Lookup, Secrets, Text, Trouble},
     tree::{Node, Table},
     value::{Value, Wrong},
 };
@@ -173,7 +175,14 @@ impl Reader<'_, '_> {
             self.report.hide(place);
         }
         let (result, literal) = match self.text(raw, place)? {
+            Text::Literal(text) if T::FILE.is_some() && is_path(&text) => return self.of_file(&text, place),
             Text::Literal(text) => (T::parse(&text), true),
+            // Such as "${env:DIRECTORY}/ca.pem".
+            Text::Secret(text) | Text::Exposed { text, .. }
+                if T::FILE.is_some() && text.starts_with('/') && is_path(&text) =>
+            {
+                return self.of_file(&text, place);
+            }
             Text::Exposed { text, reference, cure } => {
                 if T::IS_SECRET {
                     let place = self.report.narrow(place, &reference);
@@ -191,6 +200,28 @@ impl Reader<'_, '_> {
         result.map_err(|wrong| self.wrong(wrong, place, literal)).ok()
     }
 
+    /// What is in the file, which is one of those that the configuration reads as `${file:...}` is.
+    fn of_file<T: Value>(&mut self, path: &str, place: Place) -> Option<T> {
+        if let Err(wrong) = PathBuf::parse(path) {
+            self.wrong(wrong, place, false);
+            return None;
+        }
+        match self.secrets.look_up(Kind::File, path) {
+            Lookup::Value(value) | Lookup::Exposed { value, .. } => {
+                T::parse(&value).map_err(|wrong| self.wrong(wrong, place, false)).ok()
+            }
+            Lookup::Unset(why) => {
+                self.report.add(T::FILE?, place, "the file cannot be read", why);
+                None
+            }
+            Lookup::Unknown(why) => {
+                self.report.add(Code::InterpolateUnknownHere, place, "what is in the file is unknown here", why);
+                self.unknown += 1;
+                Some(T::placeholder(self.unknown))
+            }
+        }
+    }
+
     pub fn wrong(&mut self, wrong: Wrong, place: Place, literal: bool) {
         let way_out = match wrong.instead.filter(|_| literal) {
             Some(instead) => format!("did you mean \"{}\"?", instead),
@@ -198,6 +229,11 @@ impl Reader<'_, '_> {
         };
         self.report.add(wrong.code, place, wrong.message, way_out);
     }
+}
+
+/// Whether the text names a file and is not its content, which is PEM.
+fn is_path(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\n') && !text.contains("-----BEGIN")
 }
 
 /// Words that people bring along, by table.

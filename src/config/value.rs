@@ -24,6 +24,9 @@ pub trait Value: Sized {
     /// It opens something: its line is shown without it, and a file it comes from must not be everybody's to read.
     const IS_SECRET: bool = false;
 
+    /// It may be given as the path of a file that has it, too; the code of a file that cannot be read. Not for secrets.
+    const FILE: Option<Code> = None;
+
     fn parse(text: &str) -> Result<Self, Wrong>;
 
     /// Stands for a value that cannot be known here; `n` makes those apart that must differ.

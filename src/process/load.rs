@@ -344,6 +344,29 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_a_ca_is_read_at_each_load_and_the_sandbox_is_told_of_it() {
+        let home = tempfile::tempdir().unwrap();
+        let [path, ca] = ["config.toml", "ca.pem"].map(|name| home.path().join(name));
+        let site = "[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\n";
+        fs::write(&path, format!("{site}client_certificate = {{ ca = \"{}\" }}\n", ca.display())).unwrap();
+        let made = || rcgen::generate_simple_self_signed(["ca.test".to_owned()]).unwrap().cert.pem();
+        let taken = |text: String| {
+            fs::write(&ca, text).unwrap();
+            let Loaded { config, files, .. } = load(&path).unwrap();
+            assert_eq!(files, [&*ca]);
+            config.sites[0].client_certificate.clone()
+        };
+        assert_ne!(taken(made()), taken(made()));
+        let refused = || load(&path).unwrap_err().to_string();
+        fs::write(&ca, "nothing").unwrap();
+        assert!(refused().contains("error[value/ca-bundle]: there is no certificate in it"), "{}", refused());
+        fs::remove_file(&ca).unwrap();
+        let why = format!("cannot read {}: no such file or directory", ca.display());
+        assert!(refused().contains("error[value/ca-bundle]: the file cannot be read"), "{}", refused());
+        assert!(refused().contains(&why), "{}", refused());
+    }
+
+    #[test]
     fn the_root_is_where_the_internal_ca_puts_it() {
         let directory = tempfile::tempdir().unwrap();
         let config = config(&format!("state_dir = \"{}\"", directory.path().display()));

@@ -97,7 +97,7 @@ fn of(service: &Service) -> Finding {
 
 /// What has to be done about a certificate, and by whom.
 fn trust(why: &Untrusted, own_ca: bool) -> String {
-    let ca = "ca = \"${file:/etc/clawgate/ca.pem}\" in forward_auth";
+    let ca = "ca = \"/etc/clawgate/ca.pem\" in forward_auth";
     match why {
         Untrusted::Over { .. } => "renew the service's certificate, and let the service load it".to_owned(),
         Untrusted::NotYet { .. } => {

@@ -550,8 +550,8 @@ fn a_service_of_forward_auth_has_to_answer_and_to_send_strangers_away() {
         (Over { until: "2021-01-01".into() }, true, "renew the service's certificate"),
         (other, false, "write a name of the certificate into url (auth.test), or give the service one for 127.0.0.1"),
         (ca(), true, "add the certificate of Home CA to the file that ca in forward_auth names"),
-        (ca(), false, "ca = \"${file:/etc/clawgate/ca.pem}\" in forward_auth, with the certificate of Home CA in it"),
-        (SelfSigned, false, "ca = \"${file:/etc/clawgate/ca.pem}\" in forward_auth, with that very certificate in it"),
+        (ca(), false, "ca = \"/etc/clawgate/ca.pem\" in forward_auth, with the certificate of Home CA in it"),
+        (SelfSigned, false, "ca = \"/etc/clawgate/ca.pem\" in forward_auth, with that very certificate in it"),
         (OfCa, true, "make one for the service itself: `openssl req -x509`"),
     ] {
         let found = found(Untrusted { why, own_ca });

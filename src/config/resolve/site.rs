@@ -122,7 +122,7 @@ fn client_certificate(key: Key<file::ClientCertificate>, report: &mut Report<'_>
     let Key::Given(At { value: table, place }) = key else { return None };
     if table.ca.is_absent() == table.pins.is_absent() {
         let message = "a client's certificate is judged by its CA or by a list of certificates, one of the two";
-        report.add(Code::ClientCertificateOneOf, place, message, "ca = \"${file:/PATH}\", or pins = [\"sha256:...\"]");
+        report.add(Code::ClientCertificateOneOf, place, message, "ca = \"/PATH\", or pins = [\"sha256:...\"]");
     }
     if let Some(at) = table.pins.given().filter(|at| at.value.0.is_empty()) {
         let way_out = "pins = [\"sha256:...\"]: openssl x509 -in FILE -noout -fingerprint -sha256";

@@ -80,7 +80,7 @@ more! { Code:
         "`clawgate pin` lists the keys seen lately, with the lines for the configuration."
     ValueCaBundle
         "Without a CA that can be read nobody could come in, or one that was not meant would decide who does."
-        "openssl x509 -in FILE -noout -subject shows what is in it; ca = \"${file:/etc/clawgate/ca.pem}\""
+        "openssl x509 -in FILE -noout -subject shows what is in it; ca = \"/etc/clawgate/ca.pem\""
     ValueFingerprint
         "A digit that is wrong is another certificate."
         "openssl x509 -in FILE -noout -fingerprint -sha256"
@@ -218,7 +218,7 @@ more! { Code:
         "device_keys = [{ name = \"platform\", key = \"...\" }]; `clawgate pin` prints the line."
     ClientCertificateOneOf
         "With both it would not be clear whether a pinned certificate of another CA is taken."
-        "client_certificate = { ca = \"${file:/etc/clawgate/clients-ca.pem}\" }, or { pins = [\"sha256:...\"] }"
+        "client_certificate = { ca = \"/etc/clawgate/clients-ca.pem\" }, or { pins = [\"sha256:...\"] }"
     LoginIncomplete
         "A site that asks for a password nobody has is closed to everyone."
         "`clawgate hash-password` prints the hash; basic_auth = { users = [{ name = \"ann\", password_hash = \"...\" }] }, or basic_auth = \"off\""
@@ -233,10 +233,10 @@ more! { Code:
         "forward_auth = { url = \"http://127.0.0.1:9091/api/authz/forward-auth\", copy_headers = [\"Remote-User\"] }, or forward_auth = \"off\""
     ForwardAuthPlain
         "Whoever reads the cookie of somebody who has logged in is that user, and whoever answers in the service's place lets anybody in."
-        "forward_auth = { url = \"https://auth.example.com/api/authz/forward-auth\" }; with a CA of your own: ca = \"${file:/etc/clawgate/ca.pem}\" beside it"
+        "forward_auth = { url = \"https://auth.example.com/api/authz/forward-auth\" }; with a CA of your own: ca = \"/etc/clawgate/ca.pem\" beside it"
     ForwardAuthCa
         "Who wrote it believes that the service is known by its certificate, and nobody looks."
-        "forward_auth = { url = \"https://...\", ca = \"${file:/etc/clawgate/ca.pem}\" }"
+        "forward_auth = { url = \"https://...\", ca = \"/etc/clawgate/ca.pem\" }"
     LoginPlain
         "Whoever is on the way between the client and this listener reads the password, or the cookie that stands for it."
         "[[listen]] address = \"127.0.0.1:8080\" if the proxy that ends TLS is on this machine; else serve = \"https\""

@@ -242,7 +242,7 @@ more! { Code:
         "`getent hosts NAME` looks it up; mend url in forward_auth, /etc/hosts or this machine's DNS. Then: `clawgate check --only auth`"
     AuthUntrusted
         "Whoever could answer in the service's place could let anybody in, so every request gets 502."
-        "The finding says what is wrong. For a CA of your own: ca = \"${file:/etc/clawgate/ca.pem}\" in forward_auth; else renew the certificate, or write its name into url. Then: `clawgate check --only auth`"
+        "The finding says what is wrong. For a CA of your own: ca = \"/etc/clawgate/ca.pem\" in forward_auth; else renew the certificate, or write its name into url. Then: `clawgate check --only auth`"
     AuthSilent
         "Every request waits for it, and then gets 503."
         "Look at the service's log and load; timeout in forward_auth sets how long it is waited for. Then: `clawgate check --only auth`"

@@ -87,10 +87,8 @@ async fn a_ca_that_this_user_may_not_read_is_unknown_and_its_service_is_not_aske
     fs::write(&file, signer).expect("the CA's file");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
     let url = format!("https://{address}/verify");
-    let line = format!(
-        "upstream = \"127.0.0.1:9\"\nforward_auth = {{ url = \"{url}\", ca = \"${{file:{}}}\" }}\n",
-        file.display()
-    );
+    let line =
+        format!("upstream = \"127.0.0.1:9\"\nforward_auth = {{ url = \"{url}\", ca = \"{}\" }}\n", file.display());
     proxy.edit_config(|text| text.replace("upstream = \"127.0.0.1:9\"\n", &line));
     let look = ["check", "--json", "--only", "auth"];
     let found = report(&proxy.command_as(SOMEBODY, SOMEBODY, &look).await);
@@ -228,7 +226,7 @@ fn a_service_over_tls_is_known_by_its_certificate_or_it_is_told_what_is_wrong() 
         let machine = Machine::with(&[]).await;
         let file = machine.config().with_file_name("auth-ca.pem");
         let own_ca = format!("\"2s\", ca = \"${{file:{}}}\"", file.display());
-        let line = "ca = \"${file:/etc/clawgate/ca.pem}\" in forward_auth";
+        let line = "ca = \"/etc/clawgate/ca.pem\" in forward_auth";
         for (service, asked, until, issuer, seen, cure) in [
             (
                 "127.0.0.1",

@@ -112,8 +112,10 @@ async fn a_ca_that_cannot_be_read_from_here_is_no_finding_about_the_service() {
             crate::config::Lookup::Unknown("root's alone".into())
         }
     }
-    let text = "[[site]]\nhost = \"chat.example.com\"\n\
-                forward_auth = { url = \"https://127.0.0.1:9/\", ca = \"${file:/etc/clawgate/ca.pem}\" }\n";
-    let config = parse(&[Source { name: "config.toml".into(), text: text.into() }], &Unseen).unwrap().config;
-    assert_eq!(look(&config).await[0].answer, Answer::CaUnseen);
+    for ca in ["/etc/clawgate/ca.pem", "${file:/etc/clawgate/ca.pem}"] {
+        let site = "[[site]]\nhost = \"chat.example.com\"\n";
+        let text = format!("{site}forward_auth = {{ url = \"https://127.0.0.1:9/\", ca = \"{ca}\" }}\n");
+        let config = parse(&[Source { name: "config.toml".into(), text }], &Unseen).unwrap().config;
+        assert_eq!(look(&config).await[0].answer, Answer::CaUnseen, "{ca}");
+    }
 }

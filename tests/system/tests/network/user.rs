@@ -223,14 +223,16 @@ fn what_the_services_user_may_not_read_is_found_and_mended_by_its_cures() {
         fs::create_dir(&state).unwrap();
         mode(&state, 0o700);
         std::os::unix::fs::chown(&state, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
-        let names = ["config.toml", "conf.d/probe.toml", "token", "key.pem", "chain.pem", "hook", "ca.pem"];
-        let [config, fragment, token, key, chain, hook, root] = names.map(|name| folder.join(name));
+        let names =
+            ["config.toml", "conf.d/probe.toml", "token", "key.pem", "chain.pem", "hook", "ca.pem", "clients.pem"];
+        let [config, fragment, token, key, chain, hook, root, clients] = names.map(|name| folder.join(name));
         let own = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
         fs::write(&chain, own.cert.pem()).unwrap();
         fs::write(&key, own.signing_key.serialize_pem()).unwrap();
         fs::write(&token, "hello\n").unwrap();
         fs::write(&hook, "#!/bin/sh\n").unwrap();
         fs::write(&root, own.cert.pem()).unwrap();
+        fs::write(&clients, own.cert.pem()).unwrap();
         let shown = |path: &Path| path.display().to_string();
         let probe = format!("[probe]\ntoken = \"${{file:{}}}\"\ncommand = [\"{}\"]\n", shown(&token), shown(&hook));
         let acme = format!("[acme]\nca = \"https://ca.example.com/directory\"\nroot = \"{}\"\n", shown(&root));
@@ -238,14 +240,15 @@ fn what_the_services_user_may_not_read_is_found_and_mended_by_its_cures() {
         let text = format!(
             "state_dir = \"{}\"\nadmin_socket = \"{}/admin.sock\"\n[[listen]]\naddress = \"127.0.0.1:8443\"\n\
              serve = \"https\"\n[[site]]\nhost = \"{HOST}\"\nclients = [\"198.51.100.0/24\"]\n\
-             certificate = \"{}\"\nkey = \"{}\"\n",
+             certificate = \"{}\"\nkey = \"{}\"\nclient_certificate = {{ ca = \"{}\" }}\n",
             shown(&state),
             shown(&state),
             shown(&chain),
-            shown(&key)
+            shown(&key),
+            shown(&clients)
         );
         fs::write(&config, text).unwrap();
-        [&config, &fragment, &token, &key, &chain, &root].iter().for_each(|path| mode(path, 0o600));
+        [&config, &fragment, &token, &key, &chain, &root, &clients].iter().for_each(|path| mode(path, 0o600));
         mode(&hook, 0o700);
         [&folder, &folder.join("conf.d")].iter().for_each(|path| mode(path, 0o700));
 
@@ -271,6 +274,7 @@ fn what_the_services_user_may_not_read_is_found_and_mended_by_its_cures() {
             file(&fragment),
             file(&chain),
             file(&key),
+            file(&clients),
             file(&token),
             file(&root),
             denied(&hook, "run this", "700", "750"),
