@@ -6,6 +6,7 @@ mod caa;
 mod clouds;
 mod dynamic;
 mod machine;
+mod moved;
 mod names;
 mod staging;
 mod untouched;
