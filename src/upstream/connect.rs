@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::Instant,
+};
 
 use super::Source;
 use crate::config::model::Endpoint;
@@ -64,27 +67,41 @@ impl ConnectError {
 }
 
 pub async fn connect(endpoint: &Endpoint, source: Source, limit: Duration) -> Result<TcpStream, ConnectError> {
+    let until = Instant::now() + limit;
+    let silent = || ConnectError::Timeout { endpoint: endpoint.to_string(), after: limit };
     let dial = async {
         match endpoint {
             Endpoint::Address(address) => connect_to(*address, source).await,
             Endpoint::Name(name, port) => {
                 let lookup = |source| ConnectError::Lookup { name: name.to_string(), source };
-                let found = tokio::net::lookup_host((&**name, *port)).await.map_err(lookup)?;
-                let mut last = lookup(io::ErrorKind::NotFound.into());
-                for address in found {
-                    match connect_to(address, source).await {
-                        Ok(stream) => return Ok(stream),
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
+                let found = tokio::net::lookup_host((&**name, *port)).await.map_err(lookup)?.collect();
+                let none = lookup(io::ErrorKind::NotFound.into());
+                one_of(found, until, none, silent, |address| connect_to(address, source)).await
             }
         }
     };
-    match tokio::time::timeout(limit, dial).await {
-        Ok(result) => result,
-        Err(_) => Err(ConnectError::Timeout { endpoint: endpoint.to_string(), after: limit }),
+    tokio::time::timeout_at(until, dial).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// The first of these that takes the connection, else what was wrong with the last; `none` where there are none. Each has an
+/// equal part of the time that is left, so that one that keeps silent does not take it all.
+async fn one_of<T, F: Future<Output = Result<T, ConnectError>>>(
+    found: Vec<SocketAddr>,
+    until: Instant,
+    none: ConnectError,
+    silent: impl Fn() -> ConnectError,
+    dial: impl Fn(SocketAddr) -> F,
+) -> Result<T, ConnectError> {
+    let mut last = none;
+    for (address, left) in found.iter().zip((1..=found.len() as u32).rev()) {
+        let part = until.saturating_duration_since(Instant::now()) / left;
+        match tokio::time::timeout(part, dial(*address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = silent(),
+        }
     }
+    Err(last)
 }
 
 async fn connect_to(address: SocketAddr, source: Source) -> Result<TcpStream, ConnectError> {
@@ -133,4 +150,42 @@ fn set_bind_address_no_port(socket: &TcpSocket) -> io::Result<()> {
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_keeps_silent_leaves_the_others_of_its_name_their_time() {
+        const LIMIT: Duration = Duration::from_secs(5);
+        let of = |ends: &str| -> Vec<SocketAddr> {
+            ends.split_whitespace().map(|end| format!("192.0.2.{end}:80").parse().unwrap()).collect()
+        };
+        let dial = async |address: SocketAddr| match address {
+            SocketAddr::V4(v4) if v4.ip().octets()[3] == 1 => Ok(address),
+            SocketAddr::V4(v4) if v4.ip().octets()[3] == 2 => {
+                Err(ConnectError::Refused { endpoint: address.to_string() })
+            }
+            _ => std::future::pending().await,
+        };
+        for (found, after_ms, said) in [
+            ("1", 0, "taken"),
+            ("9 1", 2500, "taken"),
+            ("9 9 1", 3333, "taken"),
+            ("2 9 1", 2500, "taken"),
+            ("9 2", 2500, "192.0.2.2:80 refused the connection"),
+            ("9", 5000, "gateway.test:80 did not answer within 5s"),
+            ("2 9", 5000, "gateway.test:80 did not answer within 5s"),
+            ("", 0, "the name gateway.test could not be looked up"),
+        ] {
+            let none = ConnectError::Lookup { name: "gateway.test".into(), source: io::ErrorKind::NotFound.into() };
+            let silent = || ConnectError::Timeout { endpoint: "gateway.test:80".into(), after: LIMIT };
+            let begun = Instant::now();
+            let result = one_of(of(found), begun + LIMIT, none, silent, dial).await;
+            let result = result.map_or_else(|error| error.to_string(), |_| "taken".into());
+            let after = begun.elapsed().as_millis() as i64;
+            assert!((after - after_ms).abs() <= 2 && result == said, "{found}: {result} after {after} ms");
+        }
+    }
 }
