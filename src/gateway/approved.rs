@@ -47,12 +47,20 @@ pub fn write(state_dir: &Path, approved: &Approved) -> io::Result<()> {
     written
 }
 
-/// The line that fences a site's D1, with the address filled in where one is known.
+/// The line that fences a site's D1, with the address filled in where one is known. One of this machine is not: what a
+/// tunnel here forwards comes from it, whoever sent it.
 pub fn fence(approved: Option<IpAddr>) -> String {
-    match approved.map(|address| address.to_canonical()) {
-        Some(IpAddr::V4(address)) => format!("clients = [\"{address}/32\"]"),
-        Some(IpAddr::V6(address)) => format!("clients = [\"{address}/128\"]"),
+    match approved.filter(|address| !address.to_canonical().is_loopback()) {
+        Some(address) => clients(address),
         None => "clients = [\"BACKEND-ADDRESS/32\"]".into(),
+    }
+}
+
+/// The line that names `address` and no other.
+pub fn clients(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("clients = [\"{address}/32\"]"),
+        IpAddr::V6(address) => format!("clients = [\"{address}/128\"]"),
     }
 }
 
@@ -90,5 +98,12 @@ mod tests {
         assert_eq!(fence(Some([198, 51, 100, 7].into())), "clients = [\"198.51.100.7/32\"]");
         assert_eq!(fence(Some("2001:db8::7".parse().unwrap())), "clients = [\"2001:db8::7/128\"]");
         assert_eq!(fence(None), "clients = [\"BACKEND-ADDRESS/32\"]");
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_never_proposed_as_a_fence() {
+        for address in ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(fence(Some(address.parse().unwrap())), fence(None), "{address}");
+        }
     }
 }

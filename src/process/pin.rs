@@ -62,7 +62,7 @@ fn one(text: &mut String, config: &Config, Seen { shown, address, at, outcome }:
             "  to pin it, in its [[site]]:\n  device_keys = [{{ name = \"platform\", key = {key}, scopes = [{scopes}], {fence} }}]",
             key = quoted(&shown.key),
             scopes = scopes.join(", "),
-            fence = approved::fence(Some(*address)),
+            fence = approved::clients(*address),
         );
     }
 }
