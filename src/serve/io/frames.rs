@@ -7,6 +7,7 @@
 //! A frame at fault never reaches h2. In its place h2 is given one that it ends the connection for with the right code, so
 //! that there is one who closes connections, and its GOAWAY says which streams were served.
 
+mod fault;
 mod writes;
 
 use std::{
@@ -16,7 +17,10 @@ use std::{
 
 use tokio::io::ReadBuf;
 
-use self::writes::Writes;
+use self::{
+    fault::{Fault, MOST_FOR_H2},
+    writes::Writes,
+};
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -48,31 +52,6 @@ const LARGE: u32 = 1 << 30;
 const MOST_SETTINGS: usize = 16 * 6;
 /// GOAWAY as h2 makes it, without a text.
 pub const SHORT_GOAWAY: usize = HEAD + 8;
-
-/// [`Fault::for_h2`].
-const MOST_FOR_H2: usize = 2 * (HEAD + 4);
-
-/// Why a connection has to end here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    Protocol,
-    FrameSize,
-    FlowControl,
-}
-
-impl Fault {
-    /// Frames that h2 answers with GOAWAY and this code.
-    fn for_h2(self) -> &'static [u8] {
-        match self {
-            // SETTINGS on a stream.
-            Fault::Protocol => b"\0\0\0\x04\0\0\0\0\x01",
-            // Of 16 MiB.
-            Fault::FrameSize => b"\xff\xff\xff\0\0\0\0\0\0",
-            // Two updates of the connection's window, which is one too much whatever it is now.
-            Fault::FlowControl => b"\0\0\x04\x08\0\0\0\0\0\x7f\xff\xff\xff\0\0\x04\x08\0\0\0\0\0\x7f\xff\xff\xff",
-        }
-    }
-}
 
 /// Looks at what one connection reads and writes.
 pub struct Guard {
