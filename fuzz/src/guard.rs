@@ -17,11 +17,11 @@ pub fn guard(data: &[u8]) {
     let mut names = Vec::new();
     for (cut, room) in [(usize::MAX, usize::MAX), (usize::from(*cut), usize::from(*room)), (1, 1), (13, 7)] {
         let (cut, room) = (cut.clamp(1, 8192), room.clamp(1, 8192));
-        let mut guard = Guard::new();
+        let mut guard = Guard::default();
         // The client is silent afterwards, or goes.
         let seen = read(&mut guard, sent, cut, room, false);
         assert_eq!(seen, ([&sent[..good], instead].concat(), !instead.is_empty()), "cut {cut}, room {room}");
-        let mut leaving = Guard::new();
+        let mut leaving = Guard::default();
         let all = read(&mut leaving, sent, cut, room, true);
         let all_good = if instead.is_empty() { sent.len() } else { good };
         assert_eq!(all, ([&sent[..all_good], instead].concat(), true), "cut {cut}, room {room}, and gone");

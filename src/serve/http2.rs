@@ -85,7 +85,7 @@ impl Future for Server {
                 }
                 State::Serving(connection) => {
                     // Not gracefully: that waits for the client to answer a PING.
-                    if !this.calmed && this.client.resets_too_much() {
+                    if !this.calmed && (this.client.resets_too_much() || this.client.phase.asks_for_nothing()) {
                         this.calmed = true;
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     }

@@ -84,7 +84,7 @@ impl ClientIo {
             grace: None,
             stalled: None,
             closing: Closing::Open,
-            guard: deadlines.head.is_none().then(|| Box::new(Guard::new())),
+            guard: deadlines.head.is_none().then(Box::default),
         }
     }
 
@@ -108,8 +108,16 @@ impl ClientIo {
     /// Reads what may be seen.
     fn poll_transport(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(guard) = &mut self.guard else { return Pin::new(&mut self.transport).poll_read(cx, buf) };
-        let transport = &mut self.transport;
-        guard.poll_read(buf, |buf| Pin::new(&mut *transport).poll_read(cx, buf))
+        let (transport, before) = (&mut self.transport, buf.filled().len());
+        let polled = guard.poll_read(buf, |buf| Pin::new(&mut *transport).poll_read(cx, buf));
+        if guard.calms() && buf.filled().len() == before {
+            // Not the end of the stream, at which h2 would give no code: its driver has the word.
+            if self.phase.calms() {
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
+        polled
     }
 
     /// When the present phase has to be over.

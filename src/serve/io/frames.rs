@@ -1,6 +1,6 @@
 //! HTTP/2 frame heads as they pass, for what the h2 crate does not look at or names wrongly: the size of every frame
 //! (RFC 9113 §4.2), SETTINGS before all else (§3.4), windows above 2^31-1 (§6.9.1), header blocks that do not decompress
-//! (§4.3).
+//! (§4.3), and frames without end that ask for nothing (§10.5).
 //!
 //! Only the nine bytes of a head are looked at, and payloads that have to be understood here: SETTINGS, WINDOW_UPDATE, and how
 //! much padding a header block has.
@@ -8,6 +8,8 @@
 //! that there is one who closes connections, and its GOAWAY says which streams were served.
 
 mod fault;
+mod idle;
+mod large;
 mod writes;
 
 use std::{
@@ -15,10 +17,12 @@ use std::{
     task::{Poll, ready},
 };
 
-use tokio::io::ReadBuf;
+use tokio::{io::ReadBuf, time::Instant};
 
 use self::{
     fault::{Fault, MOST_FOR_H2},
+    idle::Idle,
+    large::Large,
     writes::Writes,
 };
 
@@ -44,10 +48,6 @@ const COMPRESSION_ERROR: [u8; 4] = [0, 0, 0, 9];
 const HEAD: usize = 9;
 const PREFACE: u32 = 24;
 const INITIAL_WINDOW_SIZE: [u8; 2] = [0, 4];
-/// RFC 9113 §6.9.1.
-const LARGEST_WINDOW: u64 = (1 << 31) - 1;
-/// Smaller increments are not added up: they come with every download.
-const LARGE: u32 = 1 << 30;
 /// Of SETTINGS: sixteen of them. Six are defined; what sends more is not looked at.
 const MOST_SETTINGS: usize = 16 * 6;
 /// GOAWAY as h2 makes it, without a text.
@@ -61,6 +61,9 @@ pub struct Guard {
     settled: bool,
     /// Nothing more is to be read.
     fault: bool,
+    /// Because of [`Fault::Calm`].
+    calms: bool,
+    idle: Idle,
     /// What has been read of a frame that could not be judged in its place.
     held: [u8; HEAD + MOST_SETTINGS + MOST_FOR_H2],
     held_len: usize,
@@ -83,27 +86,20 @@ pub struct Guard {
     writes: Writes,
 }
 
-/// What one stream's window was widened by, in large steps.
-#[derive(Default)]
-struct Large {
-    stream: u32,
-    sum: u64,
-    /// What had been written on the connection before.
-    since: u64,
-}
-
 impl Default for Guard {
     fn default() -> Guard {
-        Guard::new()
+        Guard::new(Idle::new(idle::MOST, Instant::now))
     }
 }
 
 impl Guard {
-    pub fn new() -> Guard {
+    fn new(idle: Idle) -> Guard {
         Guard {
             left: PREFACE,
             settled: false,
             fault: false,
+            calms: false,
+            idle,
             held: [0; HEAD + MOST_SETTINGS + MOST_FOR_H2],
             held_len: 0,
             judged: 0,
@@ -184,6 +180,11 @@ impl Guard {
         Poll::Ready(Ok(()))
     }
 
+    /// The connection is to end with ENHANCE_YOUR_CALM once h2 has what came before.
+    pub fn calms(&self) -> bool {
+        self.calms
+    }
+
     /// Keeps the beginning of a frame; or what h2 gets instead of it, which is the last that it gets.
     #[cold]
     fn hold(&mut self, rest: &[u8], fault: Option<Fault>) {
@@ -192,6 +193,7 @@ impl Guard {
         self.held_len += rest.len();
         if fault.is_some() {
             self.fault = true;
+            self.calms = fault == Some(Fault::Calm);
             self.judged = self.held_len;
         }
     }
@@ -230,8 +232,13 @@ impl Guard {
         let (in_block, open_block) = (self.in_block, self.open_block);
         self.in_block = false;
         let mut blameless = false;
+        let mut earns = 0;
         let fits = match kind {
-            DATA => length >= padding,
+            DATA => {
+                // So much of it may be padding.
+                earns = if length > padding * 256 { idle::CONTENT } else { 0 };
+                length >= padding
+            }
             HEADERS => {
                 let priority = if flags & WITH_PRIORITY != 0 { 5 } else { 0 };
                 if length < padding + priority {
@@ -243,7 +250,9 @@ impl Guard {
                     (_, None) => return Ok(None),
                 };
                 self.in_block = stream % 2 == 1 && stream > self.highest && padded && !open_block;
-                self.highest = self.highest.max(stream);
+                if stream > self.highest {
+                    (self.highest, earns) = (stream, idle::STREAM);
+                }
                 self.open_block = flags & END_HEADERS == 0;
                 true
             }
@@ -265,8 +274,8 @@ impl Guard {
             WINDOW_UPDATE if length == 4 => {
                 let Some(increment) = payload.first_chunk() else { return Ok(None) };
                 let increment = u32::from_be_bytes(*increment) & 0x7fff_ffff;
-                if increment >= LARGE && stream != 0 {
-                    self.widen(stream, increment);
+                if stream != 0 && self.large.widens(stream, increment, self.written) {
+                    self.too_wide = Some(stream);
                 }
                 blameless = stream == 0 && increment > 0;
                 true
@@ -292,21 +301,15 @@ impl Guard {
         // Nothing may come into an open block; one that is ended for what is in it is ended with the right code.
         self.doubtful = !(self.in_block || blameless && !open_block);
         self.doubt |= self.doubtful;
-        if fits { Ok(Some(length)) } else { Err(Fault::FrameSize) }
-    }
-
-    /// A window cannot be wider than what it was widened by less all that was written since. Told only of the large
-    /// steps and of all streams' bytes, this sees no fault where there is none; h2 sees what is missed here.
-    #[cold]
-    fn widen(&mut self, stream: u32, increment: u32) {
-        if self.large.stream != stream {
-            self.large = Large { stream, sum: 0, since: self.written };
+        if !fits {
+            return Err(Fault::FrameSize);
         }
-        self.large.sum += u64::from(increment);
-        let sent = self.written - self.large.since;
-        if self.large.sum.saturating_sub(sent) > LARGEST_WINDOW {
-            self.too_wide = Some(stream);
+        // A header block's frames are counted by h2.
+        match earns {
+            0 if kind != CONTINUATION && !self.idle.spend() => return Err(Fault::Calm),
+            _ => self.idle.earn(earns),
         }
+        Ok(Some(length))
     }
 
     /// What to write of `bytes`, which may be less. A block that did not decompress is the one fault that h2 alone can
@@ -357,11 +360,13 @@ impl Guard {
         bytes
     }
 
-    /// These bytes have been taken. Returns how many DATA frames with content they begin.
+    /// These bytes have been taken. Returns how many pieces of DATA they begin.
     #[inline]
     pub fn wrote(&mut self, bytes: &[u8]) -> u32 {
         self.written += bytes.len() as u64;
-        self.writes.pass(bytes)
+        let pieces = self.writes.pass(bytes);
+        self.idle.sent(pieces);
+        pieces
     }
 }
 

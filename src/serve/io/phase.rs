@@ -22,6 +22,8 @@ pub struct Phase {
     pub(super) timed_out: AtomicU8,
     /// The client's socket takes no more for now.
     pub(super) full: AtomicBool,
+    /// HTTP/2: too much was sent that asks for nothing.
+    calm: AtomicBool,
     /// Answers that wait for that to end.
     waiting: Mutex<Vec<Waker>>,
     /// Pieces of answers that have been sent over HTTP/2: it only matters whether there were any.
@@ -104,10 +106,10 @@ impl Phase {
         }
     }
 
-    /// DATA has been sent, in so many frames.
-    pub fn sends(&self, frames: u32) {
+    /// DATA has been sent, in so many pieces.
+    pub fn sends(&self, pieces: u32) {
         // One thread writes it.
-        self.sent.store(self.sent().wrapping_add(frames), Ordering::Relaxed);
+        self.sent.store(self.sent().wrapping_add(pieces), Ordering::Relaxed);
     }
 
     pub fn sent(&self) -> u32 {
@@ -122,6 +124,16 @@ impl Phase {
     /// Whether an HTTP/2 connection has been idle too long: its driver says GOAWAY.
     pub fn idle_expired(&self) -> bool {
         self.timed_out.load(Ordering::Relaxed) == EXPIRED
+    }
+
+    /// True for the first time.
+    pub(super) fn calms(&self) -> bool {
+        !self.calm.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether an HTTP/2 connection is to end with ENHANCE_YOUR_CALM for frames that ask for nothing.
+    pub fn asks_for_nothing(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
     }
 
     pub(super) fn since(&self) -> Instant {

@@ -1,4 +1,4 @@
-//! What ends a connection, and how h2 is told.
+//! What ends a connection here.
 
 use super::HEAD;
 
@@ -11,10 +11,13 @@ pub enum Fault {
     Protocol,
     FrameSize,
     FlowControl,
+    /// It asks for nothing, over and over.
+    Calm,
 }
 
 impl Fault {
-    /// Frames that h2 answers with GOAWAY and this code.
+    /// Frames that h2 answers with GOAWAY and this code. There are none for [`Fault::Calm`]: the driver of the connection is
+    /// told.
     pub fn for_h2(self) -> &'static [u8] {
         match self {
             // SETTINGS on a stream.
@@ -23,6 +26,7 @@ impl Fault {
             Fault::FrameSize => b"\xff\xff\xff\0\0\0\0\0\0",
             // Two updates of the connection's window, which is one too much whatever it is now.
             Fault::FlowControl => b"\0\0\x04\x08\0\0\0\0\0\x7f\xff\xff\xff\0\0\x04\x08\0\0\0\0\0\x7f\xff\xff\xff",
+            Fault::Calm => b"",
         }
     }
 }

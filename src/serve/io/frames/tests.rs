@@ -45,7 +45,7 @@ fn read(guard: &mut Guard, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn fault(frames: &[Vec<u8>]) -> Option<Fault> {
-    let (seen, over) = seen(&mut Guard::new(), &[PRI, &frames.concat()].concat(), &[200], &[200]);
+    let (seen, over) = seen(&mut Guard::default(), &[PRI, &frames.concat()].concat(), &[200], &[200]);
     let fault = [Fault::Protocol, Fault::FrameSize, Fault::FlowControl].into_iter();
     let fault = fault.into_iter().find(|fault| seen.ends_with(fault.for_h2()));
     assert_eq!(fault.is_some(), over);
@@ -94,7 +94,7 @@ fn a_window_above_the_largest_is_told_by_the_right_name() {
         (vec![update(1, 1 << 30), update(3, 1 << 30), update(1, 1 << 30)], 1, 0),
         (vec![update(1, largest), update(3, largest)], 3, 0),
     ] {
-        let mut guard = Guard::new();
+        let mut guard = Guard::default();
         let sent = [PRI, &settings(), &updates.concat()].concat();
         assert_eq!(read(&mut guard, &sent), sent);
         let data = frame(DATA, 0, 1, &reset(stream, 0));
@@ -109,7 +109,7 @@ fn a_window_above_the_largest_is_told_by_the_right_name() {
 
 #[test]
 fn a_window_that_was_used_may_be_opened_again() {
-    let mut guard = Guard::new();
+    let mut guard = Guard::default();
     let update = frame(WINDOW_UPDATE, 0, 1, &(i32::MAX as u32).to_be_bytes());
     let first = [PRI.to_vec(), settings(), update.clone()].concat();
     assert_eq!(read(&mut guard, &first), first);
@@ -138,7 +138,7 @@ fn written(guard: &mut Guard, mut bytes: &[u8], most: usize) -> Vec<u8> {
 fn a_block_that_does_not_decompress_is_told_by_the_right_name() {
     let goaway = |code| frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, code]);
     let after = |block: &[u8]| {
-        let mut guard = Guard::new();
+        let mut guard = Guard::default();
         read(&mut guard, &[PRI, &settings(), block].concat());
         guard
     };
@@ -171,7 +171,7 @@ fn a_block_is_not_blamed_for_a_fault_that_came_before_it_in_the_same_read() {
     let update = |n: u32| frame(WINDOW_UPDATE, 0, 0, &n.to_be_bytes());
     // h2 has not asked again: whatever is wrong with it was in these bytes.
     let name = |sent: &[u8]| {
-        let mut guard = Guard::new();
+        let mut guard = Guard::default();
         let mut space = [0; 500];
         let mut buf = ReadBuf::new(&mut space);
         let polled = guard.poll_read(&mut buf, |buf| {
@@ -201,7 +201,7 @@ fn a_block_is_not_blamed_for_a_fault_that_came_before_it_in_the_same_read() {
     ] {
         assert_eq!(name(&[&before[..], &head(3)].concat()), goaway(1), "{before:?}");
         // The next read begins when h2 is done with it.
-        let mut guard = Guard::new();
+        let mut guard = Guard::default();
         read(&mut guard, &[PRI, &settings(), &before, &frame(CONTINUATION, 4, 1, &[])].concat());
         read(&mut guard, &head(3));
         assert_eq!(written(&mut guard, &goaway(1), usize::MAX), goaway(9), "{before:?}");
@@ -226,7 +226,7 @@ fn the_name_of_a_fault_does_not_hang_on_where_a_padded_block_was_cut() {
     let goaway = |code| frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, code]);
     let sent = [PRI, &settings(), &frame(HEADERS, 5 | PADDED, 1, &[1, 0x80, 0])].concat();
     for size in 1..=sent.len() {
-        let mut guard = Guard::new();
+        let mut guard = Guard::default();
         assert_eq!(seen(&mut guard, &sent, &[size], &[200]).0, sent);
         assert_eq!(written(&mut guard, &goaway(1), usize::MAX), goaway(9), "in pieces of {size}");
     }
@@ -257,7 +257,7 @@ proptest! {
         sizes in sizes(), rooms in sizes(),
     ) {
         let sent = [PRI, &settings(), &frames.concat()].concat();
-        let (mut a, mut b) = (Guard::new(), Guard::new());
+        let (mut a, mut b) = (Guard::default(), Guard::default());
         let whole = seen(&mut a, &sent, &[100], &[100]);
         prop_assert_eq!(&whole, &seen(&mut b, &sent, &sizes, &rooms));
         if !whole.1 {
@@ -270,7 +270,7 @@ proptest! {
     fn any_bytes_are_passed_on_or_end_the_connection(
         bytes in prop::collection::vec(any::<u8>(), 0..600), sizes in sizes(), rooms in sizes(),
     ) {
-        let (seen, over) = seen(&mut Guard::new(), &bytes, &sizes, &rooms);
+        let (seen, over) = seen(&mut Guard::default(), &bytes, &sizes, &rooms);
         prop_assert!(over || bytes.starts_with(&seen));
     }
 
@@ -279,9 +279,32 @@ proptest! {
     fn it_does_not_matter_how_bytes_are_written(
         frames in prop::collection::vec(any_frame(), 0..12), most in 1..40usize,
     ) {
-        let mut guard = Guard::new();
+        let mut guard = Guard::default();
         let bytes = frames.concat();
         prop_assert_eq!(&written(&mut guard, &bytes, most), &bytes);
         prop_assert_eq!(guard.writes, Writes::default());
+    }
+}
+
+#[test]
+fn frames_that_ask_for_nothing_pass_up_to_their_number_and_the_first_beyond_does_not() {
+    let ping = frame(PING, 0, 0, &[0; 8]);
+    let few = |idle| Guard::new(Idle::new(idle, Instant::now));
+    for (earned, more) in [
+        (frame(PING, ACK, 0, &[0; 8]), -1),
+        (frame(DATA, 0, 1, &[]), -1),
+        (frame(DATA, PADDED, 1, &[0; 256]), -1),
+        (frame(DATA, 0, 1, b"x"), 3),
+        (frame(HEADERS, END_HEADERS, 1, &[0x82]), 3),
+        (frame(0xbb, 0, 0, &[]), -1),
+    ] {
+        let mut guard = few(4);
+        // One is spent for the first SETTINGS; what is earned fills it up again.
+        let passed = usize::try_from(3 + if more < 0 { more } else { 1 }).unwrap();
+        let begin = [PRI, &settings(), &earned].concat();
+        let sent = [&begin[..], &ping.repeat(10)].concat();
+        let (got, _) = seen(&mut guard, &sent, &[13], &[200]);
+        assert_eq!(got, sent[..begin.len() + passed * ping.len()], "{earned:?}");
+        assert!(guard.calms());
     }
 }

@@ -10,10 +10,14 @@ pub struct Writes {
     /// How many bytes of the head have been written, and the length they told.
     pub head: u32,
     length: u32,
+    data: bool,
 }
 
+/// One of them for each KiB that begins.
+const PIECE: u32 = 1024;
+
 impl Writes {
-    /// Returns how many DATA frames with content begin here; one whose head is cut may be missed.
+    /// Returns how many pieces of DATA there are in frames whose heads end here: a KiB each, or what is left of one.
     pub fn pass(&mut self, mut bytes: &[u8]) -> u32 {
         let mut data = 0;
         while !bytes.is_empty() {
@@ -23,14 +27,21 @@ impl Writes {
                 bytes = &bytes[part..];
             } else if let (0, Some((head, rest))) = (self.head, bytes.split_first_chunk::<HEAD>()) {
                 self.left = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-                data += u32::from(head[3] == DATA && self.left > 0);
+                if head[3] == DATA {
+                    data += self.left.div_ceil(PIECE);
+                }
                 bytes = rest;
             } else {
                 if self.head < 3 {
                     self.length = self.length << 8 | u32::from(bytes[0]);
+                } else if self.head == 3 {
+                    self.data = bytes[0] == DATA;
                 }
                 self.head += 1;
                 if self.head == HEAD as u32 {
+                    if self.data {
+                        data += self.length.div_ceil(PIECE);
+                    }
                     *self = Writes { left: self.length, ..Writes::default() };
                 }
                 bytes = &bytes[1..];
