@@ -60,7 +60,17 @@ pub(super) fn refused(
     let record = records.directories.entry(directory.clone()).or_default();
     if kind == "badNonce" || kind == "serverInternal" || problem.status >= 500 {
         let why = if problem.detail.is_empty() { kind } else { &problem.detail };
+        let again = record.trouble.is_some();
         record.trouble = Some(Trouble::more(record.trouble.as_ref(), at, why, told, random));
+        // It may be that the CA does not find what is replaced, and calls that a fault of its own: Pebble does, of one serial
+        // number in 256.
+        if again
+            && kind == "serverInternal"
+            && let Some(set) = set.map(|set| records.sets.entry(set.clone()).or_default())
+            && !set.orders.contains_key(directory)
+        {
+            set.replaced = set.ari.as_ref().map(|ari| ari.id.clone());
+        }
         return false;
     }
     if kind == "accountDoesNotExist" {
@@ -105,6 +115,7 @@ pub(super) fn refused(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acme::model::Ari;
 
     #[test]
     fn the_page_of_a_rate_limit_is_found_in_its_text() {
@@ -112,5 +123,27 @@ mod tests {
                       see https://letsencrypt.org/docs/rate-limits/#authorization-failures.";
         assert_eq!(url_in(detail).as_deref(), Some("https://letsencrypt.org/docs/rate-limits/#authorization-failures"));
         assert_eq!(url_in("no page here"), None);
+    }
+
+    #[test]
+    fn an_order_that_a_ca_fails_at_again_names_no_certificate_that_it_replaces() {
+        let (directory, set) = (DirectoryUrl::from("https://ca.test/dir"), SetId::from("a.test"));
+        let mut records = Records::first();
+        let ari = Ari {
+            id: "issuer.serial".into(),
+            window: None,
+            chosen: None,
+            next_poll: CaTime::default(),
+            explanation_url: None,
+        };
+        records.sets.entry(set.clone()).or_default().ari = Some(ari);
+        let mut fails = |kind: &str, at: u64| {
+            let problem = Problem { kind: kind.into(), detail: String::new(), status: 500 };
+            assert!(!refused(&mut records, CaTime::default().plus(at), &directory, Some(&set), &problem, None, 0));
+            records.sets[&set].replaced.clone()
+        };
+        assert_eq!(fails("serverInternal", 1), None);
+        assert_eq!(fails("badNonce", 2), None);
+        assert_eq!(fails("serverInternal", 3).as_deref(), Some("issuer.serial"));
     }
 }

@@ -136,9 +136,13 @@ async fn a_renewal_window_that_has_come_renews_and_names_what_is_replaced() {
     proxy.start_again();
     proxy.renewed(&ca, &first).await;
     let orders = front.orders();
-    assert_eq!(orders.len(), 2, "{orders:?}");
     assert!(orders[0].get("replaces").is_none());
     assert!(orders[1]["replaces"].as_str().is_some_and(|id| id.contains('.')), "{orders:?}");
+    // Pebble does not find a certificate again by a number that DER writes with a zero in front, and then is asked
+    // without it.
+    let found = !first.serial().starts_with("00:");
+    assert_eq!(orders.len(), if found { 2 } else { 4 }, "{orders:?}");
+    assert_eq!(orders.last().unwrap().get("replaces").is_some(), found, "{orders:?}");
 }
 
 #[tokio::test]
