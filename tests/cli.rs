@@ -369,6 +369,18 @@ fn explain_names_the_keys_that_a_pinned_site_waits_for() {
 }
 
 #[test]
+fn explain_says_of_a_refused_websocket_that_it_was_one() {
+    let home = Home::with("[[site]]\nhost = \"chat.test\"\nclients = [\"198.51.100.0/24\"]\n");
+    for version in [&[][..], &["--h2"]] {
+        let question = ["explain", "--from", "127.0.0.1", "--host", "chat.test", "--websocket", "/"];
+        let ran = home.run(&[&question[..], version].concat());
+        assert!(ran.stdout.contains("refused   403 loopback_client"), "{}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.contains(", asks for a WebSocket)\n"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("upgrades: one client unlimited"), "{}", ran.stdout);
+    }
+}
+
+#[test]
 fn explain_says_what_a_refused_request_hears() {
     let home = Home::good();
     let ran = home.run(&["explain", "--from", "203.0.113.9", "--host", "other.test", "/"]);

@@ -116,6 +116,12 @@ impl Question {
         target.or_else(|| self.head.headers.get(header::HOST).map(HeaderValue::as_bytes))
     }
 
+    /// Whether it names the protocol; a refusal may come before anything looks at the rest.
+    pub fn asks_websocket(&self) -> bool {
+        let named = self.head.headers.get_all(header::UPGRADE).into_iter().any(|value| value == "websocket");
+        named || self.head.extensions.get::<Protocol>().is_some()
+    }
+
     /// What its Content-Length promises.
     pub fn body_at_least(&self) -> u64 {
         let length = self.head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());

@@ -112,13 +112,16 @@ pub struct Limit {
 
 impl Report {
     pub fn new(snapshot: &Snapshot, question: &Question, assumed: Assumed, explained: &Explanation) -> Report {
-        let websocket = matches!(&explained.outcome, Outcome::Forwarded(forwarded) if forwarded.websocket);
+        let websocket = match &explained.outcome {
+            Outcome::Forwarded(forwarded) => forwarded.websocket,
+            _ => question.asks_websocket(),
+        };
         Report {
             request: asked(question, websocket),
             client: explained.client.map(|seen| client(snapshot, question, &seen)),
             site: explained.route.map(|at| names(snapshot, at)),
             route: explained.route.map(|at| route(snapshot, at)),
-            limits: limits::limits(snapshot, explained, question.https),
+            limits: limits::limits(snapshot, explained, question.https, websocket),
             assumed: assumptions(assumed, explained),
             outcome: match &explained.outcome {
                 Outcome::Forwarded(forwarded) => shown(snapshot, explained, forwarded),

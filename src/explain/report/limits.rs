@@ -10,7 +10,7 @@ use crate::{
     serve::snapshot::Snapshot,
 };
 
-pub(super) fn limits(snapshot: &Snapshot, explained: &Explanation, https: bool) -> Vec<Limit> {
+pub(super) fn limits(snapshot: &Snapshot, explained: &Explanation, https: bool, websocket: bool) -> Vec<Limit> {
     let Some(at) = explained.route else { return Vec::new() };
     let (limits, policy) = (&snapshot.config.limits, snapshot.policy(at));
     let mut rows = vec![
@@ -31,7 +31,6 @@ pub(super) fn limits(snapshot: &Snapshot, explained: &Explanation, https: bool) 
     rows.push(Limit { key: "head", value: head });
     let paces = &snapshot.config.sites[at.site()].paces;
     let shown = |pace: Option<Pace>| pace.map_or("unlimited".to_owned(), |pace| pace.to_string());
-    let websocket = matches!(&explained.outcome, Outcome::Forwarded(forwarded) if forwarded.websocket);
     let (key, one, all) = match websocket {
         true => ("upgrades", paces.upgrades_per_client, paces.upgrades),
         false => ("requests", paces.requests_per_client, paces.requests),
