@@ -72,7 +72,10 @@ fn read<'s>(statements: &Value, sets: &dyn Fn(&str) -> Option<&'s Value>) -> Vec
     for statement in statements.as_array().into_iter().flatten() {
         let Some((kind, value)) = statement.as_object().and_then(|object| object.iter().next()) else { continue };
         match kind.as_str() {
-            "match" => tests.push(test(value, sets)),
+            "match" => {
+                tests.extend(family(&value["left"]));
+                tests.push(test(value, sets));
+            }
             "vmap" => {
                 rules.extend(map(&tests, value, sets));
                 // The entries are all that can hold; where none does, the rule goes on.
@@ -122,9 +125,20 @@ fn map<'s>(tests: &[Test], vmap: &Value, sets: &dyn Fn(&str) -> Option<&'s Value
     let entry = |entry: &Value| {
         let (key, then) = (entry.get(0)?, entry.get(1)?.as_object()?.iter().next()?);
         let own = Test { of: of(&vmap["key"], key, sets), negated: false };
-        Some(Rule { tests: tests.iter().cloned().chain([own]).collect(), then: verdict(then.0, then.1) })
+        let tests = tests.iter().cloned().chain(family(&vmap["key"])).chain([own]).collect();
+        Some(Rule { tests, then: verdict(then.0, then.1) })
     };
     entries.iter().filter_map(entry).collect()
+}
+
+/// What is asked of one family's header does not hold of a packet of the other, also where it is negated.
+fn family(left: &Value) -> Option<Test> {
+    let of = match left["payload"]["protocol"].as_str()? {
+        "ip" => Of::V4,
+        "ip6" => Of::V6,
+        _ => return None,
+    };
+    Some(Test { of, negated: false })
 }
 
 fn test<'s>(value: &Value, sets: &dyn Fn(&str) -> Option<&'s Value>) -> Test {

@@ -111,6 +111,24 @@ fn a_list_of_addresses_is_not_the_world() {
 }
 
 #[test]
+fn a_rule_about_one_familys_header_is_none_for_the_other() {
+    let v6 = |rules: &[(&str, Value)]| verdict(&nft(rules), packet(false, 443));
+    let world = saddr("==", json!({"prefix": {"addr": "0.0.0.0", "len": 0}}));
+    let rules = [("input", json!([world, dport(json!(443)), accept()]))];
+    assert_eq!(ask(&nft(&rules), 443), "open");
+    assert!(matches!(v6(&rules), Verdict::Closed(_)));
+    let protocol =
+        json!({"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "protocol"}}, "right": "tcp"}});
+    assert!(matches!(v6(&[("input", json!([protocol, accept()]))]), Verdict::Closed(_)));
+    // Negated, it still asks an IPv4 header.
+    let not = saddr("!=", json!("192.0.2.1"));
+    assert!(matches!(v6(&[("input", json!([not, accept()]))]), Verdict::Closed(_)));
+    let key = json!({"payload": {"protocol": "ip", "field": "protocol"}});
+    let map = json!({"vmap": {"key": key, "data": {"set": [["tcp", {"accept": null}]]}}});
+    assert!(matches!(v6(&[("input", json!([map]))]), Verdict::Closed(_)));
+}
+
+#[test]
 fn chains_are_followed_to_their_end() {
     let jump = ("input", json!([{"jump": {"target": "extra"}}]));
     let back = ("extra", json!([dport(json!(80)), {"return": null}]));

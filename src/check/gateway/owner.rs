@@ -114,7 +114,8 @@ impl Owner {
         }
     }
 
-    /// Adds `name` to `.env`, with what the shell of whoever looks has in `variable`: nobody sees it, and no history has it.
+    /// Adds `name` to `.env` on a line of its own: a last line without its end would take it for its own.
+    /// The value is what the shell of whoever looks has in `variable`: nobody sees it, and no history has it.
     ///
     /// Where that is not set it fails, and says what is missing: a placeholder that works would be everybody's token.
     pub fn keep_value(&self, name: &str, variable: &str, dotenv: &Path) -> String {
@@ -123,10 +124,10 @@ impl Owner {
             // The other user's shell would not know the value.
             Who::Other { .. } => {
                 let keep = self.run(&format!("umask 077; cat >> {file}"));
-                format!("(: \"${{{variable}:?set it first}}\"; echo \"{name}=${variable}\" | {keep})")
+                format!("(: \"${{{variable}:?set it first}}\"; printf '\\n%s\\n' \"{name}=${variable}\" | {keep})")
             }
             Who::Looker | Who::Unnamed(_) => {
-                self.run(&format!("(umask 077; echo \"{name}=${{{variable}:?set it first}}\" >> {file})"))
+                self.run(&format!("(umask 077; printf '\\n%s\\n' \"{name}=${{{variable}:?set it first}}\" >> {file})"))
             }
         }
     }
@@ -134,13 +135,15 @@ impl Owner {
     /// Adds `name` to `.env`, with the value that the process `pid` has. Nobody sees it.
     pub fn keep_running(&self, name: &str, pid: u32, dotenv: &Path) -> String {
         let file = shell::path(dotenv);
-        self.run(&format!("(umask 077; tr '\\0' '\\n' < /proc/{pid}/environ | grep -m1 ^{name}= >> {file})"))
+        self.run(&format!(
+            "(umask 077; echo >> {file}; tr '\\0' '\\n' < /proc/{pid}/environ | grep -m1 ^{name}= >> {file})"
+        ))
     }
 
     /// Adds `name` to `.env` with a token that nobody has yet.
     pub fn keep_new(&self, name: &str, dotenv: &Path) -> String {
         let file = shell::path(dotenv);
-        self.run(&format!("(umask 077; echo {name}=$(openssl rand -hex 32) >> {file})"))
+        self.run(&format!("(umask 077; echo >> {file}; echo {name}=$(openssl rand -hex 32) >> {file})"))
     }
 }
 
@@ -353,12 +356,33 @@ mod tests {
         for owner in [LOOKER.clone(), claw(true), claw(false)] {
             let line = owner.keep_running("CHAT_TOKEN", gateway.id(), &file);
             assert_eq!(paste(&line), (Some(0), String::new()), "{line}");
-            assert_eq!(fs::read_to_string(&file).unwrap(), "CHAT_TOKEN=a b\n", "{line}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), "\nCHAT_TOKEN=a b\n", "{line}");
             assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
             fs::remove_file(&file).unwrap();
             let none = owner.keep_running("OTHER", gateway.id(), &file);
             assert_ne!(paste(&none).0, Some(0), "{none}");
             fs::remove_file(&file).unwrap();
+        }
+        gateway.kill().unwrap();
+        gateway.wait().unwrap();
+    }
+
+    #[test]
+    fn what_is_kept_leaves_a_last_line_without_its_end_as_it_was() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".env");
+        let mut gateway = Command::new("sleep").arg("60").env("CHAT_TOKEN", "x").spawn().unwrap();
+        for owner in [LOOKER.clone(), claw(true)] {
+            for line in [
+                owner.keep_running("CHAT_TOKEN", gateway.id(), &file),
+                format!("VALUE=x; {}", owner.keep_value("CHAT_TOKEN", "VALUE", &file)),
+                owner.keep_new("CHAT_TOKEN", &file),
+            ] {
+                fs::write(&file, "API_KEY=abc").unwrap();
+                assert_eq!(paste(&line).0, Some(0), "{line}");
+                let text = fs::read_to_string(&file).unwrap();
+                assert!(text.starts_with("API_KEY=abc\nCHAT_TOKEN="), "{line}\n{text}");
+            }
         }
         gateway.kill().unwrap();
         gateway.wait().unwrap();
@@ -375,12 +399,12 @@ mod tests {
             assert_ne!(paste(&format!("{line} && true")).0, Some(0), "{line}");
             assert_eq!(text(), "");
             assert_eq!(paste(&format!("{variable}='a b'; {line}")), (Some(0), String::new()), "{line}");
-            assert_eq!(text(), "CHAT_TOKEN=a b\n", "{line}");
+            assert_eq!(text(), "\nCHAT_TOKEN=a b\n", "{line}");
             assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
             fs::remove_file(&file).unwrap();
         }
         let simple = claw(true).keep_value("CHAT_TOKEN", "VALUE", Path::new("/home/claw/.openclaw/.env"));
-        let expected = "(: \"${VALUE:?set it first}\"; echo \"CHAT_TOKEN=$VALUE\" | su - claw -c 'umask 077; cat >> \
+        let expected = "(: \"${VALUE:?set it first}\"; printf '\\n%s\\n' \"CHAT_TOKEN=$VALUE\" | su - claw -c 'umask 077; cat >> \
                         /home/claw/.openclaw/.env')";
         assert_eq!(simple, expected);
     }

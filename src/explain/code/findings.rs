@@ -314,10 +314,10 @@ more! { Code:
         "`openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token`. Where OPENCLAW_GATEWAY_TOKEN is set already, the finding has the command that takes it from there."
     GatewayTokenMissing
         "The gateway refuses every client, or does not start."
-        "`(umask 077; echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> ~/.openclaw/.env)` as the gateway's user, then restart the gateway; the token is in that file."
+        "`(umask 077; printf '\\nOPENCLAW_GATEWAY_TOKEN=%s\\n' $(openssl rand -hex 32) >> ~/.openclaw/.env)` as the gateway's user, then restart the gateway; the token is in that file."
     GatewayVariableUnset
         "At its next start the gateway is away for good."
-        "`(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user, then: `systemctl --user restart openclaw-gateway`"
+        "`(umask 077; printf '\\n%s\\n' \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user, then: `systemctl --user restart openclaw-gateway`"
     GatewayAttributionMissing
         "Its lock-outs and its log know one address for all browsers, and an update would lock all of them out."
         "`openclaw config set gateway.trustedProxies '[\"127.0.0.2\"]'` (with what the list has already)"
@@ -332,10 +332,10 @@ more! { Code:
         "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token"
     GatewayVariableFleeting
         "All works until the machine starts anew, or the gateway does: then it has no token."
-        "`(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user: the gateway and every openclaw command read it. The finding has the command that takes the value from the running gateway."
+        "`(umask 077; printf '\\n%s\\n' \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user: the gateway and every openclaw command read it. The finding has the command that takes the value from the running gateway."
     GatewayVariableShells
         "The gateway runs well, and openclaw commands over SSH are refused as unauthorized."
-        "`(umask 077; echo \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user, and take it out of the unit. The finding has the command that takes the value from the running gateway."
+        "`(umask 077; printf '\\n%s\\n' \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user, and take it out of the unit. The finding has the command that takes the value from the running gateway."
     GatewayOrigin
         "The page loads and cannot connect: `origin not allowed`."
         "`openclaw config set gateway.controlUi.allowedOrigins '[\"https://HOST\"]'` (the finding has the list with what is there, without a guide's YOUR-DOMAIN-HERE)"

@@ -77,7 +77,7 @@ fn a_cure_for_another_users_gateway_changes_that_users_files_and_none_of_roots()
         assert_eq!(
             cure,
             format!(
-                "(: \"${{VALUE:?set it first}}\"; echo \"OPENCLAW_GATEWAY_TOKEN=$VALUE\" | su - {USER} -c 'umask 077; cat >> \
+                "(: \"${{VALUE:?set it first}}\"; printf '\\n%s\\n' \"OPENCLAW_GATEWAY_TOKEN=$VALUE\" | su - {USER} -c 'umask 077; cat >> \
                  {}') && su - {USER} -c 'XDG_RUNTIME_DIR=/run/user/{uid} systemctl --user restart openclaw-gateway'",
                 dotenv.display()
             )

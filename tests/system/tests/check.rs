@@ -77,9 +77,9 @@ on_both_gateways! {
                 "gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which only the running process has: a shell has exported it",
                 "it is gone when the gateway is started from elsewhere",
                 &format!(
-                    "(umask 077; tr '\\0' '\\n' < /proc/{}/environ | grep -m1 ^OPENCLAW_GATEWAY_TOKEN= >> {})",
+                    "(umask 077; echo >> {dotenv}; tr '\\0' '\\n' < /proc/{}/environ | grep -m1 ^OPENCLAW_GATEWAY_TOKEN= >> {dotenv})",
                     gateway.id(),
-                    gateway.dotenv().display()
+                    dotenv = gateway.dotenv().display()
                 ),
             ]
         );

@@ -127,9 +127,9 @@ fn a_token_is_looked_for_wherever_openclaw_itself_would_find_it() {
         let gateway = as_service(&machine, &seats, newest()).await;
         let file = gateway.config_file().display().to_string();
         let cure = format!(
-            "(umask 077; tr '\\0' '\\n' < /proc/{}/environ | grep -m1 ^OPENCLAW_GATEWAY_TOKEN= >> {})",
+            "(umask 077; echo >> {dotenv}; tr '\\0' '\\n' < /proc/{}/environ | grep -m1 ^OPENCLAW_GATEWAY_TOKEN= >> {dotenv})",
             gateway.id(),
-            gateway.dotenv().display()
+            dotenv = gateway.dotenv().display()
         );
         let found = machine.look("gateway").await;
         assert_eq!((found.code, found.snags()), (Some(0), vec!["gateway/variable-fleeting"]), "{found:#?}");
@@ -188,7 +188,7 @@ fn a_variable_that_nobody_sets_keeps_the_gateway_from_starting() {
                 "gateway.auth.token is ${CHAT_TOKEN}, which neither the gateway's unit nor its .env has",
                 "the gateway does not start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)",
                 &format!(
-                    "(umask 077; echo \"CHAT_TOKEN=${{VALUE:?set it first}}\" >> {}) && systemctl --user restart openclaw-gateway",
+                    "(umask 077; printf '\\n%s\\n' \"CHAT_TOKEN=${{VALUE:?set it first}}\" >> {}) && systemctl --user restart openclaw-gateway",
                     gateway.dotenv().display()
                 ),
             ]
@@ -242,8 +242,8 @@ fn a_gateway_without_a_token_gets_one_by_the_cure() {
                 "there is no gateway.auth.token, and OPENCLAW_GATEWAY_TOKEN is not set for the gateway",
                 "without a token the gateway does not start, or makes one up that nobody knows",
                 &format!(
-                    "(umask 077; echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> {})",
-                    gateway.dotenv().display()
+                    "(umask 077; echo >> {dotenv}; echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> {dotenv})",
+                    dotenv = gateway.dotenv().display()
                 ),
             ]
         );

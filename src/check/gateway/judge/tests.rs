@@ -235,13 +235,13 @@ fn snag_6_a_token_that_the_service_does_not_have() {
     machine.file("/root/.config/systemd/user/openclaw-gateway.service", "[Service]\n");
     let fleeting = "warning[gateway/variable-fleeting]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which only the \
                     running process has: a shell has exported it\n  --> /root/.openclaw/openclaw.json\n   = why: it is \
-                    gone when the gateway is started from elsewhere\n   = cure: (umask 077; tr '\\0' '\\n' < \
+                    gone when the gateway is started from elsewhere\n   = cure: (umask 077; echo >> /root/.openclaw/.env; tr '\\0' '\\n' < \
                     /proc/4242/environ | grep -m1 ^OPENCLAW_GATEWAY_TOKEN= >> /root/.openclaw/.env)\n";
     assert_eq!(wrong(&machine, live()), [fleeting]);
     machine.gateway(SERVICE, 0, &["HOME=/root"]);
     let unset = "error[gateway/variable-unset]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which neither the \
                  running gateway (pid 4242) nor the gateway's unit nor its .env has\n  --> /root/.openclaw/openclaw.json\n   = why: the gateway does not \
-                 start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)\n   = cure: (umask 077; echo \
+                 start without it, and OpenClaw's own commands fail (older ones with MissingEnvVarError)\n   = cure: (umask 077; printf '\\n%s\\n' \
                  \"OPENCLAW_GATEWAY_TOKEN=${VALUE:?set it first}\" >> /root/.openclaw/.env) && systemctl --user restart openclaw-gateway\n";
     assert_eq!(wrong(&machine, live()), [unset]);
     machine.set_here("OPENCLAW_GATEWAY_TOKEN");
@@ -259,7 +259,7 @@ fn snag_6_a_token_that_new_ssh_sessions_do_not_have() {
     machine.file("/root/.bashrc", "");
     let said = "warning[gateway/variable-not-in-shells]: gateway.auth.token is ${OPENCLAW_GATEWAY_TOKEN}, which the \
                 gateway's unit sets and no shell does\n  --> /root/.openclaw/openclaw.json\n   = why: openclaw commands in \
-                a new SSH session fail (older ones with MissingEnvVarError)\n   = cure: (umask 077; tr '\\0' '\\n' < \
+                a new SSH session fail (older ones with MissingEnvVarError)\n   = cure: (umask 077; echo >> /root/.openclaw/.env; tr '\\0' '\\n' < \
                 /proc/4242/environ | grep -m1 ^OPENCLAW_GATEWAY_TOKEN= >> /root/.openclaw/.env)\n";
     assert_eq!(wrong(&machine, live()), [said]);
 }
@@ -325,7 +325,7 @@ fn auth_that_is_off_or_weak_or_has_nothing_to_compare_with() {
     machine.file("/root/.config/systemd/user/openclaw-gateway.service", "[Service]\n");
     let missing = "error[gateway/token-missing]: there is no gateway.auth.token, and OPENCLAW_GATEWAY_TOKEN is not set for \
                    the gateway\n  --> /root/.openclaw/openclaw.json\n   = why: without a token the gateway does not start, \
-                   or makes one up that nobody knows\n   = cure: (umask 077; echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> \
+                   or makes one up that nobody knows\n   = cure: (umask 077; echo >> /root/.openclaw/.env; echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> \
                    /root/.openclaw/.env) && systemctl --user restart openclaw-gateway\n";
     assert_eq!(said(r#""auth": { "mode": "token" }"#), [missing]);
 }

@@ -38,7 +38,7 @@ fn a_gateway_of_another_users_is_mended_as_that_user() {
             ),
             (
                 Code::GatewayVariableUnset,
-                "(: \"${VALUE:?set it first}\"; echo \"OPENCLAW_GATEWAY_TOKEN=$VALUE\" | su - claw -c 'umask 077; cat >> \
+                "(: \"${VALUE:?set it first}\"; printf '\\n%s\\n' \"OPENCLAW_GATEWAY_TOKEN=$VALUE\" | su - claw -c 'umask 077; cat >> \
                  /home/claw/.openclaw/.env') && su - claw -c 'XDG_RUNTIME_DIR=/run/user/1000 systemctl --user restart \
                  openclaw-gateway'",
             ),
@@ -70,7 +70,7 @@ fn a_gateway_of_another_users_that_does_not_run_is_started_and_gets_its_token_as
             ),
             (
                 Code::GatewayTokenMissing,
-                "su - claw -c '(umask 077; echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> \
+                "su - claw -c '(umask 077; echo >> /home/claw/.openclaw/.env; echo OPENCLAW_GATEWAY_TOKEN=$(openssl rand -hex 32) >> \
                  /home/claw/.openclaw/.env)'",
             ),
         ],
