@@ -94,7 +94,7 @@ codes! {
     FirewallClosed Error "firewall/closed"
         "A rule or the policy of this machine's packet filter drops what comes from outside to the port."
     FirewallSomeOnly Warning "firewall/some-only"
-        "The packet filter lets some addresses in and drops the others. For port 443 that may be on purpose; a CA's addresses are not published and change."
+        "The packet filter lets some addresses in and drops the others, or all that come over IPv6. For port 443 that may be on purpose; a CA's addresses are not published and change."
     FirewallUnclear Unknown "firewall/unclear"
         "The rules ask what cannot be known here, such as a rate, a mark, or a match of an extension."
     FirewallHidden Unknown "firewall/hidden"

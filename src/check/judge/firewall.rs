@@ -70,7 +70,10 @@ fn judged(numbers: &[u16], verdicts: &[(u16, bool, Verdict)], by: Keeper) -> Vec
             (false, true) => " over IPv4",
             (false, false) => " over IPv6",
         };
-        findings.push(finding(*port, over, verdict, by));
+        findings.push(match verdict {
+            Verdict::Closed(chain) if (all_alike, *v4) == (false, false) => without_v6(*port, chain, by),
+            _ => finding(*port, over, verdict, by),
+        });
     }
     if !open.is_empty() {
         let ports = list(&open);
@@ -112,6 +115,20 @@ fn finding(port: u16, over: &str, verdict: &Verdict, by: Keeper) -> Finding {
             "`clawgate check --staging` proves it from outside",
         ),
     }
+}
+
+/// Most clients have IPv4 too, and without an AAAA record nobody comes over IPv6.
+fn without_v6(port: u16, chain: &super::super::filter::ChainName, by: Keeper) -> Finding {
+    Finding::new(
+        Code::FirewallSomeOnly,
+        format!("port {port}"),
+        format!("packets to port {port} over IPv6 are dropped by {}", place(chain, by)),
+        format!(
+            "where a host has an AAAA record, a CA and browsers try that first and wait; without one it may stay{}",
+            lasts(port, by)
+        ),
+        allow(port, chain, by),
+    )
 }
 
 fn place(chain: &super::super::filter::ChainName, by: Keeper) -> String {
@@ -197,4 +214,23 @@ fn before(numbers: &[u16], here: &Here) -> Finding {
             list(numbers)
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Severity, filter::ChainName};
+
+    #[test]
+    fn a_port_that_is_closed_over_ipv6_alone_is_a_warning() {
+        let chain = || ChainName { families: Families::Both, table: "filter".into(), chain: "input".into() };
+        let closed = || Verdict::Closed(chain());
+        let said = |v4, v6| {
+            let findings = judged(&[443], &[(443, true, v4), (443, false, v6)], Keeper::Nftables);
+            findings.into_iter().map(|finding| (finding.code, finding.severity())).collect::<Vec<_>>()
+        };
+        assert_eq!(said(Verdict::Open, closed()), [(Code::FirewallSomeOnly, Severity::Warning)]);
+        assert_eq!(said(closed(), Verdict::Open), [(Code::FirewallClosed, Severity::Error)]);
+        assert_eq!(said(closed(), closed()), [(Code::FirewallClosed, Severity::Error)]);
+    }
 }

@@ -90,7 +90,7 @@ fn a_cure_for_another_users_gateway_changes_that_users_files_and_none_of_roots()
             (said.code, said.out),
             (Some(0), format!("{USER} /run/user/{uid} --user restart openclaw-gateway\n"))
         );
-        assert_eq!(fs::read_to_string(&dotenv).unwrap(), "OPENCLAW_GATEWAY_TOKEN=it is \"secret\"\n");
+        assert_eq!(fs::read_to_string(&dotenv).unwrap(), "\nOPENCLAW_GATEWAY_TOKEN=it is \"secret\"\n");
         is_still_theirs(&gateway, uid, &[&dotenv]);
 
         // A service's account, which has no shell to log in with.

@@ -160,7 +160,7 @@ fn a_token_is_looked_for_wherever_openclaw_itself_would_find_it() {
         let kept = fs::read_to_string(gateway.dotenv()).unwrap();
         assert_eq!(
             kept,
-            format!("OPENCLAW_GATEWAY_TOKEN={TOKEN}\n"),
+            format!("\nOPENCLAW_GATEWAY_TOKEN={TOKEN}\n"),
             "what the gateway has, and nobody had to know it"
         );
         assert_eq!(machine.look("gateway").await.snags(), [""; 0]);
@@ -202,7 +202,7 @@ fn a_variable_that_nobody_sets_keeps_the_gateway_from_starting() {
         let cure = unset[3].split(" && systemctl").next().unwrap();
         fails_as_it_stands(&gateway, cure).await;
         paste(&gateway, &format!("VALUE=0123456789abcdef; {cure}")).await;
-        assert_eq!(fs::read_to_string(gateway.dotenv()).unwrap(), "CHAT_TOKEN=0123456789abcdef\n");
+        assert_eq!(fs::read_to_string(gateway.dotenv()).unwrap(), "\nCHAT_TOKEN=0123456789abcdef\n");
 
         // In the shell that has exported it, as the guide does.
         fs::remove_file(gateway.dotenv()).unwrap();
@@ -215,7 +215,7 @@ fn a_variable_that_nobody_sets_keeps_the_gateway_from_starting() {
         assert!(seen.ends_with("nor its .env has; the environment of this check has it"), "{seen}");
         let cure = cure.split(" && systemctl").next().unwrap();
         paste(&gateway, &format!("export CHAT_TOKEN=fedcba9876543210; {cure}")).await;
-        assert_eq!(fs::read_to_string(gateway.dotenv()).unwrap(), "CHAT_TOKEN=fedcba9876543210\n");
+        assert_eq!(fs::read_to_string(gateway.dotenv()).unwrap(), "\nCHAT_TOKEN=fedcba9876543210\n");
         gateway.kill();
         gateway.start().await;
         let found = machine.look("gateway").await;
