@@ -80,7 +80,15 @@ fn read<'s>(statements: &Value, sets: &dyn Fn(&str) -> Option<&'s Value>) -> Vec
                 rules.extend(map(&tests, value, sets));
                 // The entries are all that can hold; where none does, the rule goes on.
             }
-            "counter" | "log" | "comment" | "mangle" | "notrack" | "nop" | "flow" | "set" => {}
+            "counter" | "log" | "comment" | "mangle" | "notrack" | "nop" | "flow" => {}
+            "set" => {
+                tests.extend(family(&value["elem"]).or_else(|| family(&value["elem"]["elem"]["val"])));
+                // What stands with the element decides too, such as a limit for each client.
+                let statements = value["stmt"].as_array().into_iter().flatten();
+                if statements.into_iter().any(|statement| statement.get("counter").is_none()) {
+                    tests.push(Test { of: Of::Unknown, negated: false });
+                }
+            }
             "limit" | "quota" | "ct count" | "xt" => {
                 tests.push(Test { of: Of::Unknown, negated: false });
                 // Its end may be hidden in it.

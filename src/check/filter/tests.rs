@@ -129,6 +129,21 @@ fn a_rule_about_one_familys_header_is_none_for_the_other() {
 }
 
 #[test]
+fn a_limit_for_each_client_closes_no_port() {
+    let limit = json!({"limit": {"rate": 5, "per": "minute", "inv": true}});
+    let set = |statements: Value| json!({"set": {"op": "add", "elem": {"payload": {"protocol": "ip", "field": "saddr"}}, "set": "@met", "stmt": statements}});
+    let rules = |statements| {
+        let drop = json!([dport(json!(443)), set(statements), {"drop": null}]);
+        nft(&[("input", drop), ("input", json!([dport(json!(443)), accept()]))])
+    };
+    assert_eq!(ask(&rules(json!([limit])), 443), "unclear");
+    assert_eq!(ask(&rules(json!([{"counter": {"packets": 0, "bytes": 0}}])), 443), "closed");
+    // It asks an IPv4 header.
+    let v6 = verdict(&rules(json!([])), packet(false, 443));
+    assert_eq!(v6, Verdict::Open);
+}
+
+#[test]
 fn chains_are_followed_to_their_end() {
     let jump = ("input", json!([{"jump": {"target": "extra"}}]));
     let back = ("extra", json!([dport(json!(80)), {"return": null}]));
