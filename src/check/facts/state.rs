@@ -52,8 +52,8 @@ pub enum Service {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directory {
-    /// Not there. systemd makes it, or it would have to be made in the directory named here.
-    Missing { made_by_systemd: bool, above: Entry },
+    /// Not there. systemd makes it, or it would have to be made in the directory named here, which is on `on`.
+    Missing { made_by_systemd: bool, above: Entry, on: Option<FileSystem> },
     /// Something else has its name.
     SomethingElse,
     /// We may not look.
@@ -134,7 +134,7 @@ fn directory(path: &Path, service: &Service, made_by_systemd: bool) -> Directory
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let above = path.ancestors().skip(1).find_map(entry);
             return match above {
-                Some(above) => Directory::Missing { made_by_systemd, above },
+                Some(above) => Directory::Missing { made_by_systemd, on: file_system(&above.path), above },
                 None => Directory::Hidden,
             };
         }

@@ -202,8 +202,14 @@ fn dated(text: &str, path: &str, is_key: bool) -> Option<DatedModel> {
     if !(is_day && stem.starts_with("claude-") && is_plain(text)) {
         return None;
     }
-    // What the setup guide names; the others lose their day and keep their name.
-    let stem = if stem == "claude-sonnet-4" { "claude-sonnet-4-6" } else { stem };
+    // What OpenClaw's own doctor writes where there is no such name without the day; the others keep theirs.
+    let stem = match stem {
+        "claude-sonnet-4" => "claude-sonnet-4-6",
+        "claude-opus-4" => "claude-opus-4-6",
+        old if old.starts_with("claude-3") && old.contains("opus") => "claude-opus-4-6",
+        old if old.starts_with("claude-3") => "claude-sonnet-4-6",
+        stem => stem,
+    };
     let alias = if provider.is_empty() { stem.to_owned() } else { format!("{provider}/{stem}") };
     Some(DatedModel { path: path.to_owned(), id: text.to_owned(), alias, is_key })
 }
@@ -283,6 +289,23 @@ mod tests {
             ("agents.defaults.models.anthropic/claude-opus-4-1-20250805", "anthropic/claude-opus-4-1", true),
         ];
         assert_eq!(dated, expected.map(|(path, alias, key)| (path.to_owned(), alias.to_owned(), key)));
+    }
+
+    #[test]
+    fn a_model_that_has_no_short_name_of_its_own_is_replaced_by_the_one_that_openclaw_takes() {
+        let alias = |id: &str| {
+            let text = format!(r#"{{ agents: {{ defaults: {{ model: "{id}" }} }} }}"#);
+            parse(&text).unwrap().dated.into_iter().map(|dated| dated.alias).collect::<Vec<_>>()
+        };
+        for (id, short) in [
+            ("anthropic/claude-3-5-haiku-20241022", "anthropic/claude-sonnet-4-6"),
+            ("claude-3-7-sonnet-20250219", "claude-sonnet-4-6"),
+            ("claude-3-opus-20240229", "claude-opus-4-6"),
+            ("anthropic/claude-opus-4-20250514", "anthropic/claude-opus-4-6"),
+            ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
+        ] {
+            assert_eq!(alias(id), [short], "{id}");
+        }
     }
 
     #[test]

@@ -30,14 +30,22 @@ fn answers(config: &Config, ca: &Ca) -> Finding {
     let meta = match &ca.answer {
         Ok(answer) => &answer.meta,
         Err(why) => {
+            let roots = config
+                .acme
+                .cas
+                .iter()
+                .find(|own| own.directory.url() == ca.url.0)
+                .and_then(|own| own.root.as_ref())
+                .map(|root| format!("--cacert {} ", shell::word(&root.display().to_string())));
             return Finding::new(
                 Code::AcmeUnreachable,
                 &ca.url.0,
                 if why.contains(host.as_str()) { why.clone() } else { format!("{host}: {why}") },
                 "without the CA there is no certificate, and no renewal",
                 format!(
-                    "`curl -sS {}` on this machine: if that fails too, its DNS, its clock, or its way out to port 443 is \
+                    "`curl -sS {}{}` on this machine: if that fails too, its DNS, its clock, or its way out to port 443 is \
                      to be mended; else the CA's status page says more",
+                    roots.unwrap_or_default(),
                     shell::word(&ca.url.0)
                 ),
             );
@@ -125,13 +133,17 @@ pub fn ledger(config: &Config, ledger: &Result<Ledger, String>) -> Vec<Finding> 
             let asked = ledger.rows.iter().filter(|row| row.source == Source::Acme);
             asked.map(|row| standing(row, ledger.now)).collect()
         }
-        Err(why) => vec![Finding::new(
-            Code::AcmeLedgerHidden,
-            config.state_dir.display().to_string(),
-            why.clone(),
-            "what was spent of the CA's limit is kept there",
-            "run the check as root",
-        )],
+        Err(why) => {
+            // What keeps the ledger from everybody says itself what mends it.
+            let (seen, cure) = why.split_once("; ").unwrap_or((why, "run the check as root"));
+            vec![Finding::new(
+                Code::AcmeLedgerHidden,
+                config.state_dir.display().to_string(),
+                seen,
+                "what was spent of the CA's limit is kept there",
+                cure,
+            )]
+        }
     }
 }
 
@@ -166,7 +178,7 @@ fn standing(row: &Row, now: u64) -> Finding {
         (None, Some(_)) => Finding::new(
             Code::AcmeTryLater,
             &names,
-            format!("{names} may be asked for {when}: {}{problem}", row.next.why),
+            format!("{names} may be asked for from {when} on: {}{problem}", row.next.why),
             "a try before that would be refused, and count",
             format!("wait until {when}; restarts do not change it"),
         ),

@@ -25,13 +25,9 @@ pub fn judge(_config: &Config, state: &State) -> Vec<Finding> {
         Service::Dynamic(name) => return of_dynamic(&path, name, state),
     };
     match &state.directory {
-        Directory::Missing { made_by_systemd: true, .. } => {
-            let seen = format!("{path} is not there yet; systemd makes it at the first start");
-            vec![Finding::good(Code::StateMadeAtStart, &path, seen)]
-        }
-        Directory::Missing { above, .. } if account.may_write(above) => {
-            let seen = format!("{path} is not there yet; {} makes it at the first start", account.name);
-            vec![Finding::good(Code::StateMadeAtStart, &path, seen)]
+        Directory::Missing { made_by_systemd, above, on } if *made_by_systemd || account.may_write(above) => {
+            let who = if *made_by_systemd { "systemd" } else { &account.name };
+            made_at_start(&path, who, above, on.as_ref())
         }
         Directory::Missing { above, .. } => vec![Finding::new(
             Code::StateNotCreatable,
@@ -60,12 +56,24 @@ pub fn judge(_config: &Config, state: &State) -> Vec<Finding> {
     }
 }
 
+/// It can be made as far as rights go; what it would be on is looked at all the same.
+fn made_at_start(path: &str, who: &str, above: &Entry, on: Option<&FileSystem>) -> Vec<Finding> {
+    if let Some(full) = on.and_then(|on| disk(&above.path.display().to_string(), on)) {
+        return vec![full];
+    }
+    let seen = format!("{path} is not there yet; {who} makes it at the first start");
+    let mut findings = vec![Finding::good(Code::StateMadeAtStart, path, seen)];
+    findings.extend(on.and_then(|on| not_durable(path, on)));
+    findings
+}
+
 /// What of the directory can be known before there is the user. Where systemd makes the directory, it gives that user all
 /// of it at each start.
 fn of_dynamic(path: &str, name: &str, state: &State) -> Vec<Finding> {
     let mut findings = match &state.directory {
         Directory::SomethingElse => vec![no_directory(path)],
         Directory::Hidden => vec![hidden(path, None)],
+        Directory::Missing { made_by_systemd: true, above, on } => made_at_start(path, "systemd", above, on.as_ref()),
         Directory::Missing { .. } => Vec::new(),
         Directory::There { on, .. } => {
             let on = on.as_ref();
@@ -76,17 +84,10 @@ fn of_dynamic(path: &str, name: &str, state: &State) -> Vec<Finding> {
     };
     let (seen, unknown, cure) = match &state.directory {
         Directory::Missing { made_by_systemd: true, .. } | Directory::There { made_by_systemd: true, .. } => {
-            if findings.iter().all(|finding| finding.code == Code::StateNotDurable) {
-                let (code, seen) = match &state.directory {
-                    Directory::There { .. } => {
-                        (Code::StateGood, format!("systemd gives {path} to {name} at the start"))
-                    }
-                    _ => (
-                        Code::StateMadeAtStart,
-                        format!("{path} is not there yet; systemd makes it at the first start"),
-                    ),
-                };
-                findings.push(Finding::good(code, path, seen));
+            let is_there = matches!(state.directory, Directory::There { .. });
+            if is_there && findings.iter().all(|finding| finding.code == Code::StateNotDurable) {
+                let seen = format!("systemd gives {path} to {name} at the start");
+                findings.push(Finding::good(Code::StateGood, path, seen));
             }
             (
                 "",

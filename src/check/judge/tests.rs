@@ -324,7 +324,7 @@ mod directory {
     fn a_directory_that_is_not_there_is_made_at_the_start_or_needs_a_command() {
         let missing = |mode, made_by_systemd| {
             let above = Entry { path: "/srv".into(), uid: 0, gid: 0, mode };
-            only(judged(|state| state.directory = Directory::Missing { made_by_systemd, above }))
+            only(judged(|state| state.directory = Directory::Missing { made_by_systemd, above, on: None }))
         };
         assert_eq!(
             missing(0o755, true).seen,
@@ -339,6 +339,28 @@ mod directory {
     }
 
     #[test]
+    fn a_directory_that_could_not_be_made_or_kept_where_it_belongs_is_not_made_at_the_start() {
+        let codes = |made_by_systemd, service: Service, on: FileSystem| {
+            let above = Entry { path: "/srv".into(), uid: 0, gid: 0, mode: 0o777 };
+            let findings = judged(|state| {
+                state.service = service.clone();
+                state.directory = Directory::Missing { made_by_systemd, above, on: Some(on) };
+            });
+            findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+        };
+        let on = |passing, read_only, free| FileSystem { passing, read_only, free };
+        let root = || Service::Account(Account { name: "root".into(), uid: 0, groups: vec![0] });
+        for by_systemd in [true, false] {
+            assert_eq!(codes(by_systemd, root(), on(None, true, 1 << 30)), [Code::StateReadOnly], "{by_systemd}");
+            assert_eq!(codes(by_systemd, root(), on(None, false, 0)), [Code::StateFull], "{by_systemd}");
+            let passing = codes(by_systemd, root(), on(Some("tmpfs"), false, 1 << 30));
+            assert_eq!(passing, [Code::StateMadeAtStart, Code::StateNotDurable], "{by_systemd}");
+        }
+        let dynamic = codes(true, Service::Dynamic("clawgate".into()), on(None, true, 1 << 30));
+        assert_eq!(dynamic, [Code::StateReadOnly, Code::StateUserUnknown]);
+    }
+
+    #[test]
     fn a_user_that_is_made_at_the_start_is_neither_missing_nor_trusted_to_be_able() {
         let of = |directory: Directory, records| {
             let findings = judged(|state| {
@@ -348,7 +370,7 @@ mod directory {
             findings.into_iter().map(|finding| (finding.code, finding.seen)).collect::<Vec<_>>()
         };
         let entry = || Entry { path: "/var/lib/clawgate".into(), uid: 61_184, gid: 61_184, mode: 0o700 };
-        let missing = |made_by_systemd| Directory::Missing { made_by_systemd, above: entry() };
+        let missing = |made_by_systemd| Directory::Missing { made_by_systemd, above: entry(), on: None };
         let there = |made_by_systemd, free| {
             let on = Some(FileSystem { passing: None, read_only: false, free });
             Directory::There { entry: entry(), made_by_systemd, on, foreign: Vec::new() }
@@ -385,7 +407,7 @@ mod directory {
             let on = Some(FileSystem { passing: None, read_only, free: 1 << 30 });
             Directory::There { entry: of(own), made_by_systemd: false, on, foreign }
         };
-        let above = || Directory::Missing { made_by_systemd: false, above: of(0) };
+        let above = || Directory::Missing { made_by_systemd: false, above: of(0), on: None };
         for (directory, expected) in [
             (above(), "install -d -m 700 -o clawgate '/srv/my state'"),
             (Directory::SomethingElse, "mv '/srv/my state' '/srv/my state.old'"),
@@ -456,7 +478,33 @@ mod standing {
             (Code::AcmeLastProblem, "mend it, then `clawgate certs renew chat.example.com`")
         );
         let unknown = ca::ledger(&config(""), &Err("cannot read it".into()));
-        assert_eq!(only(unknown).code, Code::AcmeLedgerHidden);
+        let unknown = only(unknown);
+        assert_eq!((unknown.code, unknown.cure.as_str()), (Code::AcmeLedgerHidden, "run the check as root"));
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_used_has_its_own_cure() {
+        let unknown = only(ca::ledger(&config(""), &Err("it is of version 9; run the newer one again".into())));
+        assert_eq!((&*unknown.seen, &*unknown.cure), ("it is of version 9", "run the newer one again"));
+    }
+
+    #[test]
+    fn a_try_that_has_to_wait_is_told_from_when_on_it_may_be_made() {
+        let next = Next { action: "order".into(), at: Some(1_800_003_600), why: "five tries were spent".into() };
+        let found = row(None, next, None);
+        assert_eq!(found.code, Code::AcmeTryLater);
+        assert_eq!(found.seen, "chat.example.com may be asked for from 2027-01-15 09:00 UTC on: five tries were spent");
+    }
+
+    #[test]
+    fn a_ca_with_a_root_of_its_own_is_tried_by_hand_with_that_root() {
+        let url = "https://ca.example.com/dir";
+        let away = Ca { url: DirectoryUrl(url.into()), answer: Err("no answer within 6 s".into()) };
+        let cure = |text: &str| only(ca::judge(&config(text), std::slice::from_ref(&away))).cure;
+        let own = cure(&format!("[acme]\nca = \"{url}\"\nroot = \"/etc/my ca/root.pem\"\n"));
+        assert!(own.starts_with("`curl -sS --cacert '/etc/my ca/root.pem' https://ca.example.com/dir` on"), "{own}");
+        let systems = cure(&format!("[acme]\nca = \"{url}\"\n"));
+        assert!(systems.starts_with("`curl -sS https://ca.example.com/dir` on"), "{systems}");
     }
 }
 
