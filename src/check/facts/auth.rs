@@ -25,8 +25,6 @@ use crate::{
 
 /// For one of them; `timeout` of the configuration where that is shorter.
 const DEADLINE: Duration = Duration::from_secs(6);
-/// More of them are nobody's configuration.
-const MOST: usize = 16;
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +67,7 @@ pub async fn look(config: &Config) -> Vec<Service> {
         for auth in policies.filter_map(|policy: &Policy| policy.forward_auth.as_deref()) {
             let is_same =
                 |other: &ForwardAuth| (&other.tls, &other.host, &other.target) == (&auth.tls, &auth.host, &auth.target);
-            if wanted.len() < MOST && !wanted.iter().any(|(other, _)| is_same(other)) {
+            if !wanted.iter().any(|(other, _)| is_same(other)) {
                 wanted.push((auth, site));
             }
         }

@@ -119,3 +119,14 @@ async fn a_ca_that_cannot_be_read_from_here_is_no_finding_about_the_service() {
         assert_eq!(look(&config).await[0].answer, Answer::CaUnseen, "{ca}");
     }
 }
+
+#[tokio::test]
+async fn each_service_is_asked_however_many_there_are() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let site = |n| {
+        format!("[[site]]\nhost = \"chat{n}.example.com\"\nforward_auth = {{ url = \"http://{gone}/check/{n}\" }}\n")
+    };
+    let text: String = (0..40).map(site).collect();
+    let config = parse(&[Source { name: "config.toml".into(), text }], &NoSecrets).unwrap().config;
+    assert_eq!(look(&config).await.len(), 40);
+}
