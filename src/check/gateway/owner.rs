@@ -99,12 +99,18 @@ impl Owner {
     pub fn install(&self, user: &str) -> String {
         let onboard = self.about("openclaw onboard --install-daemon");
         let onboard = self.run(&format!("{}{onboard}", self.runtime()));
-        let linger = format!("loginctl enable-linger {user}");
+        let linger = self.linger(user);
         match self.who {
             // Who is not logged in has no systemd before that.
             Who::Other { .. } => format!("{linger} && {onboard}"),
             Who::Looker | Who::Unnamed(_) => format!("{onboard} && {linger}"),
         }
+    }
+
+    /// Lets `user`'s own systemd run without a login. For oneself nobody has to be root.
+    pub fn linger(&self, user: &str) -> String {
+        let sudo = if matches!(self.who, Who::Other { by_root: false, .. }) { "sudo " } else { "" };
+        format!("{sudo}loginctl enable-linger {user}")
     }
 
     fn runtime(&self) -> String {
@@ -274,6 +280,11 @@ mod tests {
         assert_eq!(service.run(set), format!("su - claw -s /bin/sh -c '{set}'"));
         let restart = "su - claw -c 'XDG_RUNTIME_DIR=/run/user/1000 systemctl --user restart openclaw-gateway'";
         assert_eq!(claw(true).systemctl("restart openclaw-gateway"), restart);
+        let onboard = "su - claw -c 'XDG_RUNTIME_DIR=/run/user/1000 openclaw onboard --install-daemon'";
+        assert_eq!(claw(true).install("claw"), format!("loginctl enable-linger claw && {onboard}"));
+        assert_eq!(claw(false).install("claw"), format!("sudo loginctl enable-linger claw && sudo {onboard}"));
+        let own = "openclaw onboard --install-daemon && loginctl enable-linger me";
+        assert_eq!(LOOKER.clone().install("me"), own);
     }
 
     #[test]

@@ -117,7 +117,8 @@ fn start(owner: &Owner) -> String {
     let Who::Other { user, .. } = &owner.who else { return START.to_owned() };
     let name = &user.name;
     format!(
-        "start it: `loginctl enable-linger {name} && {}` (where there is no such unit yet: `{}`)",
+        "start it: `{} && {}` (where there is no such unit yet: `{}`)",
+        owner.linger(name),
         owner.systemctl("start openclaw-gateway"),
         owner.install(name)
     )

@@ -82,7 +82,7 @@ impl Judge<'_> {
                         let seen = format!("{who} is a service of {user}'s own systemd, and {user} does not linger");
                         let why =
                             format!("systemd ends it when the last session of {user} ends, and starts it at no boot");
-                        let cure = format!("loginctl enable-linger {user}");
+                        let cure = self.owner().linger(&user);
                         self.add(Code::GatewayLinger, self.at.clone(), seen, why, cure);
                     }
                     None => {
