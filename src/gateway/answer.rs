@@ -36,6 +36,13 @@ pub struct Approval {
     pub version: Option<Box<str>>,
 }
 
+impl Approval {
+    /// Whether an operator was let in and may do nothing; a gateway that does not say whom it let in does not say that.
+    pub fn grants_nothing(&self) -> bool {
+        self.role.as_deref() == Some("operator") && self.scopes.is_empty()
+    }
+}
+
 /// `ok: false`, in the gateway's words, each at most 256 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Refusal {

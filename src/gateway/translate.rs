@@ -17,6 +17,8 @@ pub enum Seen<'a> {
     Http { status: u16, body: &'a [u8] },
     /// The answer to `connect`.
     Refused(&'a Refusal),
+    /// It let a client in that showed no device key, and granted no scope: each method is refused from then on.
+    NothingGranted,
     /// The first close frame of a tunnel.
     Closed { by: Side, close: &'a Close },
 }
@@ -46,7 +48,7 @@ pub fn translate(seen: Seen<'_>, at: &Situation<'_>) -> Option<Cause> {
     let trouble = Trouble::of(seen)?;
     let request_id = match seen {
         Seen::Refused(refusal) => refusal.request_id.as_deref(),
-        Seen::Http { .. } | Seen::Closed { .. } => None,
+        Seen::Http { .. } | Seen::NothingGranted | Seen::Closed { .. } => None,
     };
     Some(Cause { trouble, code: trouble.code(), what: trouble.what(), cure: trouble.cure(at, request_id) })
 }
@@ -138,6 +140,7 @@ impl Trouble {
         match seen {
             Seen::Http { status, body } => Trouble::of_http(status, body),
             Seen::Refused(refusal) => Trouble::of_refusal(refusal),
+            Seen::NothingGranted => Some(Trouble::MissingScope),
             Seen::Closed { by: Side::Gateway, close } => Trouble::of_close(close),
             // The Control UI's own code for "the connect failed"; the gateway never sends it.
             Seen::Closed { by: Side::Client, close } => (close.code == Some(4008)).then_some(Trouble::UiConnectFailed),

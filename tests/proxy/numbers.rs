@@ -6,7 +6,7 @@ use clawgate::{
     status::outside::{self, Asked},
 };
 
-use crate::harness::{Proxy, client, eventually, origin, proxy, ws};
+use crate::harness::{Proxy, client, device::DeviceKey, eventually, origin, proxy, ws};
 
 /// The samples that begin with `prefix`, as they are written.
 pub fn samples(proxy: &Proxy, prefix: &str) -> Vec<String> {
@@ -346,6 +346,33 @@ async fn a_close_code_of_the_gateway_is_translated_and_an_ordinary_one_is_not() 
     }
     assert_eq!(proxy.app().report().problems.len(), 2);
     assert_eq!(proxy.app().report().upstreams[0].version.as_deref(), Some("2026.9.6"));
+}
+
+#[tokio::test]
+async fn a_client_without_a_device_key_that_is_let_in_without_a_scope_is_told_and_so_is_its_end() {
+    const SCOPELESS: &str = r#"{"type":"res","id":"1","ok":true,"payload":{"auth":{"role":"operator","scopes":[]}}}"#;
+    const NODE: &str = r#"{"type":"res","id":"1","ok":true,"payload":{"auth":{"role":"node","scopes":[]}}}"#;
+    let gateway = origin::by_hand().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    visit(&proxy, &gateway, Some(NODE), (1000, "bye")).await;
+    // Who showed a key has asked for nothing.
+    let mut wire = proxy.client().at("203.0.113.7").h1("chat.test").await;
+    wire.send(client::upgrade("chat.test", "/", &[])).await;
+    let mut conn = gateway.connection().await;
+    conn.accept_websocket().await;
+    wire.head().await.unwrap();
+    conn.send(ws::plain(ws::TEXT, CHALLENGE.as_bytes())).await;
+    ws::next(&mut wire).await.unwrap();
+    wire.send(ws::text(&DeviceKey::fresh().connect("n"))).await;
+    conn.next_frame().await;
+    conn.send(ws::plain(ws::TEXT, SCOPELESS.as_bytes())).await;
+    ws::next(&mut wire).await.unwrap();
+    visit(&proxy, &gateway, Some(SCOPELESS), (1012, "service restart")).await;
+    counts(&proxy, r#"clawgate_gateway_answers_total{code="gateway/restarting"} 1"#).await;
+    counts(&proxy, r#"clawgate_gateway_answers_total{code="gateway/missing-scope"} 1"#).await;
+    let problems = proxy.app().report().problems;
+    let missing = problems.iter().find(|problem| problem.code == "gateway/missing-scope").unwrap();
+    assert!(missing.cure.contains("sign its connect with a device key"), "{}", missing.cure);
 }
 
 #[tokio::test]

@@ -160,6 +160,11 @@ impl Watching {
                 if loopback {
                     gateway.approved(self.client);
                 }
+                if matches!(self.key, Key::Unknown) && approval.grants_nothing() {
+                    self.trouble(core, Seen::NothingGranted);
+                    // It goes on: how it ends is another matter.
+                    self.told = false;
+                }
             }
             Answer::Refused(refusal) => {
                 answers[1].add(1);

@@ -74,6 +74,17 @@ on_both_gateways! {
     }
 }
 
+/// Only the newer gateway says what it grants.
+#[tokio::test]
+async fn a_client_without_a_device_key_that_may_do_nothing_is_translated() {
+    let gateway = Gateway::of(Version::Newest).run().await;
+    let proxy = Proxy::options().site(r#"identity = "attributed""#).run(&gateway).await;
+    let outside = Edge::run(STRANGER, proxy.balanced()).await;
+    let dial = proxy.dial().via(outside.address);
+    Backend::fresh().with(Fault::NoDevice).connect(&dial).await.expect("let in, with no scope");
+    told(&proxy, "gateway/missing-scope", "sign its connect with a device key").await;
+}
+
 /// Only the newer gateway compares the page's build with its own.
 #[tokio::test]
 async fn a_page_of_before_an_update_is_told_to_load_anew() {
