@@ -422,6 +422,9 @@ fn explain_takes_what_was_read_without_quotes() {
         "{}",
         unknown.stderr
     );
+    // A page is text, and is not handed to a program that waits for an object.
+    let page = clawgate(&["explain", "--json", "78"]);
+    assert!(page.code == Some(2) && page.stdout.is_empty() && page.stderr.contains("--from"), "{}", page.stderr);
     let request = clawgate(&["explain", "GET", "/", "again"]);
     assert!(request.code == Some(2) && request.stderr.contains("--from ADDRESS"), "{}", request.stderr);
 }
@@ -440,6 +443,7 @@ fn explain_tells_what_is_wrong_with_what_was_typed() {
         (vec!["--host", "chat.test", "-H", "X-A: s3cret\n", "/"], "the header `x-a` has a value that cannot be sent"),
         (vec!["--host", "chat.test", "G@T", "/"], "the method `G@T`"),
         (vec!["--host", "chat.test", "https://second.test/"], "name it once"),
+        (vec!["https://ann:s3cret@chat.test/"], "a request names no user"),
         (vec!["--host", "chat.test", "--h2", "--http", "/"], "HTTP/2 is spoken over TLS only"),
     ] {
         let ran = home.run(&[&from[..], &words].concat());

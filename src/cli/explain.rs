@@ -65,8 +65,8 @@ pub(super) struct Args {
     /// As if the gateway had refused this client five times
     #[arg(long, requires = "from")]
     demoted: bool,
-    /// For programs
-    #[arg(long)]
+    /// For programs: a request
+    #[arg(long, requires = "from")]
     json: bool,
     /// A request, as [METHOD] PATH or [METHOD] URL; or the name of a finding, refusal or trouble, an HTTP status, a
     /// close code or an exit code; or what the gateway, a browser or a platform says

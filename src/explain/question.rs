@@ -46,6 +46,9 @@ pub enum WordsError {
     Target(String),
     #[error("`{0}` is no host: a name or an address, and perhaps a port")]
     Host(String),
+    /// It is not named: there may be a password in it.
+    #[error("a request names no user: leave out what is before the @, and the @")]
+    User,
     #[error("the URL names a host, and so does --host: name it once")]
     HostTwice,
     #[error("the URL is http://, which --http says too, or https:// beside --http: say one of them")]
@@ -158,8 +161,11 @@ fn split<'a>(words: &Words<'a>) -> Result<(bool, Option<&'a str>, &'a str), Word
 
 fn sni(host: &str) -> Result<Option<Box<str>>, WordsError> {
     let wrong = || WordsError::Host(host.into());
+    if host.contains('@') {
+        return Err(WordsError::User);
+    }
     let authority = Authority::try_from(host).map_err(|_| wrong())?;
-    if authority.host().is_empty() || host.contains('@') {
+    if authority.host().is_empty() {
         return Err(wrong());
     }
     let name = authority.host().trim_end_matches('.').to_ascii_lowercase();

@@ -11,7 +11,13 @@ const PAGES: usize = 3;
 
 /// What is known of `word`, if it is a number that stands in an answer or a close frame.
 pub(super) fn page(all: &[Page], word: &str) -> Option<String> {
-    let number = Some(word).filter(|word| word.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()?;
+    // As it stands on a page or in a log: "502 Bad Gateway".
+    let (first, name) = word.split_once(' ').unwrap_or((word, ""));
+    let number = Some(first).filter(|first| first.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()?;
+    let standard = http::StatusCode::from_u16(number).ok().and_then(|status| status.canonical_reason());
+    if !name.is_empty() && !standard.is_some_and(|standard| standard.eq_ignore_ascii_case(name.trim())) {
+        return None;
+    }
     match number {
         100..=599 => status(all, number),
         1000..=4999 => close(all, number),
@@ -260,6 +266,12 @@ mod tests {
         }
         assert!(text.ends_with("`clawgate explain NAME` prints the page of one of these names.\n"), "{text}");
         assert!(page("308").contains("serve = \"redirect\""));
+    }
+
+    #[test]
+    fn a_status_is_known_with_its_name_behind_it_too() {
+        assert_eq!(page("502 Bad Gateway"), page("502"));
+        assert!(super::page(&all(), "502 Bad Day").is_none() && super::page(&all(), "1008 policy").is_none());
     }
 
     #[test]
