@@ -149,7 +149,7 @@ async fn forward(
 pub fn hold_limits(plan: &Plan) -> HoldLimits {
     let limits = &plan.snapshot.config.limits;
     let kept = if plan.known { 0 } else { limits.held / 4 };
-    HoldLimits { total: limits.held - kept, per_client: limits.held_per_client }
+    HoldLimits { total: limits.held - kept, per_client: limits.held_per_client, look: plan.look }
 }
 
 /// The pool, or a fresh connection; and where nothing was answered and it is safe, again: at once if it was a pooled

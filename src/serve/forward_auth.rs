@@ -189,7 +189,7 @@ async fn answer(
 /// A fresh connection, by its name anew: the service may have moved.
 async fn connect(service: &Upstream, client: IpAddr) -> Result<http1::Connection, Failed> {
     // Nobody waits for a service that is away.
-    let limits = HoldLimits { total: 0, per_client: 0 };
+    let limits = HoldLimits { total: 0, per_client: 0, look: false };
     let stream = service.dial(Source::Host, client, Instant::now(), limits).await?;
     match &service.tls {
         None => Ok(http1::Connection::new(stream)),

@@ -38,6 +38,11 @@ impl Health {
     pub fn is_mute(&self) -> bool {
         self.error.is_some() && self.healthz.is_none() && self.readyz.is_none()
     }
+
+    /// It answers.
+    pub fn is_live(&self) -> bool {
+        self.healthz.is_some_and(|status| (200..300).contains(&status))
+    }
 }
 
 /// Asks every gateway, all at once, and writes down what came.

@@ -108,6 +108,7 @@ impl Page<'_> {
     fn upstream(&mut self, upstream: &Upstream, now: u64) {
         let since = ago(now, upstream.since);
         let is_mute = upstream.health.as_ref().is_some_and(Health::is_mute);
+        let is_live = upstream.health.as_ref().is_some_and(Health::is_live);
         let (mood, state) = match &*upstream.state {
             // It was asked a moment ago: that is newer than what the process has seen.
             state if is_mute && state != "away" => (Mood::Bad, "DOES NOT ANSWER".to_owned()),
@@ -118,6 +119,8 @@ impl Page<'_> {
             "away" if upstream.last_look.as_deref() == Some("not-ready") && !is_mute => {
                 (Mood::Bad, format!("NOT READY for {since}"))
             }
+            // The process looks again within a second.
+            "away" if is_live => (Mood::Warn, format!("was away for {since}, and answers again just now")),
             "away" => (Mood::Bad, format!("AWAY for {since}")),
             "without-auth" => (Mood::Bad, format!("up for {since}, AND LETS ANYONE IN")),
             "unknown" => (Mood::Warn, "not looked at yet".to_owned()),

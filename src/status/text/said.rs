@@ -30,6 +30,7 @@ pub(super) fn cure(upstream: &Upstream) -> Option<String> {
         ("away", true) if upstream.last_look.as_deref() == Some("not-ready") && !is_mute => {
             Some("it starts, or a part of it is out of order: `openclaw gateway status`, as its user".into())
         }
+        ("away", true) if health.is_some_and(Health::is_live) => None,
         (_, true) if is_mute && !refused && upstream.state != "away" => {
             Some("`clawgate check --only gateway` says what stands in the way".into())
         }

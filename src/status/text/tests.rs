@@ -166,6 +166,8 @@ fn what_is_wrong_stands_out_with_its_cure() {
         page: Some("https://letsencrypt.org/docs/rate-limits".into()),
     });
     report.upstreams[0].state = "away".into();
+    let error = Some("cannot connect: connection refused".into());
+    report.upstreams[0].health = Some(Health { error, refused: true, ..Health::default() });
     report.upstreams[0].held = 3;
     report.refusals = vec![Times { name: "misdirected".into(), times: 12 }];
     report.gateway_answers = vec![Times { name: "gateway/pairing-required".into(), times: 3 }];
@@ -232,6 +234,16 @@ fn a_gateway_that_answers_and_is_not_ready_is_not_to_be_started() {
     let page = page(&report, Colour::No);
     let lines = "gateway       127.0.0.1:18789  NOT READY for 2 h 0 min, OpenClaw 2026.9.6\n              \
                  /healthz 200, /readyz 503, failing: telegram\n              it starts, or a part of it is out of order:\n";
+    assert!(page.contains(lines) && !page.contains("start it as its user"), "{page}");
+}
+
+#[test]
+fn a_gateway_that_is_just_back_is_neither_away_nor_to_be_started() {
+    let mut report = well();
+    report.upstreams[0].state = "away".into();
+    let page = page(&report, Colour::No);
+    let lines = "gateway       127.0.0.1:18789  was away for 2 h 0 min, and answers again just\n              now, \
+                 OpenClaw 2026.9.6\n              /healthz 200, /readyz 200\n";
     assert!(page.contains(lines) && !page.contains("start it as its user"), "{page}");
 }
 
