@@ -58,7 +58,7 @@ codes! {
     DnsNoListener Error "dns/no-listener"
         "The name points to an address of this machine at which no listener of the configuration is. A CA prefers IPv6 and does not fall back where the connection is refused."
     DnsDiffers Warning "dns/differs"
-        "The zone's own servers do not say what the resolver says, or not all the same. After a change this ends by itself when the record's TTL is over; a CA may see either."
+        "The zone's own servers do not say what the resolver says, or not all the same. Where they agree, they are right: a CA asks them, and the resolver's answer is an old one, which ends by itself when its TTL is over. Where they do not agree, a CA may see either."
     DnsLame Warning "dns/lame-server"
         "A server that the zone names does not answer for it. A CA that asks this one first may give up."
     DnsZoneUnknown Unknown "dns/zone-unknown"

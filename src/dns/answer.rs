@@ -1,6 +1,6 @@
 //! Reads one message. Pure.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use hickory_proto::{
     op::{Message, ResponseCode},
@@ -29,16 +29,18 @@ impl<T> Said<T> {
     }
 }
 
-/// A message, read as the answer to one question.
+/// A message, read as the answer to one question. `kept` is how long a resolver goes on telling it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reading<T> {
     Said {
         said: Said<T>,
         aliases: Vec<Name>,
+        kept: Option<Duration>,
     },
     /// It ends with an alias whose target has to be asked for.
     GoesOn {
         aliases: Vec<Name>,
+        kept: Option<Duration>,
     },
 }
 
@@ -66,16 +68,27 @@ pub(super) fn read<T>(
     }
     let own = message.answers.iter().filter(|record| record.name == *owner);
     let records: Vec<T> = own.filter_map(|record| pick(&record.data)).collect();
+    let kept = kept(message);
     // RFC 2308 §2.2: an empty answer that is final has a SOA; one that only ends in an alias has none.
     let has_soa = message.authorities.iter().any(|record| record.record_type() == RecordType::SOA);
     let said = match message.metadata.response_code {
         ResponseCode::NoError if !records.is_empty() => Said::Records(records),
-        ResponseCode::NoError if !aliases.is_empty() && !has_soa => return Ok(Reading::GoesOn { aliases }),
+        ResponseCode::NoError if !aliases.is_empty() && !has_soa => return Ok(Reading::GoesOn { aliases, kept }),
         ResponseCode::NoError => Said::NoData,
         ResponseCode::NXDomain => Said::NoSuchName,
         code => return Err(code),
     };
-    Ok(Reading::Said { said, aliases })
+    Ok(Reading::Said { said, aliases, kept })
+}
+
+/// The shortest TTL of what was said. That nothing is there is kept as long as the zone's SOA says (RFC 2308 §5).
+fn kept(message: &Message) -> Option<Duration> {
+    let answers = message.answers.iter().map(|record| record.ttl);
+    let nothing = message.authorities.iter().filter_map(|record| match &record.data {
+        RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
+        _ => None,
+    });
+    answers.chain(nothing).min().map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 /// A server that fails or refuses has said nothing: another one may.

@@ -56,6 +56,8 @@ pub struct Answer<T> {
     pub said: Said<T>,
     /// The names that aliases (CNAME) led to; the last one is what `said` is about.
     pub aliases: Vec<String>,
+    /// How long a resolver that remembers this goes on telling it.
+    pub kept: Option<Duration>,
     pub server: SocketAddr,
 }
 
@@ -88,6 +90,24 @@ impl Addresses {
     pub fn canonical(&self) -> Option<&str> {
         let v4 = self.v4.iter().flat_map(|answer| answer.aliases.last());
         v4.chain(self.v6.iter().flat_map(|answer| answer.aliases.last())).next().map(String::as_str)
+    }
+
+    /// Whether an alias leads to `target`.
+    pub fn follows(&self, target: &str) -> bool {
+        let v4 = self.v4.iter().flat_map(|answer| &answer.aliases);
+        v4.chain(self.v6.iter().flat_map(|answer| &answer.aliases)).any(|alias| alias == target)
+    }
+
+    /// How long a resolver that remembers both answers goes on telling one of them.
+    pub fn kept(&self) -> Option<Duration> {
+        let v4 = self.v4.iter().filter_map(|answer| answer.kept);
+        v4.chain(self.v6.iter().filter_map(|answer| answer.kept)).max()
+    }
+
+    /// Who gave the answers.
+    pub fn server(&self) -> Option<SocketAddr> {
+        let v4 = self.v4.iter().map(|answer| answer.server);
+        v4.chain(self.v6.iter().map(|answer| answer.server)).next()
     }
 
     /// Why one of the questions has no answer.
@@ -158,17 +178,18 @@ impl Resolver {
         let deadline = Instant::now() + within;
         let mut owner = dns_name(name)?;
         let mut aliases = Vec::new();
+        let mut kept: Option<Duration> = None;
         while aliases.len() <= ALIASES {
             let (server, message) = self.ask(&owner, kind, deadline).await?;
             let reading = answer::read(&message, &owner, kind, pick);
             let reading = reading.map_err(|code| Unanswered::Code { server, code })?;
-            let followed = match &reading {
-                Reading::Said { aliases, .. } | Reading::GoesOn { aliases } => aliases,
-            };
+            let (Reading::Said { aliases: followed, kept: of_this, .. }
+            | Reading::GoesOn { aliases: followed, kept: of_this }) = &reading;
+            kept = kept.into_iter().chain(*of_this).min();
             owner = followed.last().cloned().unwrap_or(owner);
             aliases.extend(followed.iter().map(answer::text));
             if let Reading::Said { said, .. } = reading {
-                return Ok(Answer { said, aliases, server });
+                return Ok(Answer { said, aliases, kept, server });
             }
         }
         Err(Unanswered::Aliases { name: name.to_owned() })

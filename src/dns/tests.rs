@@ -164,7 +164,7 @@ async fn servers_of_a_zone_that_agree_with_the_resolver_make_no_difference() {
     assert_eq!(agreeing.differences(&resolved), []);
     let alias = ["www.b.test CNAME edge.c.test"];
     let (aliased, resolved, _) = zone(&alias, &alias, alias[0]).await;
-    assert_eq!(aliased.opinions()[0].said, Own::Alias("edge.c.test".into()));
+    assert_eq!(aliased.opinions()[0].said, Own::Alias { target: "edge.c.test".into(), leads: BTreeSet::new() });
     assert_eq!(aliased.differences(&resolved), []);
 }
 
@@ -174,6 +174,32 @@ async fn a_name_that_only_the_resolver_still_knows_is_told() {
         zone(&["b.test A 192.0.2.2"], &["www.b.test CAA issue x"], "www.b.test A 192.0.2.1").await;
     let differences = gone.differences(&resolved);
     assert_eq!(differences.iter().map(|d| &d.said).collect::<Vec<_>>(), [&Own::NoSuchName, &Own::NoAddress]);
+    assert_eq!(gone.agreed(), None);
+}
+
+#[tokio::test]
+async fn servers_of_a_zone_that_say_the_same_agree_and_one_that_does_not_serve_it_has_no_say() {
+    let said = Own::Addresses(ips(&["192.0.2.7"]));
+    let new = ["www.b.test A 192.0.2.7"];
+    let (zone, resolved, _) = zone(&new, &new, "b.test A 192.0.2.1").await;
+    assert_eq!(zone.agreed(), Some(&said));
+    assert!(resolved.no_such_name() && !said.is_told_by(&resolved));
+    let (mut zone, ..) = self::zone(&new, &["test SOA ns.test"], new[0]).await;
+    assert_eq!(zone.agreed(), Some(&said), "the other is lame");
+    zone.servers.remove(0);
+    assert_eq!(zone.agreed(), None, "nobody serves it");
+}
+
+/// RFC 2308 §5: that nothing is there is remembered as well.
+#[tokio::test]
+async fn how_long_an_answer_is_remembered_is_known() {
+    let server = Server::run(&["a.test A 192.0.2.1", "b.test SOA ns.b.test", "www.b.test CNAME a.test"]).await;
+    let resolver = resolver(&[&server]);
+    let kept = async |name| resolver.addresses(name, WITHIN).await.kept().map(|span| span.as_secs());
+    assert_eq!(kept("a.test").await, Some(60));
+    assert_eq!(kept("www.b.test").await, Some(60));
+    assert_eq!(kept("none.b.test").await, Some(60));
+    assert_eq!(kept("none.c.test").await, None, "no SOA");
 }
 
 /// A delegation is lame when nobody, a resolver, or the zone above answers in the place of the zone.
@@ -195,5 +221,7 @@ async fn a_server_that_does_not_serve_the_zone_is_told_from_one_that_says_someth
     assert_eq!(said(&good, true).await, Own::Addresses(ips(&["192.0.2.1"])));
     assert_eq!(said(&good[..1], true).await, Own::NoSuchName);
     assert_eq!(said(&["b.test SOA ns1.b.test", "www.b.test CAA issue x"], true).await, Own::NoAddress);
-    assert_eq!(said(&["www.b.test CNAME c.test", "test SOA ns.test"], true).await, Own::Alias("c.test".into()));
+    let alias = |leads| Own::Alias { target: "c.test".into(), leads };
+    assert_eq!(said(&["www.b.test CNAME c.test", "test SOA ns.test"], true).await, alias(ips(&[])));
+    assert_eq!(said(&["www.b.test CNAME c.test", "c.test A 192.0.2.3"], true).await, alias(ips(&["192.0.2.3"])));
 }

@@ -44,8 +44,11 @@ pub struct Told {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Own {
     Addresses(BTreeSet<IpAddr>),
-    /// The name is an alias; where that leads may be another zone's.
-    Alias(String),
+    /// The name is an alias; where that leads may be another zone's. `leads` is empty where the server does not know.
+    Alias {
+        target: String,
+        leads: BTreeSet<IpAddr>,
+    },
     /// The name is there, without an address.
     NoAddress,
     NoSuchName,
@@ -87,25 +90,35 @@ impl Zone {
         opinions
     }
 
+    /// What all of its servers that serve it say, if they say the same: a CA finds this, whatever a resolver remembers.
+    pub fn agreed(&self) -> Option<&Own> {
+        let said = self.servers.iter().filter_map(|told| told.said.as_ref().ok());
+        let mut said = said.filter(|said| !matches!(said, Own::NotServed(_)));
+        let first = said.next()?;
+        said.all(|other| other == first).then_some(first)
+    }
+
     /// Opinions of the zone's servers that the resolver does not share: it still tells what was, or they do not agree.
     /// An alias counts as shared where the resolver followed it.
     pub fn differences(&self, resolved: &Addresses) -> Vec<Difference> {
         if resolved.unanswered().is_some() {
             return Vec::new();
         }
+        self.opinions().into_iter().filter(|opinion| !opinion.said.is_told_by(resolved)).collect()
+    }
+}
+
+impl Own {
+    /// Whether a resolver that says `resolved` says the same.
+    pub fn is_told_by(&self, resolved: &Addresses) -> bool {
         let all = resolved.all();
-        let shared = |said: &Own| match said {
+        match self {
             Own::Addresses(addresses) => *addresses == all,
-            Own::Alias(target) => {
-                let followed = |aliases: &[String]| aliases.iter().any(|alias| alias == target);
-                resolved.v4.as_ref().is_ok_and(|answer| followed(&answer.aliases))
-                    || resolved.v6.as_ref().is_ok_and(|answer| followed(&answer.aliases))
-            }
+            Own::Alias { target, leads } => resolved.follows(target) && (leads.is_empty() || *leads == all),
             Own::NoAddress => all.is_empty() && !resolved.no_such_name(),
             Own::NoSuchName => resolved.no_such_name(),
             Own::NotServed(_) => false,
-        };
-        self.opinions().into_iter().filter(|opinion| !shared(&opinion.said)).collect()
+        }
     }
 }
 
@@ -116,7 +129,7 @@ impl Resolver {
     /// When the zone or its servers cannot be found out.
     pub async fn zone(&self, name: &str, within: Duration) -> Result<Zone, Unanswered> {
         let deadline = Instant::now() + within;
-        let name = dns_name(name.strip_prefix("*.").unwrap_or(name))?;
+        let name = dns_name(name)?;
         let origin = self.origin(&name, deadline).await?;
         let (server, message) = self.ask(&origin, RecordType::NS, deadline).await?;
         let named = answer::read(&message, &origin, RecordType::NS, |data| match data {
@@ -183,21 +196,24 @@ pub(super) async fn own(server: SocketAddr, name: &Name, origin: &Name, within: 
     if let Some(lame) = [&v4, &v6].into_iter().find_map(|message| lame(message, origin)) {
         return Ok(Own::NotServed(lame));
     }
-    let v4 = match first(&v4)? {
-        Reading::Said { aliases, .. } | Reading::GoesOn { aliases } if !aliases.is_empty() => {
-            return Ok(Own::Alias(answer::text(&aliases[0])));
-        }
-        Reading::Said { said, .. } => said,
-        Reading::GoesOn { .. } => Said::NoData,
+    let alias = match first(&v4)? {
+        Reading::Said { aliases, .. } | Reading::GoesOn { aliases, .. } => aliases.first().map(answer::text),
     };
-    let v6 = match answer::read(&v6, name, RecordType::AAAA, v6_of).map_err(serves)? {
-        Reading::Said { said, .. } => said,
-        Reading::GoesOn { .. } => Said::NoData,
-    };
-    if v4 == Said::NoSuchName {
-        return Ok(Own::NoSuchName);
-    }
+    let v4 = said(first(&v4)?);
+    let v6 = said(answer::read(&v6, name, RecordType::AAAA, v6_of).map_err(serves)?);
     let v4s = v4.records().iter().map(|ip| IpAddr::V4(*ip));
     let all: BTreeSet<IpAddr> = v4s.chain(v6.records().iter().map(|ip| IpAddr::V6(*ip))).collect();
-    Ok(if all.is_empty() { Own::NoAddress } else { Own::Addresses(all) })
+    Ok(match alias {
+        Some(target) => Own::Alias { target, leads: all },
+        None if v4 == Said::NoSuchName => Own::NoSuchName,
+        None if all.is_empty() => Own::NoAddress,
+        None => Own::Addresses(all),
+    })
+}
+
+fn said<T>(reading: Reading<T>) -> Said<T> {
+    match reading {
+        Reading::Said { said, .. } => said,
+        Reading::GoesOn { .. } => Said::NoData,
+    }
 }

@@ -50,8 +50,7 @@ pub async fn look(here: &Here, names: &[Name]) -> BTreeMap<IpAddr, Answer> {
 async fn look_at(port: u16, here: &Here, names: &[Name]) -> BTreeMap<IpAddr, Answer> {
     let mut wanted: Vec<(IpAddr, &str)> = Vec::new();
     for name in names {
-        let all = name.addresses.all();
-        let foreign = all.into_iter().filter(|ip| super::here::is_public(*ip) && !here.has(*ip));
+        let foreign = name.all().into_iter().filter(|ip| super::here::is_public(*ip) && !here.has(*ip));
         wanted.extend(foreign.map(|ip| (ip, name.host.as_str().trim_start_matches("*."))));
     }
     wanted.sort_unstable();

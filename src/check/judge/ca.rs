@@ -116,10 +116,11 @@ fn compared(ca: &str, theirs: SystemTime, ours: SystemTime) -> Finding {
     )
 }
 
-/// `7 min`, `3 h`, `12 days`.
-fn rough(span: Duration) -> String {
+/// `40 s`, `7 min`, `3 h`, `12 days`.
+pub(super) fn rough(span: Duration) -> String {
     match span.as_secs() {
-        seconds @ 0..7_200 => format!("{} min", seconds / 60),
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
         seconds @ 7_200..172_800 => format!("{} h", seconds / 3600),
         seconds => format!("{} days", seconds / 86_400),
     }

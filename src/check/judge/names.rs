@@ -15,12 +15,13 @@ use super::{
             strangers::Answer,
         },
     },
+    ca::rough,
     caa,
 };
 use crate::{
     config::{Config, model::Hostname},
     dns::{
-        Unanswered,
+        Addresses, Unanswered,
         zone::{Lame, Own, Zone},
     },
 };
@@ -91,19 +92,21 @@ fn unanswered(host: &Hostname, why: &Unanswered) -> Finding {
 
 fn addresses(config: &Config, here: &Here, strangers: &Strangers, name: &Name) -> Vec<Finding> {
     let host = &name.host;
-    let found = &name.addresses;
+    let found = name.resolved();
     let mut findings: Vec<Finding> = found.unanswered().map(|why| unanswered(host, why)).into_iter().collect();
-    let all = found.all();
+    // A CA's resolver fails at a broken chain of DNSSEC as ours does, whatever the zone's servers say.
+    if !findings.is_empty() && found.all().is_empty() {
+        return findings;
+    }
+    let all = name.all();
     if all.is_empty() {
-        if !findings.is_empty() {
-            return findings;
-        }
         let why = "the CA looks the name up, and so does every client";
-        let (code, seen) = match found.no_such_name() {
+        let (code, seen) = match name.no_such_name() {
             true => (Code::DnsNoSuchName, format!("{host} does not exist in the DNS (NXDOMAIN)")),
             false => (Code::DnsNoAddress, format!("{host} has no address")),
         };
-        return vec![Finding::new(code, host.as_str(), seen, why, wanted(host, here))];
+        findings.push(Finding::new(code, host.as_str(), seen, why, wanted(host, here)));
+        return findings;
     }
     let not_public: Vec<&IpAddr> = all.iter().filter(|ip| !here::is_public(**ip) && !here.has(**ip)).collect();
     if !not_public.is_empty() && name.acme && config.acme.dns.is_none() {
@@ -281,6 +284,10 @@ fn own_servers(name: &Name) -> Vec<Finding> {
         ));
     }
     let mut findings = lame(host, zone);
+    if let Some(own) = zone.agreed() {
+        findings.extend(remembered(name, zone, own));
+        return findings;
+    }
     let differences = zone.differences(&name.addresses);
     let said: Vec<String> = differences
         .iter()
@@ -288,11 +295,7 @@ fn own_servers(name: &Name) -> Vec<Finding> {
         .map(|difference| format!("{} says {}", difference.by.join(" and "), words(&difference.said)))
         .collect();
     if !said.is_empty() {
-        let resolved = name.addresses.all();
-        let resolver = match resolved.is_empty() {
-            true => "no address".to_owned(),
-            false => list(&resolved),
-        };
+        let resolver = told(&name.addresses);
         findings.push(Finding::new(
             Code::DnsDiffers,
             host.as_str(),
@@ -302,6 +305,43 @@ fn own_servers(name: &Name) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// What the resolver still tells, and the zone does not.
+fn remembered(name: &Name, zone: &Zone, own: &Own) -> Option<Finding> {
+    let (host, resolved) = (&name.host, &name.addresses);
+    if resolved.unanswered().is_some() || own.is_told_by(resolved) {
+        return None;
+    }
+    let (origin, resolver) = (&zone.origin, resolved.server()?);
+    let until = match resolved.kept() {
+        Some(span) => format!("{} at most", rough(span)),
+        None => "its TTL".to_owned(),
+    };
+    Some(Finding::new(
+        Code::DnsDiffers,
+        host.as_str(),
+        format!(
+            "the servers of {origin} say {}, and the resolver {resolver} says {}: an old answer, which it keeps for {until}",
+            words(own),
+            told(resolved)
+        ),
+        "a CA asks the zone's servers, and who asks that resolver gets the old answer until then",
+        format!(
+            "wait until then; where it stays, {resolver} has an answer of its own for {host} (`dig @{} {host}`)",
+            resolver.ip()
+        ),
+    ))
+}
+
+/// What a resolver says.
+fn told(resolved: &Addresses) -> String {
+    let all = resolved.all();
+    match all.is_empty() {
+        true if resolved.no_such_name() => "no such name".to_owned(),
+        true => "no address".to_owned(),
+        false => list(&all),
+    }
 }
 
 fn lame(host: &Hostname, zone: &Zone) -> Vec<Finding> {
@@ -332,7 +372,8 @@ fn lame(host: &Hostname, zone: &Zone) -> Vec<Finding> {
 fn words(own: &Own) -> String {
     match own {
         Own::Addresses(addresses) => list(addresses),
-        Own::Alias(target) => format!("CNAME {target}"),
+        Own::Alias { target, leads } if leads.is_empty() => format!("CNAME {target}"),
+        Own::Alias { target, leads } => format!("CNAME {target} ({})", list(leads)),
         Own::NoAddress => "no address".to_owned(),
         Own::NoSuchName => "no such name".to_owned(),
         Own::NotServed(_) => "nothing".to_owned(),

@@ -4,7 +4,7 @@ use std::{fs, process::Command, time::Duration};
 
 use clawgate_system::{
     Machine,
-    alone::{alone, run},
+    alone::{alone, instead, run},
     machine::{DNS, HOST, OURS},
     name_server::Server,
     process::Process,
@@ -131,6 +131,58 @@ fn a_zone_whose_servers_disagree_is_found() {
                 "after a change, wait until its TTL is over; else make the servers of example.com agree",
             ]
         );
+    });
+}
+
+/// A CA asks the zone: what the machine's resolver remembers is told as old, and decides nothing.
+#[test]
+fn what_the_resolver_remembers_does_not_decide_where_the_zones_servers_agree() {
+    let name = "names::what_the_resolver_remembers_does_not_decide_where_the_zones_servers_agree";
+    alone(name, &[OURS, DNS, SECOND_DNS], async || {
+        let machine = Machine::with(&["chat.example.com A 203.0.114.7"]).await;
+        let zone = ["example.com SOA ns.example.com", "example.com NS ns.example.com", "ns.example.com A 203.0.114.53"];
+        let cache = Server::at(SECOND_DNS.parse().unwrap(), 53, &zone).await;
+        let remembers = |records: &[&str]| cache.set(&[&zone[..], records].concat());
+        instead("/etc/resolv.conf", &format!("nameserver {SECOND_DNS}\n"));
+        let differs = |said: &str, told: &str| {
+            let seen = format!(
+                "the servers of example.com say {said}, and the resolver 203.0.114.54:53 says {told}: an old answer, which \
+                 it keeps for 60 s at most"
+            );
+            [
+                HOST.to_owned(),
+                seen,
+                "a CA asks the zone's servers, and who asks that resolver gets the old answer until then".to_owned(),
+                "wait until then; where it stays, 203.0.114.54:53 has an answer of its own for chat.example.com (`dig \
+                 @203.0.114.54 chat.example.com`)"
+                    .to_owned(),
+            ]
+        };
+
+        // It was asked before the record was there.
+        let report = machine.look("dns").await;
+        assert_eq!((report.code, report.snags()), (Some(0), vec!["dns/differs"]), "{report:#?}");
+        assert_eq!(report.finding("dns/differs"), differs(OURS, "no such name"));
+        report.finding("dns/points-here");
+
+        // It has the right address of before, and a CA finds another one.
+        remembers(&["chat.example.com A 203.0.114.7"]);
+        machine.zone(&["chat.example.com A 203.0.115.99"]);
+        let report = machine.look("dns").await;
+        assert_eq!((report.code, report.snags()), (Some(69), vec!["dns/differs", "dns/elsewhere"]), "{report:#?}");
+        assert_eq!(report.finding("dns/differs"), differs("203.0.115.99", OURS));
+        assert!(report.finding("dns/elsewhere")[1].starts_with("chat.example.com points to 203.0.115.99, "));
+        machine.zone(&[]);
+        let report = machine.look("dns").await;
+        assert_eq!((report.code, report.snags()), (Some(69), vec!["dns/differs", "dns/no-such-name"]), "{report:#?}");
+
+        // The new record is an alias, whose target another zone has.
+        machine.zone(&["chat.example.com CNAME host.example.net"]);
+        remembers(&["host.example.net A 203.0.114.7"]);
+        let report = machine.look("dns").await;
+        assert_eq!((report.code, report.snags()), (Some(0), vec!["dns/differs"]), "{report:#?}");
+        assert_eq!(report.finding("dns/differs"), differs("CNAME host.example.net", "no such name"));
+        report.finding("dns/points-here");
     });
 }
 
