@@ -159,6 +159,8 @@ codes! {
         "The disk is full. What was there before stays, and no certificate is asked for until there is room."
     StateExposed Error "state/exposed"
         "Private keys are the owner's alone: others can open what is in the state directory, and it is refused until they cannot."
+    StateOpen Warning "state/open"
+        "Others can write in the state directory itself, and put a directory of their own in the place of one of ours."
     StateUnreadable Error "state/unreadable"
         "What is in the state directory cannot be read by the service."
     StateNewer Error "state/newer-version"

@@ -166,6 +166,16 @@ fn there(path: &str, account: &Account, entry: &Entry, made_by_systemd: bool, fo
             format!("chown -R {owner}: {word} && chmod 700 {word}", owner = owner(account)),
         ));
     }
+    // Whoever has the sticky bit in the way can add something, and take nothing away.
+    if !made_by_systemd && entry.mode & 0o1002 == 0o002 {
+        findings.push(Finding::new(
+            Code::StateOpen,
+            path,
+            format!("others can write in {path} (mode {:03o})", entry.mode),
+            "they can put a directory of their own in the place of the one with the keys",
+            format!("chmod go-w {word}"),
+        ));
+    }
     findings
 }
 

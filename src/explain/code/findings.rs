@@ -186,6 +186,9 @@ more! { Code:
     StateExposed
         "Whoever can read a certificate's key can be this server to others."
         "`chmod -R go-rwx /var/lib/clawgate` (the finding has the path). If others were on the machine: `clawgate certs revoke NAME`"
+    StateOpen
+        "What is inside is closed to others, but can be renamed away by whoever can write beside it. A service that runs as root would take what it finds instead."
+        "`chmod go-w /var/lib/clawgate` (the finding has the path); in a unit: StateDirectoryMode=0700"
     StateUnreadable
         "The service does not know what it has, and asks for nothing until it does."
         "`ls -la PATH` shows whose it is: `chown -R clawgate: /var/lib/clawgate`"

@@ -186,6 +186,18 @@ fn a_state_directory_on_tmpfs_is_found_and_one_with_open_keys_too() {
             ]
         );
         assert!(report.codes().contains(&"state/good"));
+        run("chmod", &["777", state.to_str().unwrap()]);
+        assert_eq!(
+            machine.network().await.finding("state/open"),
+            [
+                format!("{at}").as_str(),
+                format!("others can write in {at} (mode 777)").as_str(),
+                "they can put a directory of their own in the place of the one with the keys",
+                format!("chmod go-w {at}").as_str(),
+            ]
+        );
+        run("chmod", &["go-w", state.to_str().unwrap()]);
+        assert!(!machine.network().await.codes().contains(&"state/open"));
         fs::create_dir(state.join("acme")).unwrap();
         run("chmod", &["755", state.join("acme").to_str().unwrap()]);
         let report = machine.network().await;
