@@ -510,10 +510,13 @@ const OTHERS: &str = "{ gateway: { port: 18789, controlUi: { allowedOrigins: ['h
 #[test]
 fn init_writes_a_configuration_that_holds_and_names_what_the_gateway_lacks() {
     let fresh = Fresh::with(Some(OTHERS), WRITES_DOWN);
-    let ran = fresh.run(&["chat.example.com", "--clients", "198.51.100.7", "--email", "me@example.com"]);
+    let clients = "198.51.100.7,2001:db8::/48,::ffff:192.0.2.1";
+    let ran = fresh.run(&["chat.example.com", "--clients", clients, "--email", "me@example.com"]);
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
     let config = fresh.config();
-    for line in ["host = \"chat.example.com\"\n", "clients = [\"198.51.100.7/32\"]\n", "email = \"me@example.com\""] {
+    // An address alone stays one.
+    let clients = "clients = [\"198.51.100.7\", \"2001:db8::/48\", \"192.0.2.1\"]\n";
+    for line in ["host = \"chat.example.com\"\n", clients, "email = \"me@example.com\""] {
         assert!(config.contains(line), "{line} in {config}");
     }
     let path = fresh.path("etc/clawgate/config.toml");
@@ -609,8 +612,8 @@ fn init_refuses_what_would_not_hold() {
     let fresh = Fresh::with(Some(OTHERS), WRITES_DOWN);
     for (args, code, complaint) in [
         (&["https://chat.example.com/"][..], 2, "without scheme"),
-        (&["chat.example.com", "--clients", "198.51.100.7/24"], 2, "did you mean 198.51.100.0/24?"),
-        (&["chat.example.com", "--clients", "backend"], 2, "an address or a network"),
+        (&["chat.example.com", "--clients", "198.51.100.7/24"], 2, "did you mean \"198.51.100.0/24\"?"),
+        (&["chat.example.com", "--clients", "backend"], 2, "not a network: an address, or"),
         (&["chat.example.com", "--email", "nobody"], 78, "value/email"),
         (&["*.example.com"], 78, "site/wildcard-needs-dns"),
     ] {

@@ -39,7 +39,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
     /// Where the platform's backend connects from; may be given several times
-    #[arg(long, value_name = "NETWORK", value_parser = network, value_delimiter = ',')]
+    #[arg(long, value_name = "NETWORK", value_parser = config::network, value_delimiter = ',')]
     clients: Vec<IpNet>,
     /// The gateway's openclaw.json, where it is not in its user's home
     #[arg(long, value_name = "PATH")]
@@ -48,17 +48,6 @@ pub(super) struct Args {
 
 fn host(text: &str) -> Result<Hostname, config::model::HostnameError> {
     Hostname::try_from(text)
-}
-
-/// An address is a network of one.
-fn network(text: &str) -> Result<IpNet, String> {
-    let address = text.parse().map(|address: std::net::IpAddr| IpNet::from(address)).ok();
-    let network =
-        address.or_else(|| text.parse::<IpNet>().ok()).ok_or("an address or a network such as 198.51.100.0/24")?;
-    match network.trunc() == network {
-        true => Ok(network),
-        false => Err(format!("{network} has bits behind its prefix; did you mean {}?", network.trunc())),
-    }
 }
 
 pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {

@@ -12,7 +12,7 @@ use crate::{
     check::gateway::{self, Owner, Running},
     command::Commands,
     config::{
-        Config, defaults,
+        self, Config, defaults,
         model::{Endpoint, Hostname, Site, UpstreamKind},
     },
     gateway::translate::token_command,
@@ -180,11 +180,11 @@ pub fn config(wanted: &Wanted, seen: &Seen) -> String {
         ));
     }
     text.push_str("# Your platform's backend: only from here is a device key approved without a person.\n");
-    let clients: Vec<String> = wanted.clients.iter().map(|network| quoted(&network.to_string())).collect();
+    let clients: Vec<String> = wanted.clients.iter().map(|network| quoted(&config::written(network))).collect();
     match clients.is_empty() {
         false => text.push_str(&format!("clients = [{}]\n", clients.join(", "))),
         // Until then every address is let in, and --check says so.
-        true => text.push_str("#clients = [\"BACKEND-ADDRESS/32\"]\n"),
+        true => text.push_str("#clients = [\"BACKEND-ADDRESS\"]\n"),
     }
     text
 }
