@@ -144,7 +144,8 @@ impl CertKeeper {
     /// Loads or makes the certificate of every site. All that is wrong is reported at once; the list is never empty.
     ///
     /// A host that waits for its first certificate, or whose stored one cannot be used, is no error: it shows a
-    /// [`provisional`] one. What the internal CA made for `shown` is shown on where it still fits.
+    /// [`provisional`] one. What the internal CA made for `shown`, and what is provisional there, is shown on where it
+    /// still fits.
     pub fn try_new(
         config: &Config,
         stored: Stored<'_>,
@@ -170,7 +171,7 @@ impl CertKeeper {
         for (hosts, certificate) in sites {
             let (public, hosts) = public_and_others(hosts, certificate);
             for host in public {
-                match store(host, stored(host), &mut names, now) {
+                match store(host, stored(host), shown, &mut names, now) {
                     Ok((source, found)) => {
                         warnings.extend(found);
                         sources.push(source);
@@ -263,6 +264,7 @@ fn public_and_others<'h>(hosts: &'h [Hostname], certificate: &Certificate) -> (V
 fn store(
     host: &Hostname,
     files: StoredFiles,
+    shown: &Names,
     names: &mut Names,
     now: SystemTime,
 ) -> Result<(Source, Vec<CertWarning>), InternalCaError> {
@@ -274,7 +276,12 @@ fn store(
             loaded.leaf.warnings(&files.chain, hosts, loaded.key.cert.len(), now)
         }
         other => {
-            names.insert_provisional(host, provisional::certificate(host, now)?);
+            let before = shown.of(host).filter(|key| shown.is_provisional(key) && provisional::is_valid(key, now));
+            let key = match before {
+                Some(key) => key.clone(),
+                None => provisional::certificate(host, now)?,
+            };
+            names.insert_provisional(host, key);
             match other {
                 // The usual case before the first certificate.
                 Err(LoadCertError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Vec::new(),

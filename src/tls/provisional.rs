@@ -12,7 +12,10 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsag
 use rustls::{crypto::aws_lc_rs, sign::CertifiedKey};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::internal_ca::{InternalCaError, san};
+use super::{
+    certs::Leaf,
+    internal_ca::{InternalCaError, san},
+};
 use crate::config::model::Hostname;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -75,4 +78,10 @@ pub fn certificate(host: &Hostname, now: SystemTime) -> Result<Arc<CertifiedKey>
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let key = CertifiedKey::from_der(vec![certificate.der().clone()], key, &aws_lc_rs::default_provider())?;
     Ok(Arc::new(key))
+}
+
+/// Whether what was made is still good to be shown: a reload is no reason to change it.
+pub fn is_valid(shown: &CertifiedKey, now: SystemTime) -> bool {
+    let leaf = shown.cert.first().and_then(Leaf::parse);
+    leaf.is_some_and(|leaf| leaf.not_before <= now && now < leaf.not_after)
 }

@@ -278,3 +278,26 @@ fn a_reload_makes_an_internal_certificate_for_other_hosts_or_by_another_root() {
     let after = reloaded(&kept, &internal(&["a.test", "b.a.test"]), now());
     assert!(!Arc::ptr_eq(after.names.by_name("a.test").unwrap(), &kept.shown("a.test")));
 }
+
+#[test]
+fn a_reload_shows_the_provisional_certificate_on_while_it_is_valid() {
+    let acme = |names: &[&str]| [site(names, Certificate::Acme)];
+    let kept = keep(acme(&["a.example.com"]).to_vec());
+    let before = kept.shown("a.example.com");
+    let after = |sites: &[Site], at| {
+        let names = reloaded(&kept, sites, at).names;
+        let shown = names.by_name("a.example.com").expect("a certificate").clone();
+        (Arc::ptr_eq(&shown, &before), names.is_provisional(&shown))
+    };
+    assert_eq!(after(&acme(&["b.example.com", "a.example.com"]), now() + 300 * DAY), (true, true));
+    assert_eq!(after(&acme(&["a.example.com"]), now() + 366 * DAY), (false, true), "it has expired");
+    assert_eq!(after(&acme(&["a.example.com"]), now() - 2 * DAY), (false, true), "the clock was set back");
+    put_stored(kept.state.path(), "a.example.com", &["a.example.com"]);
+    assert_eq!(after(&acme(&["a.example.com"]), now()), (false, false), "there is a real one");
+    // What was a real one is nothing to show on where there is none.
+    let files = Files::new(&["b.example.com"]);
+    let kept = keep(vec![site(&["b.example.com"], from(&files))]);
+    let names = reloaded(&kept, &acme(&["b.example.com"]), now()).names;
+    let shown = names.by_name("b.example.com").expect("a certificate");
+    assert!(names.is_provisional(shown) && !Arc::ptr_eq(shown, &kept.shown("b.example.com")));
+}
