@@ -116,7 +116,8 @@ fn read(words: &[String]) -> Rule {
 fn target(name: &str) -> Then {
     match name {
         "ACCEPT" => Then::Accept,
-        "DROP" | "REJECT" => Then::Drop,
+        "DROP" => Then::Drop,
+        "REJECT" => Then::Reject,
         "RETURN" => Then::Return,
         "LOG" | "NFLOG" | "ULOG" | "MARK" | "CONNMARK" | "TOS" | "DSCP" | "TCPMSS" | "CT" | "NOTRACK" | "SET"
         | "TRACE" => Then::Continue,

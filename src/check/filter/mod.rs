@@ -29,12 +29,16 @@ pub enum Families {
     V4,
     V6,
     Both,
+    /// Both, at a network interface (`netdev`).
+    Device,
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Chain {
     /// For chains that packets come to by themselves; what becomes of those that no rule ends.
     pub policy: Option<Policy>,
+    /// Interfaces whose packets come to it; empty where they are all of them, or not told.
+    pub devices: Vec<String>,
     pub rules: Vec<Rule>,
 }
 
@@ -84,6 +88,8 @@ pub enum Sources {
 pub enum Then {
     Accept,
     Drop,
+    /// Dropped, and the client is told so.
+    Reject,
     Jump(String),
     Goto(String),
     Return,
@@ -107,11 +113,20 @@ pub struct Packet<'p> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Open,
-    /// The table and chain that drop it.
-    Closed(ChainName),
-    /// Dropped, but for some addresses.
-    SomeOnly(ChainName),
+    /// The table and chain that end it.
+    Closed(ChainName, How),
+    /// Ended, but for some addresses.
+    SomeOnly(ChainName, How),
     Unclear(ChainName),
+}
+
+/// What the client sees of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Nothing: it waits until it gives up.
+    Dropped,
+    /// A refusal at once.
+    Refused,
 }
 
 /// Ways that are possible.
@@ -119,18 +134,31 @@ pub enum Verdict {
 struct Ways {
     accept: bool,
     drop: bool,
-    /// Neither: the calling chain goes on.
+    reject: bool,
+    /// None of these: the calling chain goes on.
     on: bool,
 }
 
 impl Ways {
-    const ACCEPT: Ways = Ways { accept: true, drop: false, on: false };
-    const DROP: Ways = Ways { accept: false, drop: true, on: false };
-    const ON: Ways = Ways { accept: false, drop: false, on: true };
-    const ANY: Ways = Ways { accept: true, drop: true, on: true };
+    const NONE: Ways = Ways { accept: false, drop: false, reject: false, on: false };
+    const ACCEPT: Ways = Ways { accept: true, ..Ways::NONE };
+    const DROP: Ways = Ways { drop: true, ..Ways::NONE };
+    const REJECT: Ways = Ways { reject: true, ..Ways::NONE };
+    const ON: Ways = Ways { on: true, ..Ways::NONE };
+    const ANY: Ways = Ways { accept: true, drop: true, reject: true, on: true };
 
     fn or(self, other: Ways) -> Ways {
-        Ways { accept: self.accept || other.accept, drop: self.drop || other.drop, on: self.on || other.on }
+        Ways {
+            accept: self.accept || other.accept,
+            drop: self.drop || other.drop,
+            reject: self.reject || other.reject,
+            on: self.on || other.on,
+        }
+    }
+
+    /// Who may be dropped may have to wait.
+    fn how(self) -> How {
+        if self.drop { How::Dropped } else { How::Refused }
     }
 }
 
@@ -154,13 +182,18 @@ pub fn verdict(rules: &Ruleset, packet: Packet<'_>) -> Verdict {
     for name in names {
         let chain = &rules.chains[name];
         let applies = match name.families {
-            Families::Both => true,
+            Families::Both | Families::Device => true,
             Families::V4 => packet.v4,
             Families::V6 => !packet.v4,
         };
         let Some(policy) = chain.policy.filter(|_| applies) else { continue };
+        let comes = |walk: &Walk<'_>| chain.devices.is_empty() || walk.comes_in(&chain.devices) != Some(false);
         let ends = |asking| {
-            let ways = Walk { rules, packet, asking }.chain(name, DEPTH);
+            let walk = Walk { rules, packet, asking };
+            if !comes(&walk) {
+                return Ways::ACCEPT;
+            }
+            let ways = walk.chain(name, DEPTH);
             let fallen = match policy {
                 Policy::Accept => Ways::ACCEPT,
                 Policy::Drop => Ways::DROP,
@@ -168,9 +201,9 @@ pub fn verdict(rules: &Ruleset, packet: Packet<'_>) -> Verdict {
             if ways.on { Ways { on: false, ..ways }.or(fallen) } else { ways }
         };
         let (anybody, somebody) = (ends(Asking::Anybody), ends(Asking::Somebody));
-        worst = match (anybody.accept, anybody.drop) {
-            (false, _) if somebody.accept => return Verdict::SomeOnly(name.clone()),
-            (false, _) => return Verdict::Closed(name.clone()),
+        worst = match (anybody.accept, anybody.drop || anybody.reject) {
+            (false, _) if somebody.accept => return Verdict::SomeOnly(name.clone(), anybody.how()),
+            (false, _) => return Verdict::Closed(name.clone(), anybody.how()),
             (true, true) => Verdict::Unclear(name.clone()),
             (true, false) => worst,
         };
@@ -199,6 +232,7 @@ impl Walk<'_> {
             let then = match &rule.then {
                 Then::Accept => Ways::ACCEPT,
                 Then::Drop => Ways::DROP,
+                Then::Reject => Ways::REJECT,
                 Then::Return => {
                     ways.on = true;
                     Ways::default()

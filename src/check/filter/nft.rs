@@ -25,7 +25,8 @@ pub fn parse(text: &str) -> Result<Ruleset, serde_json::Error> {
     for object in objects {
         if let Some(chain) = object.get("chain") {
             let Some(name) = name(chain, "name") else { continue };
-            rules.chains.entry(name).or_default().policy = policy(chain);
+            let entry = rules.chains.entry(name).or_default();
+            (entry.policy, entry.devices) = (policy(chain), devices(&chain["dev"]));
         } else if let Some(rule) = object.get("rule")
             && let Some(name) = name(rule, "chain")
         {
@@ -46,7 +47,8 @@ type Sets = HashMap<(Families, String, String), Value>;
 
 fn table(of: &Value) -> Option<(String, Families)> {
     let families = match of["family"].as_str()? {
-        "inet" | "netdev" => Families::Both,
+        "inet" => Families::Both,
+        "netdev" => Families::Device,
         "ip" => Families::V4,
         "ip6" => Families::V6,
         // Bridges and ARP do not see what comes to this machine's own ports.
@@ -64,6 +66,12 @@ fn name(of: &Value, key: &str) -> Option<ChainName> {
 fn policy(chain: &Value) -> Option<Policy> {
     let on_the_way = matches!(chain["hook"].as_str(), Some("ingress" | "prerouting" | "input"));
     on_the_way.then(|| if chain["policy"] == "drop" { Policy::Drop } else { Policy::Accept })
+}
+
+/// One or several; nft before 1.0.7 does not tell.
+fn devices(dev: &Value) -> Vec<String> {
+    let all = dev.as_array().map_or(std::slice::from_ref(dev), Vec::as_slice);
+    all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
 }
 
 fn read<'s>(statements: &Value, sets: &dyn Fn(&str) -> Option<&'s Value>) -> Vec<Rule> {
@@ -116,7 +124,8 @@ fn verdict(kind: &str, value: &Value) -> Then {
     let target = || value["target"].as_str().unwrap_or_default().to_owned();
     match kind {
         "accept" => Then::Accept,
-        "drop" | "reject" => Then::Drop,
+        "drop" => Then::Drop,
+        "reject" => Then::Reject,
         "jump" => Then::Jump(target()),
         "goto" => Then::Goto(target()),
         "return" => Then::Return,

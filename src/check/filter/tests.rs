@@ -32,8 +32,8 @@ fn nft(rules: &[(&str, Value)]) -> Ruleset {
 fn ask(rules: &Ruleset, port: u16) -> &'static str {
     match verdict(rules, packet(true, port)) {
         Verdict::Open => "open",
-        Verdict::Closed(_) => "closed",
-        Verdict::SomeOnly(_) => "some only",
+        Verdict::Closed(..) => "closed",
+        Verdict::SomeOnly(..) => "some only",
         Verdict::Unclear(_) => "unclear",
     }
 }
@@ -70,7 +70,7 @@ fn usual() -> Vec<(&'static str, Value)> {
 fn what_no_rule_accepts_meets_the_policy() {
     let rules = nft(&usual());
     assert_eq!((ask(&rules, 22), ask(&rules, 443)), ("open", "closed"));
-    let Verdict::Closed(chain) = verdict(&rules, packet(false, 443)) else { panic!("also over IPv6") };
+    let Verdict::Closed(chain, _) = verdict(&rules, packet(false, 443)) else { panic!("also over IPv6") };
     assert_eq!((chain.families, &*chain.table, &*chain.chain), (Families::Both, "filter", "input"));
     // Nobody has made rules.
     assert_eq!(ask(&nft::parse(r#"{"nftables": [{"metainfo": {}}]}"#).unwrap(), 443), "open");
@@ -116,16 +116,16 @@ fn a_rule_about_one_familys_header_is_none_for_the_other() {
     let world = saddr("==", json!({"prefix": {"addr": "0.0.0.0", "len": 0}}));
     let rules = [("input", json!([world, dport(json!(443)), accept()]))];
     assert_eq!(ask(&nft(&rules), 443), "open");
-    assert!(matches!(v6(&rules), Verdict::Closed(_)));
+    assert!(matches!(v6(&rules), Verdict::Closed(..)));
     let protocol =
         json!({"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "protocol"}}, "right": "tcp"}});
-    assert!(matches!(v6(&[("input", json!([protocol, accept()]))]), Verdict::Closed(_)));
+    assert!(matches!(v6(&[("input", json!([protocol, accept()]))]), Verdict::Closed(..)));
     // Negated, it still asks an IPv4 header.
     let not = saddr("!=", json!("192.0.2.1"));
-    assert!(matches!(v6(&[("input", json!([not, accept()]))]), Verdict::Closed(_)));
+    assert!(matches!(v6(&[("input", json!([not, accept()]))]), Verdict::Closed(..)));
     let key = json!({"payload": {"protocol": "ip", "field": "protocol"}});
     let map = json!({"vmap": {"key": key, "data": {"set": [["tcp", {"accept": null}]]}}});
-    assert!(matches!(v6(&[("input", json!([map]))]), Verdict::Closed(_)));
+    assert!(matches!(v6(&[("input", json!([map]))]), Verdict::Closed(..)));
 }
 
 #[test]
@@ -203,6 +203,45 @@ fn rules_about_other_interfaces_are_about_others() {
     assert_eq!((ask(&rules, 443), ask(&rules, 80)), ("open", "closed"));
     let unknown = Packet { v4: true, port: 80, interfaces: &[], destinations: &[] };
     assert!(matches!(verdict(&rules, unknown), Verdict::Unclear(_)));
+}
+
+/// What `nft -j list ruleset` shows of `table netdev f { chain i { type filter hook ingress device "eth0" priority 0; } }`,
+/// with the device since 1.0.7.
+#[test]
+fn a_chain_at_an_interface_is_about_what_comes_in_there() {
+    let at = |dev: Value| {
+        let chain =
+            json!({"family": "netdev", "table": "f", "name": "i", "hook": "ingress", "policy": "accept", "dev": dev});
+        let rule = json!({"family": "netdev", "table": "f", "chain": "i", "expr": [dport(json!(443)), {"drop": null}]});
+        nft::parse(&json!({"nftables": [{"chain": chain}, {"rule": rule}]}).to_string()).unwrap()
+    };
+    for dev in [json!("eth0"), json!(["eth0", "docker0"]), json!(null)] {
+        let rules = at(dev.clone());
+        let Verdict::Closed(chain, How::Dropped) = verdict(&rules, packet(true, 443)) else { panic!("{dev}") };
+        assert_eq!((chain.families, &*chain.table, &*chain.chain), (Families::Device, "f", "i"));
+        assert!(matches!(verdict(&rules, packet(false, 443)), Verdict::Closed(..)));
+    }
+    assert_eq!(ask(&at(json!("docker0")), 443), "open");
+}
+
+#[test]
+fn who_is_rejected_is_refused_at_once_and_who_may_be_dropped_may_wait() {
+    let how = |expr: &[Value]| {
+        let rules: Vec<(&str, Value)> = expr.iter().map(|expr| ("input", expr.clone())).collect();
+        match verdict(&nft(&rules), packet(true, 443)) {
+            Verdict::Closed(_, how) | Verdict::SomeOnly(_, how) => how,
+            other => panic!("{other:?}"),
+        }
+    };
+    let reject = json!({"reject": {"type": "tcp reset"}});
+    assert_eq!(how(&[json!([reject])]), How::Refused);
+    assert_eq!(how(&[json!([saddr("==", json!("@friends")), accept()]), json!([reject])]), How::Refused);
+    let limit = json!({"limit": {"rate": 5, "burst": 5, "per": "second"}});
+    assert_eq!(how(&[json!([limit, reject])]), How::Dropped, "by the policy");
+    let mut rules = Ruleset::default();
+    let text = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp --dport 443 -j REJECT --reject-with tcp-reset\nCOMMIT\n";
+    iptables::parse(text, Families::V4, &mut rules);
+    assert!(matches!(verdict(&rules, packet(true, 443)), Verdict::Closed(_, How::Refused)));
 }
 
 /// ufw 0.36 on Debian 12, as `iptables-save` shows it.

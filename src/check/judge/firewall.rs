@@ -8,7 +8,7 @@ use super::super::{
         firewall::{Firewall, Hidden, Keeper},
         here::Here,
     },
-    filter::{Families, Packet, Verdict, verdict},
+    filter::{ChainName, Families, How, Packet, Verdict, verdict},
 };
 use crate::config::Config;
 
@@ -56,8 +56,8 @@ fn judged(numbers: &[u16], verdicts: &[(u16, bool, Verdict)], by: Keeper) -> Vec
         // The worse of both families; closed for both is said once.
         let worst =
             of_port().filter(|(.., verdict)| *verdict != Verdict::Open).min_by_key(|(.., verdict)| match verdict {
-                Verdict::Closed(_) => 0,
-                Verdict::SomeOnly(_) => 1,
+                Verdict::Closed(..) => 0,
+                Verdict::SomeOnly(..) => 1,
                 Verdict::Unclear(_) | Verdict::Open => 2,
             });
         let Some((_, v4, verdict)) = worst else {
@@ -71,7 +71,7 @@ fn judged(numbers: &[u16], verdicts: &[(u16, bool, Verdict)], by: Keeper) -> Vec
             (false, false) => " over IPv6",
         };
         findings.push(match verdict {
-            Verdict::Closed(chain) if (all_alike, *v4) == (false, false) => without_v6(*port, chain, by),
+            Verdict::Closed(chain, how) if (all_alike, *v4) == (false, false) => without_v6(*port, chain, *how, by),
             _ => finding(*port, over, verdict, by),
         });
     }
@@ -89,20 +89,20 @@ fn finding(port: u16, over: &str, verdict: &Verdict, by: Keeper) -> Finding {
     let subject = format!("port {port}");
     match verdict {
         Verdict::Open => unreachable!("an open port is no finding of its own"),
-        Verdict::Closed(chain) => Finding::new(
+        Verdict::Closed(chain, how) => Finding::new(
             Code::FirewallClosed,
             subject,
-            format!("packets to port {port}{over} are dropped by {}", place(chain, by)),
-            format!("neither a CA nor a client gets through; a client waits until it gives up{}", lasts(port, by)),
+            format!("packets to port {port}{over} are {} by {}", done(*how), place(chain, by)),
+            format!("neither a CA nor a client gets through; a client {}{}", meets(*how), lasts(port, by)),
             allow(port, chain, by),
         ),
-        Verdict::SomeOnly(chain) => Finding::new(
+        Verdict::SomeOnly(chain, how) => Finding::new(
             Code::FirewallSomeOnly,
             subject,
-            format!("packets to port {port}{over} are dropped by {}, but for some addresses", place(chain, by)),
+            format!("packets to port {port}{over} are {} by {}, but for some addresses", done(*how), place(chain, by)),
             format!(
-                "a CA asks from addresses that nobody knows before, and a browser elsewhere waits until it gives up{}; on \
-                 purpose, it may stay",
+                "a CA asks from addresses that nobody knows before, and a browser elsewhere {}{}; on purpose, it may stay",
+                meets(*how),
                 lasts(port, by)
             ),
             allow(port, chain, by),
@@ -117,21 +117,39 @@ fn finding(port: u16, over: &str, verdict: &Verdict, by: Keeper) -> Finding {
     }
 }
 
+fn done(how: How) -> &'static str {
+    match how {
+        How::Dropped => "dropped",
+        How::Refused => "rejected",
+    }
+}
+
+fn meets(how: How) -> &'static str {
+    match how {
+        How::Dropped => "waits until it gives up",
+        How::Refused => "is refused at once",
+    }
+}
+
 /// Most clients have IPv4 too, and without an AAAA record nobody comes over IPv6.
-fn without_v6(port: u16, chain: &super::super::filter::ChainName, by: Keeper) -> Finding {
+fn without_v6(port: u16, chain: &ChainName, how: How, by: Keeper) -> Finding {
     Finding::new(
         Code::FirewallSomeOnly,
         format!("port {port}"),
-        format!("packets to port {port} over IPv6 are dropped by {}", place(chain, by)),
+        format!("packets to port {port} over IPv6 are {} by {}", done(how), place(chain, by)),
         format!(
-            "where a host has an AAAA record, a CA and browsers try that first and wait; without one it may stay{}",
+            "where a host has an AAAA record, a CA and browsers try that first and {}; without one it may stay{}",
+            match how {
+                How::Dropped => "wait",
+                How::Refused => "are refused",
+            },
             lasts(port, by)
         ),
         allow(port, chain, by),
     )
 }
 
-fn place(chain: &super::super::filter::ChainName, by: Keeper) -> String {
+fn place(chain: &ChainName, by: Keeper) -> String {
     match by {
         Keeper::Ufw => "ufw".to_owned(),
         Keeper::Firewalld => "firewalld".to_owned(),
@@ -145,6 +163,7 @@ fn family(families: Families) -> &'static str {
         Families::V4 => "ip",
         Families::V6 => "ip6",
         Families::Both => "inet",
+        Families::Device => "netdev",
     }
 }
 
@@ -161,7 +180,7 @@ fn lasts(port: u16, by: Keeper) -> String {
     }
 }
 
-fn allow(port: u16, chain: &super::super::filter::ChainName, by: Keeper) -> String {
+fn allow(port: u16, chain: &ChainName, by: Keeper) -> String {
     match by {
         Keeper::Ufw => format!("ufw allow {port}/tcp"),
         Keeper::Firewalld => format!("firewall-cmd --permanent --add-port={port}/tcp && firewall-cmd --reload"),
@@ -219,12 +238,12 @@ fn before(numbers: &[u16], here: &Here) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::{Severity, filter::ChainName};
+    use crate::check::Severity;
 
     #[test]
     fn a_port_that_is_closed_over_ipv6_alone_is_a_warning() {
         let chain = || ChainName { families: Families::Both, table: "filter".into(), chain: "input".into() };
-        let closed = || Verdict::Closed(chain());
+        let closed = || Verdict::Closed(chain(), How::Dropped);
         let said = |v4, v6| {
             let findings = judged(&[443], &[(443, true, v4), (443, false, v6)], Keeper::Nftables);
             findings.into_iter().map(|finding| (finding.code, finding.severity())).collect::<Vec<_>>()

@@ -85,7 +85,7 @@ more! { Code:
         "What the cloud lets through reaches clawgate."
         "Nothing is to be done here; the cloud's firewall is another one: `clawgate explain firewall/cloud`"
     FirewallClosed
-        "A client's first packet gets no answer: it waits until it gives up, and so does the CA."
+        "A client's first packet is dropped, and it waits until it gives up, or rejected, and it is refused at once; so is the CA."
         "Open the port; the finding has the command of whoever made the rule, for ufw: `ufw allow 80,443/tcp`"
     FirewallSomeOnly
         "A CA comes from addresses that nobody can list, so that orders by http-01 and tls-alpn-01 fail."

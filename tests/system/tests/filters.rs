@@ -141,8 +141,8 @@ fn what_firewalld_closes_is_opened_by_firewalld() {
             report.finding("firewall/closed"),
             [
                 "port 80",
-                "packets to port 80 are dropped by firewalld",
-                "neither a CA nor a client gets through; a client waits until it gives up",
+                "packets to port 80 are rejected by firewalld",
+                "neither a CA nor a client gets through; a client is refused at once",
                 "firewall-cmd --permanent --add-port=80/tcp && firewall-cmd --reload",
             ]
         );

@@ -5,6 +5,7 @@ mod ca;
 mod caa;
 mod clouds;
 mod dynamic;
+mod ingress;
 mod machine;
 mod moved;
 mod names;
