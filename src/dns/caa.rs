@@ -24,6 +24,8 @@ impl fmt::Display for Record {
 pub struct InForce {
     /// `None`: there are none, and every CA may issue.
     pub at: Option<String>,
+    /// The name that is an alias (CNAME) for `at`: it can have no records of its own beside that (RFC 1034 §3.6.2).
+    pub alias: Option<String>,
     pub records: Vec<Record>,
 }
 

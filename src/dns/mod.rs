@@ -160,8 +160,13 @@ impl Resolver {
         let suffixes = suffixes(name);
         let asked = suffixes.iter().map(|suffix| self.records(suffix, RecordType::CAA, within, caa::read));
         for (suffix, answer) in suffixes.iter().zip(join_all(asked).await) {
-            if let Said::Records(records) = answer?.said {
-                return Ok(caa::InForce { at: Some((*suffix).to_owned()), records });
+            let Answer { said, aliases, .. } = answer?;
+            if let Said::Records(records) = said {
+                let own = (*suffix).to_owned();
+                return Ok(match aliases.into_iter().next_back() {
+                    Some(target) => caa::InForce { at: Some(target), alias: Some(own), records },
+                    None => caa::InForce { at: Some(own), alias: None, records },
+                });
             }
         }
         Ok(caa::InForce::default())

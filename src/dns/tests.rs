@@ -115,7 +115,9 @@ async fn the_caa_records_in_force_are_those_of_the_longest_name_that_has_any() {
     let of_a = vec!["CAA 0 issue \"one.test\"".to_owned(), "CAA 128 issuewild \";\"".to_owned()];
     assert_eq!(at("x.y.a.test").await, ("a.test".to_owned(), of_a.clone()));
     assert_eq!(at("*.a.test").await, ("a.test".to_owned(), of_a));
-    assert_eq!(at("own.a.test").await.1, ["CAA 0 issue \"two.test\""]);
+    assert_eq!(at("own.a.test").await, ("far.b.test".to_owned(), vec!["CAA 0 issue \"two.test\"".to_owned()]));
+    let alias = async |name| resolver.caa(name, WITHIN).await.unwrap().alias;
+    assert_eq!((alias("own.a.test").await.as_deref(), alias("x.y.a.test").await), (Some("own.a.test"), None));
     assert_eq!(at("b.test").await.0, "test");
     assert_eq!(resolver.caa("c.nowhere", WITHIN).await.unwrap(), caa::InForce::default());
     // A CA does not issue where it could not look.

@@ -32,7 +32,7 @@ fn hard(seen: &Seen) -> String {
 
 fn caa(tag: &str, value: &str) -> Option<InForce> {
     let record = Record { critical: false, tag: tag.into(), value: value.into() };
-    Some(InForce { at: Some("example.com".into()), records: vec![record] })
+    Some(InForce { at: Some("example.com".into()), alias: None, records: vec![record] })
 }
 
 #[test]

@@ -72,9 +72,18 @@ pub(super) fn issuers(config: &Config, cas: &[Ca], name: &Name) -> Option<Findin
     Some(Finding::new(
         Code::DnsCaaForbids,
         host.as_str(),
-        format!("{host}: {seen} (at {at})"),
+        match &force.alias {
+            None => format!("{host}: {seen} (at {at})"),
+            Some(alias) => format!("{host}: {seen} (at {at}, to which the CNAME of {alias} leads)"),
+        },
         "the CA refuses, and the refusal counts as a failure",
-        format!("at the DNS provider of {at}: {cure}"),
+        match &force.alias {
+            None => format!("at the DNS provider of {at}: {cure}"),
+            Some(alias) => format!(
+                "at the DNS provider of {at}: {cure}; where that is not yours, A and AAAA records for {alias} in the place of \
+                 its CNAME, beside which it can have no CAA record"
+            ),
+        },
     ))
 }
 

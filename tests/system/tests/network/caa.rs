@@ -124,6 +124,36 @@ fn a_record_for_another_method_is_found_with_the_record_for_ours() {
     });
 }
 
+/// Beside a CNAME no other record can be.
+#[test]
+fn a_record_behind_an_alias_is_said_to_be_there_and_mended_there() {
+    alone("caa::a_record_behind_an_alias_is_said_to_be_there_and_mended_there", &[OURS, DNS], async || {
+        let zone = ["chat.example.com CNAME edge.example.com", "edge.example.com A 203.0.114.7"];
+        let with = |records: &[&'static str]| [&zone[..], records].concat();
+        let machine = Machine::with(&with(&["edge.example.com CAA issue other.test"])).await;
+        let report = machine.look("dns").await;
+        assert_eq!((report.code, report.snags()), (Some(69), vec!["dns/caa-forbids"]), "{report:#?}");
+        assert_eq!(
+            report.finding("dns/caa-forbids"),
+            [
+                HOST,
+                "chat.example.com: `CAA 0 issue \"other.test\"` does not name this CA (at edge.example.com, to which the CNAME \
+                 of chat.example.com leads)",
+                WHY,
+                "at the DNS provider of edge.example.com: add `CAA 0 issue \"pebble.letsencrypt.org\"`; where that is not \
+                 yours, A and AAAA records for chat.example.com in the place of its CNAME, beside which it can have no CAA \
+                 record",
+            ]
+        );
+        let added = ["edge.example.com CAA issue other.test", "edge.example.com CAA issue pebble.letsencrypt.org"];
+        machine.zone(&with(&added));
+        let report = machine.look("dns").await;
+        assert_eq!(report.snags(), [""; 0], "{report:#?}");
+        let allows = "chat.example.com: the CAA records of edge.example.com allow pebble.letsencrypt.org";
+        assert_eq!(report.finding("dns/caa-allows")[1], allows);
+    });
+}
+
 #[test]
 fn a_server_that_fails_for_caa_is_said_and_not_taken_for_leave() {
     alone("caa::a_server_that_fails_for_caa_is_said_and_not_taken_for_leave", &[OURS, DNS], async || {
