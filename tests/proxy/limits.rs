@@ -107,9 +107,17 @@ async fn large_heads_get_431_and_long_request_lines_414() {
     let long = format!("/{}", "y".repeat(20 << 10));
     let query = format!("/?{}", "y".repeat(20 << 10));
     let longest = format!("/{}", "y".repeat(90 << 10));
-    for (target, fields, status) in
-        [("/", &many[..], 431), ("/", &[&big], 431), (&long, &[], 414), (&query, &[], 414), (&longest, &[], 414)]
-    {
+    // Longer than the type of targets and names allows, and shorter than a head may be.
+    let (unusual, name) = (format!("/{}", "y".repeat(70 << 10)), format!("{}: y", "x".repeat(70 << 10)));
+    for (target, fields, status) in [
+        ("/", &many[..], 431),
+        ("/", &[&big], 431),
+        ("/", &[&name], 431),
+        (&long, &[], 414),
+        (&query, &[], 414),
+        (&unusual, &[], 414),
+        (&longest, &[], 414),
+    ] {
         let mut wire = proxy.client().h1("chat.test").await;
         let _ = wire.try_send(client::get("chat.test", target, fields)).await;
         let name = &target[..target.len().min(5)];

@@ -84,14 +84,20 @@ pub fn read(bytes: &mut Bytes, most: Most) -> Result<Option<Head>, Unreadable> {
             Ok(Some(head))
         }
         Err(httparse::Error::TooManyHeaders) => Err(Unreadable::TooLarge),
+        // The type of targets has a most of its own.
+        Err(_) if is_line_too_long(bytes, most) => Err(Unreadable::LineTooLong),
         Err(_) => Err(Unreadable::Malformed),
     }
 }
 
 /// A head that is not whole although it may not be longer.
 pub fn too_long(bytes: &[u8], most: Most) -> Unreadable {
+    if is_line_too_long(bytes, most) { Unreadable::LineTooLong } else { Unreadable::TooLarge }
+}
+
+fn is_line_too_long(bytes: &[u8], most: Most) -> bool {
     let line = bytes.trim_ascii_start();
-    if line.len() > most.line && !line.contains(&b'\n') { Unreadable::LineTooLong } else { Unreadable::TooLarge }
+    memchr::memchr(b'\n', line).unwrap_or(line.len()) > most.line
 }
 
 /// How long the empty line is that these bytes begin with.
@@ -139,7 +145,8 @@ fn parse_with<'b>(
     let (mut close, mut keep_alive, mut upgrade, mut expects) = (false, false, false, false);
     let mut wire = OnTheWire::default();
     for line in parsed.headers.iter() {
-        let (name, value) = field(bytes, line).ok_or(httparse::Error::HeaderName)?;
+        // It is a token, so what is wrong with a name can only be that it is longer than names may be.
+        let (name, value) = field(bytes, line).ok_or(httparse::Error::TooManyHeaders)?;
         match name {
             CONNECTION => members_of(&value).for_each(|option| {
                 close |= option.eq_ignore_ascii_case(b"close");
