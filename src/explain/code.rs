@@ -2,10 +2,11 @@
 
 /// What a code means stands beside it; the rest of its page is here. A code without one does not compile.
 macro_rules! more {
-    ($type:ident: $($code:ident $why:literal $way_out:literal)*) => {
+    ($($type:ident)::+: $($code:ident $why:literal $way_out:literal)*) => {
         /// Why it matters, and the way out.
-        pub(super) fn more(code: $type) -> (&'static str, &'static str) {
-            match code { $($type::$code => ($why, $way_out),)* }
+        pub(super) fn more(code: $($type)::+) -> (&'static str, &'static str) {
+            use $($type)::+ as Of;
+            match code { $(Of::$code => ($why, $way_out),)* }
         }
     };
 }

@@ -75,11 +75,12 @@ fn gateway(world: &World, named: Option<&Path>, address: SocketAddr) -> Found {
 }
 
 fn read(path: PathBuf, openclaw: Openclaw) -> Gateway {
+    let wants_origins = openclaw.wants_origins();
     Gateway::Read {
         path,
         trusted_proxies: openclaw.trusted_proxies.unwrap_or_default(),
         allowed_origins: openclaw.allowed_origins.unwrap_or_default(),
-        origin_by_host: openclaw.origin_by_host,
+        wants_origins,
         without_auth: openclaw.mode.as_deref() == Some("none"),
     }
 }
@@ -123,7 +124,7 @@ mod tests {
                     path: "/home/claw/.openclaw/openclaw.json".into(),
                     trusted_proxies: vec!["10.0.0.1".into()],
                     allowed_origins: vec!["https://a.test".into()],
-                    origin_by_host: false,
+                    wants_origins: true,
                     without_auth: true,
                 },
                 Place {

@@ -133,8 +133,8 @@ pub enum Gateway {
         path: PathBuf,
         trusted_proxies: Vec<String>,
         allowed_origins: Vec<String>,
-        /// The gateway's page may connect wherever it was loaded from.
-        origin_by_host: bool,
+        /// It has a page, which may not connect wherever it was loaded from.
+        wants_origins: bool,
         /// `gateway.auth.mode` is `none`.
         without_auth: bool,
     },
@@ -208,11 +208,11 @@ pub fn changes(config: &Config, host: &Hostname, seen: &Seen) -> Vec<Change> {
     if config.upstreams[upstream].kind != UpstreamKind::Openclaw {
         return Vec::new();
     }
-    let (proxies, origins, by_host) = match &seen.gateway {
-        Gateway::Read { trusted_proxies, allowed_origins, origin_by_host, .. } => {
-            (&trusted_proxies[..], &allowed_origins[..], *origin_by_host)
+    let (proxies, origins, wants_origins) = match &seen.gateway {
+        Gateway::Read { trusted_proxies, allowed_origins, wants_origins, .. } => {
+            (&trusted_proxies[..], &allowed_origins[..], *wants_origins)
         }
-        Gateway::Unreadable { .. } | Gateway::Missing { .. } => (&[][..], &[][..], false),
+        Gateway::Unreadable { .. } | Gateway::Missing { .. } => (&[][..], &[][..], true),
     };
     let trusted = gateway::trusted_proxies(config, upstream, proxies).map(|list| {
         let mut why = Vec::new();
@@ -228,7 +228,7 @@ pub fn changes(config: &Config, host: &Hostname, seen: &Seen) -> Vec<Change> {
         }
         Change { list, why }
     });
-    let allowed = gateway::allowed_origins(config, upstream, origins).filter(|_| !by_host);
+    let allowed = gateway::allowed_origins(config, upstream, origins).filter(|_| wants_origins);
     let allowed = allowed.map(|list| {
         let mut why = vec!["the gateway's web page is served from there".to_owned()];
         if !list.removed.is_empty() {

@@ -51,6 +51,8 @@ pub struct Trust {
     pub forbidden: Known,
     /// `gateway.auth.mode` is none.
     pub without_auth: bool,
+    /// `gateway.auth.mode` is trusted-proxy: a header says who it is, and no token counts.
+    pub by_header: bool,
 }
 
 impl Trust {
@@ -73,6 +75,7 @@ impl Trust {
             version,
             forbidden,
             without_auth: openclaw.mode.as_deref() == Some("none"),
+            by_header: openclaw.mode.as_deref() == Some("trusted-proxy"),
         }
     }
 

@@ -17,6 +17,10 @@ pub struct Openclaw {
     pub allowed_origins: Option<Vec<String>>,
     /// The gateway takes any origin that agrees with `Host`.
     pub origin_by_host: bool,
+    /// `gateway.controlUi.enabled` is false: there is no web page (404).
+    pub without_page: bool,
+    /// `gateway.controlUi.dangerouslyDisableDeviceAuth`: whoever calls itself the web page needs no device.
+    pub without_devices: bool,
     /// Every `${NAME}` of the file.
     pub references: Vec<Reference>,
     pub dated: Vec<DatedModel>,
@@ -32,6 +36,11 @@ impl Openclaw {
     /// Where it listens.
     pub fn port(&self) -> u64 {
         self.port.unwrap_or(18789)
+    }
+
+    /// Whether its page has to be told where it may be opened.
+    pub fn wants_origins(&self) -> bool {
+        !self.origin_by_host && !self.without_page
     }
 }
 
@@ -73,6 +82,8 @@ impl Version {
     pub const ATTRIBUTION: Version = Version(2026, 8, 1);
     /// Before it, a trusted proxy that names no client is nobody's local client.
     pub const HEADERLESS_LOCAL: Version = Version(2026, 6, 0);
+    /// From here on at the latest, `dangerouslyDisableDeviceAuth` does nothing.
+    pub const DEVICES_ALWAYS: Version = Version(2026, 9, 6);
 
     /// What stands behind the three numbers (`-beta.1`) is left out.
     pub fn parse(text: &str) -> Option<Version> {
@@ -141,6 +152,8 @@ fn of(root: &Map<String, Value>) -> Openclaw {
         trusted_proxies: texts("/gateway/trustedProxies"),
         allowed_origins: texts("/gateway/controlUi/allowedOrigins"),
         origin_by_host: at("/gateway/controlUi/dangerouslyAllowHostHeaderOriginFallback") == Some(&Value::Bool(true)),
+        without_page: at("/gateway/controlUi/enabled") == Some(&Value::Bool(false)),
+        without_devices: at("/gateway/controlUi/dangerouslyDisableDeviceAuth") == Some(&Value::Bool(true)),
         env: own_variables(at("/env")),
         version: text("/meta/lastTouchedVersion").and_then(|version| Version::parse(&version)),
         ..Openclaw::default()

@@ -1,8 +1,6 @@
 //! What a live check finds: why it matters, and the way out. What a code means stands beside the code.
 
-use crate::check::Code;
-
-more! { Code:
+more! { crate::check::Code:
     DnsHere
         "A CA and clients look the name up and come to this machine, as they have to."
         "Nothing is to be done. After a move to another machine: `clawgate check --only dns`"
@@ -291,6 +289,9 @@ more! { Code:
     GatewayVariableUnknown
         "A variable that is missing keeps the gateway from starting."
         "As root, or as the gateway's user: `sudo clawgate check --only gateway`"
+    GatewayUsersByHeader
+        "Browsers may get in by the name that a service of forward_auth gives them; backends have a token, and it does not count."
+        "For backends gateway.auth.mode has to be token: `openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token`"
     GatewayAway
         "Requests wait as long as `hold` says, then get 503."
         "`systemctl --user start openclaw-gateway` as its user; without such a unit: `openclaw onboard --install-daemon`. Its log: `journalctl --user -u openclaw-gateway -n 50`"
@@ -315,6 +316,9 @@ more! { Code:
     GatewayAuthOff
         "With a local client's rights and no token, anybody on the internet could run commands on this machine."
         "`openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token`. Where OPENCLAW_GATEWAY_TOKEN is set already, the finding has the command that takes it from there."
+    GatewayAuthProxy
+        "No client is let in through clawgate, and where OPENCLAW_GATEWAY_TOKEN is set too, new versions do not start."
+        "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token"
     GatewayTokenMissing
         "The gateway refuses every client, or does not start."
         "`(umask 077; printf '\\nOPENCLAW_GATEWAY_TOKEN=%s\\n' $(openssl rand -hex 32) >> ~/.openclaw/.env)` as the gateway's user, then restart the gateway; the token is in that file."
@@ -330,9 +334,6 @@ more! { Code:
     GatewayAuthPassword
         "A password that a person can remember can be guessed; a token of 32 random bytes cannot."
         "`openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token`. Where OPENCLAW_GATEWAY_TOKEN is set already, the finding has the command that takes it from there."
-    GatewayAuthProxy
-        "No client would be let in through clawgate."
-        "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode token"
     GatewayVariableFleeting
         "All works until the machine starts anew, or the gateway does: then it has no token."
         "`(umask 077; printf '\\n%s\\n' \"NAME=${VALUE:?set it first}\" >> ~/.openclaw/.env)` as the gateway's user: the gateway and every openclaw command read it. The finding has the command that takes the value from the running gateway."
@@ -342,6 +343,9 @@ more! { Code:
     GatewayOrigin
         "The page loads and cannot connect: `origin not allowed`."
         "`openclaw config set gateway.controlUi.allowedOrigins '[\"https://HOST\"]'` (the finding has the list with what is there, without a guide's YOUR-DOMAIN-HERE)"
+    GatewayDeviceAuthOff
+        "A token that has leaked is enough for everything that an operator may do, commands on the machine among it."
+        "openclaw config unset gateway.controlUi.dangerouslyDisableDeviceAuth"
     GatewayModelDated
         "OpenClaw replaces a dated name by a short one, so what the file says and what runs differ."
         "`openclaw config set agents.defaults.model.primary PROVIDER/MODEL` with the name that the finding has"

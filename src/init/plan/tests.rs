@@ -19,7 +19,7 @@ fn gateway(port: Option<u16>, proxies: &[&str], origins: &[&str]) -> Seen {
             path: "/root/.openclaw/openclaw.json".into(),
             trusted_proxies: owned(proxies),
             allowed_origins: owned(origins),
-            origin_by_host: false,
+            wants_origins: true,
             without_auth: false,
         },
         owner: Owner::default(),
@@ -166,8 +166,8 @@ fn what_is_there_is_not_set_again() {
         assert_eq!(commands(&gateway(None, proxies, origins)), [""; 0], "{proxies:?} {origins:?}");
     }
     let mut seen = gateway(None, &["127.0.0.2"], &[]);
-    let Gateway::Read { origin_by_host, .. } = &mut seen.gateway else { unreachable!() };
-    *origin_by_host = true;
+    let Gateway::Read { wants_origins, .. } = &mut seen.gateway else { unreachable!() };
+    *wants_origins = false;
     assert_eq!(commands(&seen), [""; 0]);
 }
 

@@ -80,6 +80,7 @@ impl Judge<'_> {
             self.variable(path, reference, sources, dotenv);
         }
         self.origins(path, openclaw);
+        self.devices(path, openclaw);
         self.trusted(path);
         for model in &openclaw.dated {
             let seen = format!("{} names {}, a model with its day", model.path, model.id);
@@ -128,8 +129,19 @@ impl Judge<'_> {
             }
             Some("trusted-proxy") => {
                 let seen = "gateway.auth.mode is trusted-proxy: the gateway takes the user's name from a header";
-                let why = "clawgate removes such headers and makes none, so nobody gets in";
-                self.add(Code::GatewayAuthProxy, file, seen, why, to_token);
+                // Measured with 2026.9.6: no token counts, and a password only of a local client.
+                let (code, why) = match self.makes_headers() {
+                    false => (
+                        Code::GatewayAuthProxy,
+                        "clawgate removes such headers and makes none, so neither a backend nor a browser gets in",
+                    ),
+                    true => (
+                        Code::GatewayUsersByHeader,
+                        "no backend gets in by its token; browsers do if gateway.auth.trustedProxy.userHeader is a header \
+                         that this configuration makes (copy_headers, request_headers) and allowLoopback there is true",
+                    ),
+                };
+                self.add(code, file, seen, why, to_token);
             }
             _ if (openclaw.token, openclaw.password) != (Credential::Absent, Credential::Absent)
                 || openclaw.includes => {}
@@ -148,8 +160,38 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether a header that a client cannot send reaches the gateway, such as the name of who has logged in.
+    fn makes_headers(&self) -> bool {
+        let routes = self.config.sites.iter().flat_map(|site| &site.routes);
+        let routes = routes.filter(|route| route.upstream.0 == self.gateway.upstream).map(|route| &route.policy);
+        self.sites().map(|site| &site.policy).chain(routes).any(|policy| {
+            let (asked, own) = (policy.forward_auth.as_ref(), &policy.request_headers);
+            asked.is_some_and(|service| !service.copy.is_empty()) || !own.set.is_empty() || !own.add.is_empty()
+        })
+    }
+
+    /// Measured: with 2026.3.13 such a client has `operator.admin` at once, over any address; 2026.9.6 ignores the key.
+    fn devices(&mut self, path: &Path, openclaw: &Openclaw) {
+        if !self.needs_no_device(openclaw) {
+            return;
+        }
+        let key = "gateway.controlUi.dangerouslyDisableDeviceAuth";
+        let (seen, since) = (format!("{key} is true"), Version::DEVICES_ALWAYS);
+        let why = format!(
+            "whoever has the gateway's token and calls itself its web page is its operator at once: no device, no pairing, \
+             nobody is asked (OpenClaw {since} ignores the key)"
+        );
+        let cure = self.owner().openclaw(&format!("openclaw config unset {key}"));
+        let cure = words::then_restart(&cure, self.listener(), self.owner());
+        self.add(Code::GatewayDeviceAuthOff, path.display().to_string(), seen, why, cure);
+    }
+
+    fn needs_no_device(&self, openclaw: &Openclaw) -> bool {
+        openclaw.without_devices && self.trust.version.is_none_or(|version| version < Version::DEVICES_ALWAYS)
+    }
+
     fn origins(&mut self, path: &Path, openclaw: &Openclaw) {
-        if openclaw.origin_by_host || (openclaw.allowed_origins.is_none() && openclaw.includes) {
+        if !openclaw.wants_origins() || (openclaw.allowed_origins.is_none() && openclaw.includes) {
             return;
         }
         let there = openclaw.allowed_origins.as_deref().unwrap_or_default();
@@ -222,9 +264,13 @@ impl Judge<'_> {
     ///
     /// Who has to be paired because something is wrong has a finding of its own, and is not well.
     pub(super) fn identities(&mut self) {
-        if self.trust.approves_local() == Known::No || self.trust.without_auth {
+        let openclaw = self.read().filter(|_| self.is_its_file()).map(|(_, openclaw)| openclaw);
+        let without_devices = openclaw.is_some_and(|openclaw| self.needs_no_device(openclaw));
+        let has_finding = self.trust.without_auth || self.trust.by_header || without_devices;
+        if self.trust.approves_local() == Known::No || has_finding {
             return;
         }
+        let without_page = openclaw.is_some_and(|openclaw| openclaw.without_page);
         for site in self.sites() {
             let Fates { backend, browser } = fates(site, self.upstream, &self.trust, self.gateway.attributed_source);
             let word = |fate| match fate {
@@ -234,7 +280,9 @@ impl Judge<'_> {
             };
             if let (Some(backends), Some(browsers)) = (word(backend), word(browser)) {
                 let host = &site.hosts[0];
-                let seen = if backends == browsers {
+                let seen = if without_page {
+                    format!("{host}: backends are {backends}; the gateway has no page for browsers")
+                } else if backends == browsers {
                     format!("{host}: backends and browsers are {backends}")
                 } else {
                     format!("{host}: backends are {backends}, browsers are {browsers}")

@@ -16,6 +16,7 @@ use crate::{
     gateway::translate::Trouble,
 };
 
+mod access;
 mod answers;
 mod keeper;
 mod owner;
@@ -319,7 +320,6 @@ fn auth_that_is_off_or_weak_or_has_nothing_to_compare_with() {
     assert_eq!(said(r#""auth": { "mode": "none" }"#), [off]);
     let password = said(r#""auth": { "mode": "password", "password": "hunter2" }"#);
     assert!(password[0].starts_with("warning[gateway/auth-password]: ") && !password[0].contains("hunter2"));
-    assert!(said(r#""auth": { "mode": "trusted-proxy" }"#)[0].starts_with("warning[gateway/auth-proxy]: "));
     assert_eq!(said(r#""auth": { "mode": "token" }"#), [""; 0], "its environment has OPENCLAW_GATEWAY_TOKEN");
     machine.gateway(SERVICE, 0, &["HOME=/root"]);
     machine.file("/root/.config/systemd/user/openclaw-gateway.service", "[Service]\n");
