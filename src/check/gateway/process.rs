@@ -57,6 +57,11 @@ pub enum Seat {
         unit: String,
         enabled: Option<bool>,
     },
+    /// A unit that somebody has made with systemd-run: it has no file that outlives it, and cannot be enabled.
+    Transient {
+        unit: String,
+        of_user: bool,
+    },
     /// A login, or something a login has started.
     Session {
         scope: String,
@@ -179,6 +184,9 @@ fn seat(world: &World, user: Option<&User>, groups: &str, parent: impl FnOnce() 
     let service = parts.iter().rfind(|part| part.ends_with(".service") && !part.starts_with("user@"));
     let scope = parts.iter().rfind(|part| part.ends_with(".scope"));
     match (service, scope) {
+        (Some(unit), scope) if (of_user || scope.is_none()) && is_transient(world, user.filter(|_| of_user), unit) => {
+            Seat::Transient { unit: (*unit).to_owned(), of_user }
+        }
         (Some(unit), _) if of_user => Seat::UserService {
             unit: (*unit).to_owned(),
             // The file has the user's name, and who has none here may have one in a directory service.
@@ -196,6 +204,18 @@ fn seat(world: &World, user: Option<&User>, groups: &str, parent: impl FnOnce() 
             parent: parent(),
         },
     }
+}
+
+/// Whether the unit's file is where systemd puts what it is told to run; where that may not be read, by the names that
+/// systemd-run makes up.
+fn is_transient(world: &World, user: Option<&User>, unit: &str) -> bool {
+    let directory = match user {
+        Some(user) => PathBuf::from(format!("/run/user/{}/systemd/transient", user.uid)),
+        None => "/run/systemd/transient".into(),
+    };
+    let made_up = |name: &str| name.bytes().all(|b| b.is_ascii_digit() || b"pi-u".contains(&b));
+    let named = unit.strip_suffix(".service").and_then(|name| name.strip_prefix("run-"));
+    world.exists(directory.join(unit)).unwrap_or_default() || named.is_some_and(made_up)
 }
 
 const SYSTEM_UNITS: [&str; 4] =
@@ -320,6 +340,29 @@ mod tests {
             machine.gateway(group, 1000, &[]);
             assert_eq!(process(&machine).seat, seat, "{group}");
         }
+    }
+
+    #[test]
+    fn a_unit_of_systemd_run_is_known_by_its_file_and_by_its_name() {
+        let of_user = "/user.slice/user-1000.slice/user@1000.service/app.slice/";
+        for (group, unit, file) in [
+            ("/system.slice/", "run-u12.service", ""),
+            ("/system.slice/", "run-p481-i482.service", ""),
+            ("/system.slice/", "claw.service", "/run/systemd/transient/claw.service"),
+            (of_user, "run-u3.service", ""),
+            (of_user, "claw.service", "/run/user/1000/systemd/transient/claw.service"),
+        ] {
+            let machine = Machine::new();
+            machine.gateway(&format!("{group}{unit}"), 1000, &[]);
+            if !file.is_empty() {
+                machine.file(file, "[Unit]\n");
+            }
+            let seat = Seat::Transient { unit: unit.to_owned(), of_user: group == of_user };
+            assert_eq!(process(&machine).seat, seat, "{unit}");
+        }
+        let machine = Machine::new();
+        machine.gateway("/system.slice/run-gateway.service", 1000, &[]);
+        assert!(matches!(process(&machine).seat, Seat::SystemService { .. }), "a name of somebody's own");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub fn restart(listener: &Listener, owner: &Owner) -> Option<String> {
     match &process.seat {
         Seat::UserService { unit, .. } => of_user(unit),
         Seat::SystemService { unit, .. } => Some(format!("systemctl restart {}", shell::word(name(unit)))),
-        Seat::Session { .. } | Seat::Elsewhere { .. } => None,
+        Seat::Session { .. } | Seat::Transient { .. } | Seat::Elsewhere { .. } => None,
     }
 }
 

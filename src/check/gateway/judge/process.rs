@@ -132,6 +132,19 @@ impl Judge<'_> {
                     }
                 }
             }
+            Seat::Transient { unit, of_user } => {
+                let unit = words::name(unit);
+                let seen = format!("{who} runs as {unit}, a unit that somebody has made with systemd-run");
+                let why = "it has no file, so it cannot be enabled: it is gone when it ends, and started at no boot";
+                // Two gateways cannot have one port.
+                let stop = format!("stop {}", shell::word(unit));
+                let stop = match of_user {
+                    true => self.owner().systemctl(&stop),
+                    false => format!("systemctl {stop}"),
+                };
+                let cure = format!("{stop} && {}", self.owner().install(&user));
+                self.add(Code::GatewayNotEnabled, self.at.clone(), seen, why, cure);
+            }
             Seat::Session { scope } => {
                 let seen = format!("{who} was started from a login of {user} ({scope})");
                 let why = "it dies at logout, and is started at no boot";

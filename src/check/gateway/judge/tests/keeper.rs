@@ -74,6 +74,24 @@ fn a_unit_that_starts_what_others_tell_it_to_is_no_service_of_the_gateways() {
     }
 }
 
+/// `systemctl enable run-u12` would say that there is no such file.
+#[test]
+fn a_unit_of_systemd_run_is_replaced_by_one_that_lasts() {
+    let machine = machine();
+    machine.file("/root/.openclaw/.env", "OPENCLAW_GATEWAY_TOKEN=x\n");
+    for (group, stop) in [
+        ("/system.slice/", "systemctl stop run-u12"),
+        ("/user.slice/user-0.slice/user@0.service/app.slice/", "systemctl --user stop run-u12"),
+    ] {
+        let expected = format!(
+            "warning[gateway/not-enabled]: {WHO} runs as run-u12, a unit that somebody has made with systemd-run\n  --> \
+             127.0.0.1:18789\n   = why: it has no file, so it cannot be enabled: it is gone when it ends, and started at no \
+             boot\n   = cure: {stop} && openclaw onboard --install-daemon && loginctl enable-linger root\n"
+        );
+        assert_eq!(said(&machine, &format!("{group}run-u12.service")), [expected]);
+    }
+}
+
 #[test]
 fn what_only_passes_the_port_on_says_nothing_of_the_gateway_behind() {
     let machine = machine();
