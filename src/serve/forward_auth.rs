@@ -108,7 +108,10 @@ pub async fn ask(core: &Core, plan: &mut Plan, finish: &mut Finish) -> Result<Op
         }
     };
     let answered = tokio::time::timeout(auth.timeout, answer(core, plan, &auth, &fields)).await;
-    let (mut told, body) = match answered.unwrap_or(Err(Failed::Slow)) {
+    let (mut told, body) = match answered.unwrap_or_else(|_| {
+        core.pool.close(key(&service.upstream));
+        Err(Failed::Slow)
+    }) {
         Ok(answer) => answer,
         Err(error) => {
             service.standing.failed(name, &error);
@@ -146,7 +149,7 @@ async fn answer(
     fields: &HeaderMap,
 ) -> Result<(response::Parts, Bytes), Failed> {
     let service = &plan.snapshot.behind[auth.service.0].upstream;
-    let key = pool::Key { upstream: service.id, source: Source::Host };
+    let key = key(service);
     let now = Instant::now();
     let mut kept = core.pool.take(key, now.into_std(), service.config.idle_timeout, true);
     loop {
@@ -184,6 +187,10 @@ async fn answer(
         }
         return Ok((told, gathered.freeze()));
     }
+}
+
+fn key(service: &Upstream) -> pool::Key {
+    pool::Key { upstream: service.id, source: Source::Host }
 }
 
 /// A fresh connection, by its name anew: the service may have moved.

@@ -60,6 +60,11 @@ impl Pool {
         idle.push(Idle { key, since: now, connection });
     }
 
+    /// Closes what is kept for `key`: who keeps silent on one connection is not asked over the others.
+    pub fn close(&self, key: Key) {
+        self.idle.borrow_mut().retain(|idle| idle.key != key);
+    }
+
     /// Connections that wait for their next request.
     pub fn len(&self) -> usize {
         self.idle.borrow().len()

@@ -125,6 +125,32 @@ async fn where_the_service_is_away_slow_or_talks_nonsense_nobody_passes() {
 }
 
 #[tokio::test]
+async fn a_service_that_falls_silent_is_not_asked_over_each_connection_that_was_kept() {
+    let (gateway, service) = (origin::ok().run().await, origin::by_hand().run().await);
+    let proxy = proxy().site("chat.test", &gateway).more(&asking(&service, ", timeout = \"500ms\"")).run().await;
+    let client = proxy.client();
+    let (mut wires, mut kept) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let mut wire = client.h1("chat.test").await;
+        wire.send(client::get("chat.test", "/", &[])).await;
+        let mut connection = service.connection().await;
+        connection.request().await;
+        (wires.push(wire), kept.push(connection));
+    }
+    for (wire, connection) in wires.iter_mut().zip(&mut kept) {
+        connection.send(ALLOWED).await;
+        assert_eq!(wire.response().await.status, 200);
+    }
+    assert_eq!(client.get("chat.test", "/", &[]).await.status, 503, "it is silent");
+    let mut wire = client.h1("chat.test").await;
+    wire.send(client::get("chat.test", "/", &[])).await;
+    let mut fresh = service.connection().await;
+    fresh.request().await;
+    fresh.send(ALLOWED).await;
+    assert_eq!(wire.response().await.status, 200);
+}
+
+#[tokio::test]
 async fn it_holds_for_websockets_and_a_route_may_do_without() {
     let (gateway, service) = (origin::websocket().run().await, allowing().await);
     let open = "[[site.route]]\npath = \"/open\"\nforward_auth = \"off\"";
