@@ -135,7 +135,8 @@ async fn a_service_that_falls_silent_is_not_asked_over_each_connection_that_was_
         wire.send(client::get("chat.test", "/", &[])).await;
         let mut connection = service.connection().await;
         connection.request().await;
-        (wires.push(wire), kept.push(connection));
+        wires.push(wire);
+        kept.push(connection);
     }
     for (wire, connection) in wires.iter_mut().zip(&mut kept) {
         connection.send(ALLOWED).await;

@@ -61,7 +61,7 @@ pub(super) fn resolve(
         _ => {}
     }
     let tls = url.secure.map(|name| Tls { name, ca: table.ca.value() });
-    let service = upstreams.service(url.endpoint, &tls, place, report);
+    let service = upstreams.service(url.endpoint, &tls, timeout, place, report);
     Some(Arc::new(ForwardAuth { service, tls, host: url.host, target: url.target, copy: copy.into(), timeout }))
 }
 

@@ -137,17 +137,21 @@ impl Upstreams {
         UpstreamId(index)
     }
 
-    /// A service that is asked, and never forwarded to: apart from a gateway at the same address, if there is one.
+    /// A service that is asked, and never forwarded to: apart from a gateway at the same address, if there is one. Half of
+    /// the `timeout` of a question is for connecting, so that of two addresses one that keeps silent leaves time for the
+    /// other.
     pub(super) fn service(
         &mut self,
         endpoint: Endpoint,
         tls: &Option<Tls>,
+        timeout: Duration,
         place: Place,
         report: &mut Report<'_>,
     ) -> UpstreamId {
         let name = format!("auth:{endpoint}");
         if let Some(index) = self.list.iter().position(|entry| *entry.upstream.name == *name) {
-            let Entry { upstream: twin, url, .. } = &self.list[index];
+            let Entry { upstream: twin, url, .. } = &mut self.list[index];
+            twin.connect_timeout = twin.connect_timeout.max(timeout / 2);
             if twin.tls != *tls {
                 let message = "another forward_auth speaks to the same service in another way";
                 let also: Vec<_> = url.map(|first| (first, "the other is here")).into_iter().collect();
@@ -159,6 +163,7 @@ impl Upstreams {
         let mut entry = Entry::inline(endpoint);
         (entry.upstream.name, entry.upstream.kind, entry.used) = (name.into(), UpstreamKind::Generic, true);
         (entry.upstream.tls, entry.upstream.asked, entry.url) = (tls.clone(), true, Some(place));
+        entry.upstream.connect_timeout = timeout / 2;
         // Nothing finds it by its address.
         entry.broken = true;
         self.list.push(entry);

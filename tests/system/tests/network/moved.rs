@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, path::Path, process::Command, time::Duration};
 
 use clawgate_system::{
-    alone::{alone, instead},
+    alone::{alone, instead, run},
     name_server::Server,
     process::Process,
     proxy, wait,
@@ -62,7 +62,7 @@ fn serve(folder: &Path) -> Process {
         "state_dir = \"{at}/state\"\nadmin_socket = \"{at}/admin.sock\"\n\
          [[listen]]\naddress = \"127.0.0.1:8080\"\nserve = \"http\"\n\
          [[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\nupstream = \"127.0.0.1:9\"\nkind = \"generic\"\n\
-         forward_auth = {{ url = \"http://auth.test:{SERVICE}/verify\" }}\n"
+         forward_auth = {{ url = \"http://auth.test:{SERVICE}/verify\", timeout = \"2s\" }}\n"
     );
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new(proxy::binary());
@@ -117,6 +117,15 @@ fn a_service_that_moves_is_found_by_its_name_and_no_request_is_lost() {
         names.set(&[&record(NOBODY), &record(FIRST), &record(SECOND)]);
         for _ in 0..3 {
             is_asked(FIRST, "the only one of three who is there").await;
+        }
+
+        // One that keeps silent leaves time for the next, within the time of one question.
+        run("nft", &["add", "table", "inet", "quiet"]);
+        run("nft", &["add", "chain", "inet", "quiet", "input", "{ type filter hook input priority 0; }"]);
+        run("nft", &["add", "rule", "inet", "quiet", "input", "ip", "daddr", NOBODY, "drop"]);
+        names.set(&[&record(NOBODY), &record(FIRST)]);
+        for _ in 0..3 {
+            is_asked(FIRST, "the one of two who answers").await;
         }
 
         // A name without an address lets nobody pass, and is asked for again at once.
