@@ -103,9 +103,14 @@ pub(super) fn of(event: &Event, problem: Option<&Problem>) -> problems::Problem 
     let trouble = match event.event {
         Kind::Paused => PAUSED,
         Kind::AboutToExpire => EXPIRING,
-        _ => ALL.into_iter().find(|trouble| trouble.kinds.contains(&kind)).unwrap_or(OTHER),
+        _ => of_type(kind),
     };
     note(trouble, &event.names.join(", "), &event.detail)
+}
+
+/// What a CA means by this type (RFC 8555 §6.7), without what stands before each.
+pub fn of_type(kind: &str) -> Trouble {
+    ALL.into_iter().find(|trouble| trouble.kinds.contains(&kind)).unwrap_or(OTHER)
 }
 
 /// The CA at `ca` did not work.

@@ -18,9 +18,11 @@ mod heard;
 mod list;
 mod meant;
 mod number;
+mod pasted;
 mod problems;
 mod process;
 mod refusals;
+mod systemd;
 
 pub use self::{list::index, meant::Unknown};
 use crate::{acme, check, config::Code};
@@ -133,7 +135,10 @@ pub fn page(word: &str) -> Result<String, Unknown> {
     };
     let [exact, hyphens] = words.each_ref().map(|word| of(&all, word));
     let mut found = exact;
-    let heard = heard::of_gateway(word.trim());
+    let heard = match pasted::own(&all, word.trim()) {
+        Some(_) => Vec::new(),
+        None => heard::of_gateway(word.trim()),
+    };
     for page in heard.iter().filter_map(|code| all.iter().find(|page| page.code == *code)).chain(hyphens) {
         if !found.contains(&page) {
             found.push(page);
@@ -142,7 +147,7 @@ pub fn page(word: &str) -> Result<String, Unknown> {
     let found = Some(found).filter(|found| !found.is_empty());
     let found = found.map(|found| found.into_iter().map(shown).collect::<Vec<_>>().join("\n") + &also);
     let found = found.or_else(|| number::page(&all, word.trim())).or_else(|| room(&all, word.trim()));
-    let found = found.or_else(|| heard::elsewhere(&all, word.trim()));
+    let found = found.or_else(|| systemd::page(word.trim())).or_else(|| pasted::page(&all, word.trim()));
     found.ok_or_else(|| meant::unknown(&all, word.trim()))
 }
 

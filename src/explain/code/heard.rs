@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Page, list::listed_below, wrapped};
+use super::{Page, list::listed_below, pasted, wrapped};
 use crate::gateway::translate::Trouble;
 
 /// Names that somebody may know a finding by, and what it is called.
@@ -17,11 +17,15 @@ pub(super) fn renamed(word: &str) -> Option<&'static str> {
 /// The codes of what the gateway means by `words`: its own answer, then what a check finds of the same cause.
 pub(super) fn of_gateway(words: &str) -> Vec<&'static str> {
     // Its codes are in capitals, and not everybody types them so.
-    let known = Trouble::of_words(words).or_else(|| {
+    let known = pasted::of_gateway(words).or_else(|| Trouble::of_words(words)).or_else(|| {
         let capitals = words.to_ascii_uppercase();
         Some(&capitals).filter(|_| words.contains('_')).and_then(|capitals| Trouble::of_words(capitals))
     });
-    let Some(trouble) = known else { return Vec::new() };
+    known.map(of_trouble).unwrap_or_default()
+}
+
+/// The code of `trouble`, then of what a check finds of the same cause.
+pub(super) fn of_trouble(trouble: Trouble) -> Vec<&'static str> {
     let found = match trouble {
         Trouble::PairingRequired => Some("probe/not-paired"),
         Trouble::MissingScope => Some("probe/no-scope"),
@@ -43,7 +47,7 @@ struct Error {
 }
 
 /// Chromium's names, Firefox's, those of Node and of the C library, which platforms log, and `openclaw`'s own.
-const ERRORS: [Error; 10] = [
+const ERRORS: [Error; 12] = [
     Error {
         words: &[
             "ERR_CONNECTION_TIMED_OUT",
@@ -122,21 +126,37 @@ const ERRORS: [Error; 10] = [
         behind: &["ports/held", "dns/elsewhere", "certificate_pending"],
     },
     Error {
-        words: &["MissingEnvVarError"],
+        words: &["MissingEnvVarError", "OPENCLAW_GATEWAY_TOKEN"],
         means: "`openclaw.json` names a variable, and the shell or the gateway that read it has none of that name: it was \
                 exported in another shell. `clawgate check --only gateway` says which one, and the line that keeps it.",
         behind: &["gateway/variable-unset", "gateway/variable-not-in-shells", "gateway/variable-fleeting"],
+    },
+    Error {
+        words: &["Unknown model", "model not found", "Model ID mismatch"],
+        means: "OpenClaw does not know the model by that name, most often one with its day behind it, which it has replaced by \
+                a short one. `clawgate check --only gateway` has the short one, and the command that sets it.",
+        behind: &["gateway/model-dated"],
+    },
+    Error {
+        words: &["Linger=no"],
+        means: "What the user's own systemd runs, the gateway among it, ends with the user's last session: \
+                `loginctl enable-linger USER`",
+        behind: &["gateway/linger-off", "gateway/dies-at-logout"],
     },
 ];
 
 /// The page of an error by the name that a browser or a platform has for it, also within a line that was pasted.
 pub(super) fn elsewhere(all: &[Page], line: &str) -> Option<String> {
     let words = || line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let known = |word: &str| {
-        let own = |error: &'static Error| error.words.iter().find(|own| own.eq_ignore_ascii_case(word));
+    let known = |is: &dyn Fn(&str) -> bool| {
+        let own = |error: &'static Error| error.words.iter().find(|own| is(own));
         ERRORS.iter().find_map(|error| own(error).map(|own| (own, error)))
     };
-    let (word, error) = words().find_map(known)?;
+    let lower = line.to_ascii_lowercase();
+    // Several words, or what is more than a word, may stand anywhere.
+    let phrase = |own: &str| own.contains([' ', '=']) && lower.contains(&own.to_ascii_lowercase());
+    let word = words().find_map(|word| known(&|own: &str| own.eq_ignore_ascii_case(word)));
+    let (word, error) = word.or_else(|| known(&phrase))?;
     let mut text = format!("{word}: what another program says\n\n{}\n", wrapped(error.means));
     let behind: Vec<&Page> =
         error.behind.iter().filter_map(|code| all.iter().find(|page| page.code == *code)).collect();

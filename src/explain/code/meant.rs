@@ -5,7 +5,7 @@ use crate::config::finding::did_you_mean;
 
 /// Nothing is called so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("nothing is called `{word}`{}{}", meant(.nearest.as_deref()), instead(.others))]
+#[error("{}{}{}", nothing(.word), meant(.nearest.as_deref()), instead(.others))]
 pub struct Unknown {
     pub word: String,
     pub nearest: Option<String>,
@@ -15,6 +15,10 @@ pub struct Unknown {
 
 /// They stand in one message.
 const MOST: usize = 24;
+
+fn nothing(word: &str) -> String {
+    if word.is_empty() { "nothing was asked".into() } else { format!("nothing is called `{word}`") }
+}
 
 fn meant(nearest: Option<&str>) -> String {
     nearest.map(|nearest| format!(", did you mean `{nearest}`?")).unwrap_or_default()
@@ -42,7 +46,8 @@ pub(super) fn unknown(all: &[Page], word: &str) -> Unknown {
             let begins = |code: &&str| lower.len() >= 3 && code.to_ascii_lowercase().starts_with(&lower);
             let begun: Vec<String> = codes().filter(begins).map(str::to_owned).collect();
             let lasts = codes().filter_map(|code| code.split_once('/')).map(|(_, last)| last);
-            let nearest = did_you_mean(word, codes().chain(lasts)).filter(|_| begun.is_empty());
+            // One letter away from nothing is every number.
+            let nearest = did_you_mean(word, codes().chain(lasts)).filter(|_| begun.is_empty() && !word.is_empty());
             (nearest.map(str::to_owned), begun)
         }
     };
@@ -91,6 +96,6 @@ mod tests {
         assert_eq!((unknown.nearest, unknown.others), (None, vec!["certificate_pending".to_owned()]));
         assert!(of("path").others.len() > 3, "{:?}", of("path"));
         assert_eq!(of("completely different").others, [] as [&str; 0]);
-        assert!(of("").to_string().ends_with("`clawgate explain` lists all codes"));
+        assert_eq!(of("").to_string(), "nothing was asked; `clawgate explain` lists all codes");
     }
 }

@@ -25,6 +25,20 @@ pub(super) fn page(all: &[Page], word: &str) -> Option<String> {
     }
 }
 
+/// The same for a number in a line that says what it is: `close 4008`, `code=1006`, `HTTP/1.1 502`.
+pub(super) fn within(all: &[Page], line: &str) -> Option<String> {
+    let words: Vec<&str> = line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let stands = |at: usize, kinds: &[&str]| {
+        let before = words[at.saturating_sub(3)..at].iter();
+        before.into_iter().any(|word| kinds.iter().any(|kind| word.eq_ignore_ascii_case(kind)))
+    };
+    words.iter().enumerate().find_map(|(at, word)| match word.parse().ok()? {
+        number @ 100..=599 if stands(at, &["http", "status"]) => status(all, number),
+        number @ 1000..=4999 if stands(at, &["close", "closed", "code"]) => close(all, number),
+        _ => None,
+    })
+}
+
 fn status(all: &[Page], status: u16) -> Option<String> {
     let kind = format!("refusal with {status},");
     let refusals: Vec<&Page> = all.iter().filter(|page| page.kind.starts_with(&kind)).collect();
