@@ -34,6 +34,7 @@ use tokio::sync::mpsc;
 pub use self::doors::AllowError;
 use crate::{
     acme::{self, store},
+    cause,
     challenge::Challenges,
     config::{
         Config,
@@ -129,8 +130,9 @@ fn stored(state_dir: &Path) -> impl Fn(&Hostname) -> tls::StoredFiles {
     }
 }
 
+/// Each with its causes: they are several, and an error has one source.
 fn lines(errors: &[tls::certs::LoadCertError]) -> String {
-    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let lines: Vec<String> = errors.iter().map(|error| cause::chain(error)).collect();
     lines.join("\n")
 }
 

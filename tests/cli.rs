@@ -15,6 +15,8 @@ use clawgate::command::READS_CONFIG;
 
 #[path = "cli/agree.rs"]
 mod agree;
+#[path = "cli/ca.rs"]
+mod ca;
 
 struct Ran {
     code: Option<i32>,

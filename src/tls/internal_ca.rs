@@ -4,7 +4,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -47,8 +47,15 @@ pub enum Scope<'a> {
 pub enum InternalCaError {
     #[error("cannot create {}", path.display())]
     Create { path: PathBuf, source: io::Error },
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}; {}", path.display(), match source.kind() {
+        io::ErrorKind::PermissionDenied => "it has to belong to the user that clawgate runs as",
+        _ => "where it is the disk, `dmesg` has more",
+    })]
     Read { path: PathBuf, source: io::Error },
+    #[error("{} is missing; restore it from a backup, or remove {} for a new root, which has to be trusted anew", path.display(), dir(path))]
+    Missing { path: PathBuf },
+    #[error("{0} belongs to uid {owner}, and this process runs as uid {own}; `chown -R {own} {1}` mends that", path.display(), shell::path(path))]
+    Foreign { path: PathBuf, owner: u32, own: u32 },
     #[error(
         "others than its owner can access the CA's key (mode {mode:03o}); `chmod 600 {}` mends that",
         shell::path(path)
@@ -107,7 +114,27 @@ pub fn due_at(leaf: &certs::Leaf) -> SystemTime {
 /// The root that clients have to trust, in PEM form, as it lies in `dir`.
 pub fn root_pem(dir: &Path) -> Result<String, InternalCaError> {
     let path = dir.join(ROOT);
-    fs::read_to_string(&path).map_err(|source| InternalCaError::Read { path, source })
+    fs::read_to_string(&path).map_err(|source| unreadable(&path, source))
+}
+
+/// Why `path` cannot be read.
+fn unreadable(path: &Path, source: io::Error) -> InternalCaError {
+    match source.kind() {
+        io::ErrorKind::NotFound => InternalCaError::Missing { path: path.into() },
+        // It is no text.
+        io::ErrorKind::InvalidData => InternalCaError::Damaged { path: path.into() },
+        io::ErrorKind::PermissionDenied => {
+            let own = rustix::process::geteuid().as_raw();
+            let owner_of = |path: &Path| Some((path.to_owned(), fs::metadata(path).ok()?.uid()));
+            // The file, or the first directory above that we may not look into.
+            let seen = path.ancestors().take(3).find_map(owner_of);
+            match seen.filter(|(_, owner)| *owner != own) {
+                Some((path, owner)) => InternalCaError::Foreign { path, owner, own },
+                None => InternalCaError::Read { path: path.into(), source },
+            }
+        }
+        _ => InternalCaError::Read { path: path.into(), source },
+    }
 }
 
 impl InternalCa {
@@ -115,22 +142,31 @@ impl InternalCa {
     ///
     /// `scope` counts when the root is made; a root with another one is used as it is.
     pub fn open(dir: &Path, scope: Scope<'_>, now: SystemTime) -> Result<InternalCa, InternalCaError> {
-        if !dir.join(ROOT).exists() && !dir.join(KEY).exists() {
-            create(dir, scope, now)?;
+        if let Some(there) = Self::look(dir, now)? {
+            return Ok(there);
         }
+        create(dir, scope, now)?;
         Self::read(dir, now)
+    }
+
+    /// The CA in `dir`, where there is one. Makes nothing.
+    pub fn look(dir: &Path, now: SystemTime) -> Result<Option<InternalCa>, InternalCaError> {
+        for path in [dir.join(ROOT), dir.join(KEY)] {
+            if path.try_exists().map_err(|source| unreadable(&path, source))? {
+                return Self::read(dir, now).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     fn read(dir: &Path, now: SystemTime) -> Result<InternalCa, InternalCaError> {
         let key_path = dir.join(KEY);
-        let metadata =
-            fs::metadata(&key_path).map_err(|source| InternalCaError::Read { path: key_path.clone(), source })?;
+        let metadata = fs::metadata(&key_path).map_err(|source| unreadable(&key_path, source))?;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(InternalCaError::Exposed { path: key_path, mode });
         }
-        let key_pem =
-            fs::read_to_string(&key_path).map_err(|source| InternalCaError::Read { path: key_path.clone(), source })?;
+        let key_pem = fs::read_to_string(&key_path).map_err(|source| unreadable(&key_path, source))?;
         let key = KeyPair::from_pem(&key_pem).map_err(|_| InternalCaError::Damaged { path: key_path })?;
 
         let root_pem = root_pem(dir)?;
@@ -153,11 +189,18 @@ impl InternalCa {
         &self.root_pem
     }
 
+    /// # Errors
+    /// When the root was made for other names.
+    pub fn may_sign_for(&self, hosts: &[Hostname]) -> Result<(), InternalCaError> {
+        match hosts.iter().find(|host| !self.permits(host)) {
+            Some(host) => Err(InternalCaError::OutOfScope { path: self.dir.clone(), host: host.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// A certificate for all of `hosts`, on a key of its own.
     pub fn issue(&self, hosts: &[Hostname], now: SystemTime) -> Result<InternalLeaf, InternalCaError> {
-        if let Some(host) = hosts.iter().find(|host| !self.permits(host)) {
-            return Err(InternalCaError::OutOfScope { path: self.dir.clone(), host: host.clone() });
-        }
+        self.may_sign_for(hosts)?;
         if now >= self.not_after {
             return Err(InternalCaError::Expired { path: self.dir.clone() });
         }

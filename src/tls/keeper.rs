@@ -152,8 +152,19 @@ impl CertKeeper {
         shown: &Names,
         now: SystemTime,
     ) -> Result<Prepared, Vec<LoadCertError>> {
-        let sites: Vec<_> = config.sites.iter().map(|site| (&site.hosts[..], &site.certificate)).collect();
-        Self::load(&config.state_dir, &sites, stored, shown, now)
+        Self::load(&config.state_dir, &sites_of(config), stored, shown, now)
+    }
+
+    /// Whether a start could use the internal CA as it lies there: read in the same way, and nothing is made.
+    ///
+    /// # Errors
+    /// What [`try_new`](Self::try_new) would end with.
+    pub fn look_at_ca(config: &Config, now: SystemTime) -> Result<(), InternalCaError> {
+        let hosts = of_internal_ca(&sites_of(config));
+        if hosts.is_empty() {
+            return Ok(());
+        }
+        InternalCa::look(&ca_dir(&config.state_dir), now)?.map_or(Ok(()), |ca| ca.may_sign_for(&hosts))
     }
 
     fn load(
@@ -226,17 +237,30 @@ impl CertKeeper {
     }
 }
 
+fn sites_of(config: &Config) -> Vec<(&[Hostname], &Certificate)> {
+    config.sites.iter().map(|site| (&site.hosts[..], &site.certificate)).collect()
+}
+
+fn ca_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("ca")
+}
+
+/// The hosts that the internal CA makes certificates for.
+fn of_internal_ca(sites: &[(&[Hostname], &Certificate)]) -> Vec<Hostname> {
+    let ours = sites.iter().filter(|(_, certificate)| !matches!(certificate, Certificate::Files { .. }));
+    ours.flat_map(|(hosts, certificate)| public_and_others(hosts, certificate).1).collect()
+}
+
 fn open_ca(
     state_dir: &Path,
     sites: &[(&[Hostname], &Certificate)],
     now: SystemTime,
 ) -> Result<Option<InternalCa>, InternalCaError> {
-    let ours = sites.iter().filter(|(_, certificate)| !matches!(certificate, Certificate::Files { .. }));
-    let hosts: Vec<Hostname> = ours.flat_map(|(hosts, certificate)| public_and_others(hosts, certificate).1).collect();
+    let hosts = of_internal_ca(sites);
     if hosts.is_empty() {
         return Ok(None);
     }
-    InternalCa::open(&state_dir.join("ca"), Scope::Only(&hosts), now).map(Some)
+    InternalCa::open(&ca_dir(state_dir), Scope::Only(&hosts), now).map(Some)
 }
 
 /// What is shown for `hosts` already, or a new one: a reload is no reason to change a certificate that somebody may have

@@ -85,3 +85,32 @@ fn init_that_may_not_write_says_why_in_its_first_line_and_ends_with_77() {
     assert!(error.contains("chat.example.com") && !error.contains("os error"), "{error}");
     assert!(!config.exists());
 }
+
+#[test]
+fn an_internal_ca_that_is_somebody_elses_is_told_by_check_and_by_the_start_with_its_owner() {
+    if !rustix::process::geteuid().is_root() {
+        return as_root(
+            "denied::an_internal_ca_that_is_somebody_elses_is_told_by_check_and_by_the_start_with_its_owner",
+        );
+    }
+    let home = tempfile::tempdir().unwrap();
+    write_config(&home, "[[site]]\nhost = \"chat.test\"\ncertificate = \"internal\"\n");
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // As after a start by hand as root.
+    let [state, ca] = ["state", "state/ca"].map(|name| home.path().join(name));
+    fs::create_dir_all(&ca).unwrap();
+    for directory in [&state, &ca] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    std::os::unix::fs::chown(&state, Some(STRANGER), Some(STRANGER)).unwrap();
+    let (seen, cure) = (
+        format!("{} belongs to uid 0, and this process runs as uid {STRANGER}", ca.display()),
+        format!("`chown -R {STRANGER} {}` mends that", ca.display()),
+    );
+    let config = home.path().join("config.toml");
+    let (code, said, _) = clawgate(&config, &["check", "--only", "state"]);
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains(&format!("error[state/internal-ca]: {seen}\n")) && said.contains(&cure), "{said}");
+    let (code, _, error) = clawgate(&config, &["run"]);
+    assert!(code == Some(78) && error.contains(&format!("{seen}; {cure}")), "{code:?}: {error}");
+}

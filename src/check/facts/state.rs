@@ -4,6 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
         account::{Accounts, entry},
         secrets,
     },
+    tls::CertKeeper,
 };
 
 pub use crate::config::account::{Account, Entry};
@@ -37,6 +39,8 @@ pub struct State {
     pub looker: u32,
     /// The records cannot be used, and why; a [`StoreError`]'s code and words.
     pub records: Result<(), (&'static str, String)>,
+    /// A site has its certificate from the internal CA, and a start would end with these words.
+    pub internal_ca: Result<(), String>,
 }
 
 /// Who writes there.
@@ -82,8 +86,9 @@ pub fn look(config: &Config, running: Option<u32>) -> State {
     let service = service(running, unit.as_ref(), &path);
     let made_by_systemd = unit.is_some_and(|unit| unit.state_directories.contains(&path));
     let records = records(config).map_err(|error| (error.code(), cause::chain(&error)));
+    let internal_ca = CertKeeper::look_at_ca(config, SystemTime::now()).map_err(|error| cause::chain(&error));
     let looker = rustix::process::geteuid().as_raw();
-    State { directory: directory(&path, &service, made_by_systemd), path, service, looker, records }
+    State { directory: directory(&path, &service, made_by_systemd), path, service, looker, records, internal_ca }
 }
 
 /// The first of what is kept that cannot be used. What a damaged ledger means is for the CA's part to say.

@@ -41,7 +41,7 @@ pub fn judge(_config: &Config, state: &State) -> Vec<Finding> {
         Directory::There { entry, made_by_systemd, on, foreign } => {
             let mut findings = there(&path, account, entry, *made_by_systemd, foreign);
             findings.extend(on.as_ref().and_then(|on| disk(&path, on)));
-            findings.extend(records(&path, state, Some(account)));
+            findings.extend(kept(&path, state, Some(account)));
             if findings.is_empty() {
                 let seen = if *made_by_systemd && entry.uid != account.uid {
                     format!("{path} belongs to uid {}; systemd gives it to {} at the start", entry.uid, account.name)
@@ -78,7 +78,7 @@ fn of_dynamic(path: &str, name: &str, state: &State) -> Vec<Finding> {
         Directory::There { on, .. } => {
             let on = on.as_ref();
             let disk = on.and_then(|on| disk(path, on));
-            let found = disk.into_iter().chain(records(path, state, None));
+            let found = disk.into_iter().chain(kept(path, state, None));
             found.chain(on.and_then(|on| not_durable(path, on))).collect()
         }
     };
@@ -216,15 +216,22 @@ fn not_durable(path: &str, on: &FileSystem) -> Option<Finding> {
     ))
 }
 
-fn records(path: &str, state: &State, account: Option<&Account>) -> Option<Finding> {
-    let (code, text) = state.records.as_ref().err()?;
+/// What of the records and of the internal CA cannot be used.
+fn kept(path: &str, state: &State, account: Option<&Account>) -> Vec<Finding> {
+    let records = state.records.as_ref().err();
+    let records = records.map(|(code, text)| (Code::find(code).unwrap_or(Code::StateUnreadable), text));
+    let internal_ca = state.internal_ca.as_ref().err().map(|text| (Code::StateInternalCa, text));
+    let findings: Vec<Finding> = records
+        .into_iter()
+        .chain(internal_ca)
+        .map(|(code, text)| {
+            let (seen, cure) = text.split_once("; ").unwrap_or((text, "`clawgate certs` says more"));
+            Finding::new(code, path, seen, code.page(), cure)
+        })
+        .collect();
     // What we may not read says nothing about the service.
-    if state.looker != 0 && account.is_none_or(|account| state.looker != account.uid) {
-        return Some(hidden(path, account));
-    }
-    let code = Code::find(code).unwrap_or(Code::StateUnreadable);
-    let (seen, cure) = text.split_once("; ").unwrap_or((text, "`clawgate certs` says more"));
-    Some(Finding::new(code, path, seen, code.page(), cure))
+    let may_look = state.looker == 0 || account.is_some_and(|account| state.looker == account.uid);
+    if findings.is_empty() || may_look { findings } else { vec![hidden(path, account)] }
 }
 
 /// `account`: who may look beside root.

@@ -196,6 +196,9 @@ more! { crate::check::Code:
     StateDamaged
         "A file that is half written, or edited, says nothing that can be trusted."
         "Move the file that the finding names away and start again: `systemctl restart clawgate`. From a backup: docs/STATE.md"
+    StateInternalCa
+        "A key that others have read signs for them too, and a certificate that no client trusts is none. A new root has to be trusted anew on every device."
+        "The finding has the command that mends it. `ls -l /var/lib/clawgate/ca` shows the files; from a backup: docs/STATE.md. For a new root: `rm -r /var/lib/clawgate/ca`, then `systemctl restart clawgate`"
     StateNotDurable
         "The CA gives 5 certificates a week for the same names. Five restarts, and the machine is without one for a week."
         "state_dir = \"/var/lib/clawgate\" on a disk; in a container a volume: -v clawgate:/var/lib/clawgate"

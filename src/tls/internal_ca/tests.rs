@@ -144,7 +144,7 @@ fn a_damaged_ca_is_never_replaced() {
         assert!(matches!(error, InternalCaError::Damaged { .. }), "{error}");
         assert_eq!(fs::read_to_string(dir.join(broken)).unwrap(), "nonsense");
         fs::remove_file(dir.join(broken)).unwrap();
-        assert!(matches!(InternalCa::open(&dir, Scope::Any, now()), Err(InternalCaError::Read { .. })));
+        assert!(matches!(InternalCa::open(&dir, Scope::Any, now()), Err(InternalCaError::Missing { .. })));
     }
     let ((_one, first), (_other, second)) = (state(), state());
     InternalCa::open(&first, Scope::Any, now()).unwrap();

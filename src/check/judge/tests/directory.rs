@@ -12,6 +12,7 @@ fn judged(change: impl FnOnce(&mut State)) -> Vec<Finding> {
         directory: Directory::There { entry, made_by_systemd: false, on, foreign: Vec::new() },
         looker: 0,
         records: Ok(()),
+        internal_ca: Ok(()),
     };
     change(&mut state);
     state::judge(&config(""), &state)
