@@ -167,6 +167,8 @@ codes! {
         "A newer clawgate has written the state; this one does not guess what it means. Run the newer one again, or restore what was there before it."
     StateDamaged Error "state/damaged"
         "A file of the state directory is not what clawgate writes. Move it away, and a new one is asked for."
+    StateLedgerLost Warning "state/ledger-lost"
+        "The ledger of what was spent of the CA's limit is damaged, or missing beside keys and certificates. Every try counts as spent until an hour after the next start; the damaged one is kept beside the new one."
     StateInternalCa Error "state/internal-ca"
         "The internal CA cannot be used: its key is open to others or somebody else's, a file is damaged or missing, or its root has expired or was made for other names. A start ends with exit code 78, and a reload is refused."
     StateNotDurable Warning "state/not-durable"

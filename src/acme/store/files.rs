@@ -128,6 +128,27 @@ impl FileStore {
         Ok(!names(&self.root.join(KEYS))?.is_empty() || !names(&self.root.join(CERTIFICATES))?.is_empty())
     }
 
+    /// What the ledger says, or why there is none that can be read and yet something that it was about.
+    fn read(&self) -> Result<Result<Records, String>, StoreError> {
+        let path = self.ledger();
+        let text = match disk::read(&path) {
+            Ok(Some(text)) => text,
+            Ok(None) if self.has_data()? => return Ok(Err("the ledger is missing beside keys or certificates".into())),
+            Ok(None) => return Ok(Ok(Records::first())),
+            Err(StoreError::Damaged { why, .. }) => return Ok(Err(format!("the ledger is damaged: {why}"))),
+            Err(error) => return Err(error),
+        };
+        Ok(parse(&path, &text)?.map_err(|why| format!("the ledger is damaged: {why}")))
+    }
+
+    /// Why the ledger as it lies there counts as lost. One that was written anew since then does not.
+    ///
+    /// # Errors
+    /// When it cannot be seen, or is not for us.
+    pub fn lacks_ledger(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.read()?.err())
+    }
+
     /// Rule 12, and the account keys that are still there: with a new account the CA's limits would begin anew, and
     /// `replaces` would be refused.
     fn lost(&self, why: &str) -> Result<Records, StoreError> {
@@ -170,15 +191,7 @@ impl Store for FileStore {
         if self.root.exists() {
             disk::check_ours(&self.root)?;
         }
-        let path = self.ledger();
-        let text = match disk::read(&path) {
-            Ok(Some(text)) => text,
-            Ok(None) if self.has_data()? => return self.lost("the ledger is missing beside keys or certificates"),
-            Ok(None) => return Ok(Records::first()),
-            Err(StoreError::Damaged { why, .. }) => return self.lost(&format!("the ledger is damaged: {why}")),
-            Err(error) => return Err(error),
-        };
-        parse(&path, &text)?.map_or_else(|why| self.lost(&format!("the ledger is damaged: {why}")), Ok)
+        self.read()?.or_else(|why| self.lost(&why))
     }
 
     fn save(&self, records: &Records) -> Result<(), StoreError> {

@@ -190,7 +190,9 @@ fn a_damaged_ledger_counts_as_lost_and_is_kept_aside() {
         let loaded = store.load().unwrap();
         assert!(loaded.lost.is_some(), "{}", String::from_utf8_lossy(text));
         assert_eq!(fs::read(kept.ledger()).unwrap(), text, "loading changes nothing");
+        assert_eq!(store.lacks_ledger().unwrap(), loaded.lost.as_ref().map(|lost| lost.why.clone()));
         store.save(&loaded).unwrap();
+        assert_eq!(store.lacks_ledger().unwrap(), None, "that it was lost stands in one that is whole");
         assert_eq!(fs::read(kept.state().join("acme/ledger.json.damaged-1")).unwrap(), text);
         assert_eq!(store.load().unwrap(), loaded);
     }

@@ -39,6 +39,8 @@ pub struct State {
     pub looker: u32,
     /// The records cannot be used, and why; a [`StoreError`]'s code and words.
     pub records: Result<(), (&'static str, String)>,
+    /// Why the ledger counts as lost, where it does.
+    pub lost: Option<String>,
     /// A site has its certificate from the internal CA, and a start would end with these words.
     pub internal_ca: Result<(), String>,
 }
@@ -86,12 +88,15 @@ pub fn look(config: &Config, running: Option<u32>) -> State {
     let service = service(running, unit.as_ref(), &path);
     let made_by_systemd = unit.is_some_and(|unit| unit.state_directories.contains(&path));
     let records = records(config).map_err(|error| (error.code(), cause::chain(&error)));
+    // What cannot be seen is said of the records.
+    let lost = FileStore::look(&path).lacks_ledger().ok().flatten();
     let internal_ca = CertKeeper::look_at_ca(config, SystemTime::now()).map_err(|error| cause::chain(&error));
     let looker = rustix::process::geteuid().as_raw();
-    State { directory: directory(&path, &service, made_by_systemd), path, service, looker, records, internal_ca }
+    let directory = directory(&path, &service, made_by_systemd);
+    State { path, service, directory, looker, records, lost, internal_ca }
 }
 
-/// The first of what is kept that cannot be used. What a damaged ledger means is for the CA's part to say.
+/// The first of what is kept that cannot be used. A ledger that is lost is replaced by one that counts every try as spent.
 fn records(config: &Config) -> Result<(), StoreError> {
     let store = FileStore::look(&config.state_dir);
     store.load()?;

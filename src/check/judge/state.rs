@@ -216,12 +216,12 @@ fn not_durable(path: &str, on: &FileSystem) -> Option<Finding> {
     ))
 }
 
-/// What of the records and of the internal CA cannot be used.
+/// What of the records and of the internal CA cannot be used, or is gone.
 fn kept(path: &str, state: &State, account: Option<&Account>) -> Vec<Finding> {
     let records = state.records.as_ref().err();
     let records = records.map(|(code, text)| (Code::find(code).unwrap_or(Code::StateUnreadable), text));
     let internal_ca = state.internal_ca.as_ref().err().map(|text| (Code::StateInternalCa, text));
-    let findings: Vec<Finding> = records
+    let mut findings: Vec<Finding> = records
         .into_iter()
         .chain(internal_ca)
         .map(|(code, text)| {
@@ -229,6 +229,17 @@ fn kept(path: &str, state: &State, account: Option<&Account>) -> Vec<Finding> {
             Finding::new(code, path, seen, code.page(), cure)
         })
         .collect();
+    let lost = state.lost.as_ref().map(|why| {
+        Finding::new(
+            Code::StateLedgerLost,
+            path,
+            why,
+            "every try counts as spent, and no certificate is asked for until an hour has passed since the start",
+            "wait, and the service writes a new one by itself; or, from a backup: `systemctl stop clawgate`, put \
+             acme/ledger.json back, `systemctl start clawgate`",
+        )
+    });
+    findings.extend(lost);
     // What we may not read says nothing about the service.
     let may_look = state.looker == 0 || account.is_some_and(|account| state.looker == account.uid);
     if findings.is_empty() || may_look { findings } else { vec![hidden(path, account)] }

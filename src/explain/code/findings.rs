@@ -196,6 +196,9 @@ more! { crate::check::Code:
     StateDamaged
         "A file that is half written, or edited, says nothing that can be trusted."
         "Move the file that the finding names away and start again: `systemctl restart clawgate`. From a backup: docs/STATE.md"
+    StateLedgerLost
+        "Whoever does not know what was spent would ask for more than the CA allows, and be locked out for a week."
+        "Nothing, or a backup of acme/ledger.json, put back while clawgate is stopped. What was damaged is kept as acme/ledger.json.damaged-1; `clawgate certs` says when the next certificate is asked for."
     StateInternalCa
         "A key that others have read signs for them too, and a certificate that no client trusts is none. A new root has to be trusted anew on every device."
         "The finding has the command that mends it. `ls -l /var/lib/clawgate/ca` shows the files; from a backup: docs/STATE.md. For a new root: `rm -r /var/lib/clawgate/ca`, then `systemctl restart clawgate`"

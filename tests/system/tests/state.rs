@@ -220,11 +220,17 @@ async fn somebody_elses_state_is_a_warning_where_root_runs_the_service_and_serve
 async fn a_damaged_ledger_is_kept_aside_and_every_try_counts_as_spent() {
     let mut story = Story::begin().await;
     fs::write(story.ledger(), b"{\"schema\":1,\"last_").expect("it is ours");
+    let found = report(&story.proxy.command(&["check", "--json", "--only", "state"]).await);
+    let said = found.finding("state/ledger-lost");
+    assert!(said[1].starts_with("the ledger is damaged: ") && found.code == Some(0), "{found:#?}");
+    assert!(!found.codes().contains(&"state/good"), "{found:#?}");
     story.proxy.start_again();
     assert_eq!(story.proxy.listens().await, story.first, "the certificate from before is served");
     story.proxy.has_renewal_information().await;
     let aside = fs::read(story.proxy.state().join("acme/ledger.json.damaged-1")).expect("what was there is kept");
     assert_eq!(aside, b"{\"schema\":1,\"last_");
+    let found = report(&story.proxy.command(&["check", "--json", "--only", "state"]).await);
+    assert!(found.codes().contains(&"state/good"), "a new one is written: {found:#?}");
     let said = story.proxy.command(&["certs", "renew", HOST]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     let lost = |row: &serde_json::Value| {

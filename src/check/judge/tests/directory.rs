@@ -12,6 +12,7 @@ fn judged(change: impl FnOnce(&mut State)) -> Vec<Finding> {
         directory: Directory::There { entry, made_by_systemd: false, on, foreign: Vec::new() },
         looker: 0,
         records: Ok(()),
+        lost: None,
         internal_ca: Ok(()),
     };
     change(&mut state);
@@ -135,6 +136,23 @@ fn a_user_that_is_made_at_the_start_is_neither_missing_nor_trusted_to_be_able() 
     assert_eq!(codes(Directory::Hidden, Ok(())), [Code::StateHidden, Code::StateUserUnknown]);
     let damaged = Err(("state/damaged", "/x is not what clawgate writes; move it away".to_owned()));
     assert_eq!(codes(there(true, 1 << 30), damaged), [Code::StateDamaged, Code::StateUserUnknown]);
+}
+
+#[test]
+fn a_ledger_that_is_lost_is_a_warning_and_not_green_whoever_the_service_is() {
+    for dynamic in [false, true] {
+        let codes: Vec<Code> = judged(|state| {
+            state.lost = Some("the ledger is damaged: EOF while parsing a value".into());
+            if let (true, Directory::There { made_by_systemd, .. }) = (dynamic, &mut state.directory) {
+                (*made_by_systemd, state.service) = (true, Service::Dynamic("clawgate".into()));
+            }
+        })
+        .into_iter()
+        .map(|finding| finding.code)
+        .collect();
+        let expected = [Code::StateLedgerLost, Code::StateUserUnknown];
+        assert_eq!(codes, expected[..1 + usize::from(dynamic)]);
+    }
 }
 
 #[test]
