@@ -13,6 +13,8 @@ use std::{
 
 use clawgate::command::READS_CONFIG;
 
+#[path = "cli/absent.rs"]
+mod absent;
 #[path = "cli/agree.rs"]
 mod agree;
 #[path = "cli/ca.rs"]

@@ -32,6 +32,12 @@ pub enum CallError {
     SocketUnknown { file: PathBuf },
     #[error("the process at {path} closed the connection without an answer; too many callers at once, try again")]
     Ended { path: PathBuf },
+    #[error(
+        "the process at {path} has not answered within {} s; `systemctl status clawgate` and `journalctl -u clawgate -n 50` say \
+         what it does",
+        within.as_secs_f32()
+    )]
+    Silent { path: PathBuf, within: Duration },
     #[error("cannot talk to the process at {path}")]
     Io { path: PathBuf, source: io::Error },
     #[error("what answers on {path} is not clawgate, or a version too far from this one")]
@@ -40,11 +46,20 @@ pub enum CallError {
 
 /// Asks the process behind `path` and waits for its answer, 75 s at most.
 pub fn call(path: &Path, verb: &Verb) -> Result<Answer, CallError> {
+    call_within(path, verb, DEADLINE)
+}
+
+/// The same for one that has less time.
+pub fn call_within(path: &Path, verb: &Verb, within: Duration) -> Result<Answer, CallError> {
     check_path(path)?;
-    let failed = |source| failed(path, source, Some(verb.access()));
+    let failed = |source: io::Error| match source.kind() {
+        // What a deadline of a socket is called depends on the system.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => CallError::Silent { path: path.to_owned(), within },
+        _ => failed(path, source, Some(verb.access())),
+    };
     let mut stream = UnixStream::connect(path).map_err(failed)?;
-    stream.set_read_timeout(Some(DEADLINE)).map_err(failed)?;
-    stream.set_write_timeout(Some(DEADLINE)).map_err(failed)?;
+    stream.set_read_timeout(Some(within)).map_err(failed)?;
+    stream.set_write_timeout(Some(within)).map_err(failed)?;
     let mut request = serde_json::to_vec(verb).expect("a verb is always JSON");
     request.push(b'\n');
     stream.write_all(&request).map_err(failed)?;
@@ -130,6 +145,18 @@ mod tests {
         assert_eq!(joinable(992, 0o140_660, groups).as_deref(), Some("992"));
         assert_eq!(joinable(0, 0o140_660, groups), None);
         assert_eq!(joinable(991, 0o140_600, groups), None);
+    }
+
+    #[test]
+    fn who_takes_the_question_and_keeps_silent_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let _silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let error = call_within(&path, &Verb::Certs, Duration::from_millis(500)).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("the process at {} has not answered within 0.5 s; ", path.display())),
+            "{error}"
+        );
     }
 
     #[test]

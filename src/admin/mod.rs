@@ -12,7 +12,7 @@ use std::{fmt, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-pub use client::{CallError, call, listener};
+pub use client::{CallError, call, call_within, listener};
 pub use listen::{BindError, Listener};
 
 /// A request line is at most this long.

@@ -1,6 +1,6 @@
 //! How the certificates stand, and what may be asked of a CA now: from the process that serves, or from its files.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
@@ -14,6 +14,9 @@ use crate::{
     admin::{self, Answer, CallError, Verb},
     config::Config,
 };
+
+/// Less than a check has, so that a process that keeps silent is told as such, and not as a CA that does.
+const WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
@@ -32,7 +35,7 @@ struct Report {
 /// # Errors
 /// In words, where neither the process nor the files tell.
 pub fn look(config: &Config) -> Result<Ledger, String> {
-    match admin::call(&config.admin_socket, &Verb::Certs) {
+    match admin::call_within(&config.admin_socket, &Verb::Certs, WITHIN) {
         Ok(Answer { ok: true, text, .. }) => {
             let report: Report = serde_json::from_str(&text).map_err(|_| "another version is running".to_owned())?;
             Ok(Ledger { now: report.now, rows: report.certificates })
