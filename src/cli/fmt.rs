@@ -1,13 +1,10 @@
 //! `clawgate fmt`: configuration files in their canonical form.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clawgate::{
-    config::{self, Source, format},
+    config::{self, Code, format},
     exit,
     process::{load::Refused, write},
 };
@@ -41,8 +38,17 @@ pub(super) fn run(config: &Path, args: &Args) -> anyhow::Result<u8> {
     let mut changes = Vec::new();
     let mut wrong = Vec::new();
     for path in files {
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let source = Source { name: path.display().to_string(), text };
+        let source = match config::source(&path) {
+            Ok(source) => source,
+            Err(config::Findings(mut findings)) => {
+                let missing = findings.iter_mut().filter(|finding| finding.code == Code::FileUnreadable);
+                for finding in missing.filter(|_| !args.files.is_empty()) {
+                    finding.way_out = "name another file".into();
+                }
+                wrong.extend(findings);
+                continue;
+            }
+        };
         match format::format(&source) {
             Ok(text) if text == source.text => {}
             Ok(text) => changes.push((path, text)),

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clawgate::{
     admin::{Answer, CallError, Refused, Verb},
     exit,
-    process::ask,
+    process::ask::{self, AskError},
     status::{
         Report, Upstream, health, outside,
         text::{self, Colour},
@@ -102,7 +102,7 @@ pub(super) fn metrics(path: &Path) -> anyhow::Result<u8> {
 pub(super) fn answer(path: &Path, verb: &Verb) -> anyhow::Result<Result<Answer, u8>> {
     match ask::ask(path, verb) {
         Ok(answer) => Ok(Ok(answer)),
-        Err(error @ CallError::NotRunning { .. }) => {
+        Err(AskError::Call(error @ CallError::NotRunning { .. })) => {
             eprintln!(
                 "clawgate: {error}\n\n  is it running?           systemctl status clawgate\n  \
                  why did it end?          journalctl -u clawgate -n 50\n  \
@@ -110,7 +110,9 @@ pub(super) fn answer(path: &Path, verb: &Verb) -> anyhow::Result<Result<Answer, 
             );
             Ok(Err(exit::UNAVAILABLE))
         }
-        Err(error) => Err(error.into()),
+        // Each kind has its exit code already.
+        Err(AskError::Call(error)) => Err(error.into()),
+        Err(AskError::Config(error)) => Err(error.into()),
     }
 }
 

@@ -54,15 +54,22 @@ fn read_sources(path: &Path) -> (Vec<Source>, Vec<Finding>) {
         Err(error) => findings.push(unreadable(&conf_d, &error)),
     }
     for path in paths {
-        match fs::read(&path) {
-            Err(error) => findings.push(unreadable(&path, &error)),
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => sources.push(Source { name: path.display().to_string(), text }),
-                Err(error) => findings.push(not_utf8(&path, &error)),
-            },
+        match source(&path) {
+            Ok(source) => sources.push(source),
+            Err(Findings(found)) => findings.extend(found),
         }
     }
     (sources, findings)
+}
+
+/// One file, as it is read.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn source(path: &Path) -> Result<Source, Findings> {
+    let bytes = fs::read(path).map_err(|error| Findings(vec![unreadable(path, &error)]))?;
+    let text = String::from_utf8(bytes).map_err(|error| Findings(vec![not_utf8(path, &error)]))?;
+    Ok(Source { name: path.display().to_string(), text })
 }
 
 /// The `*.toml` of `conf.d` in name order; none where there is no such directory. Hidden files are an editor's.

@@ -38,7 +38,7 @@ pub(crate) mod value;
 pub(crate) use code::codes;
 pub use finding::{Code, Finding, Findings, Location, Severity, Source};
 pub use interpolate::{Lookup, NoSecrets, Secrets};
-pub use load::{files, load};
+pub use load::{files, load, source};
 pub use model::Config;
 pub use public::is_public_address;
 

@@ -9,7 +9,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{ask::ask, load};
+use super::{
+    ask::{AskError, ask},
+    load,
+};
 use crate::{
     acme::{
         board::{Picture, Shown},
@@ -68,8 +71,11 @@ pub fn report(path: &Path) -> Result<Report, CertsError> {
     match ask(path, &Verb::Certs) {
         Ok(Answer { ok: true, text, .. }) => serde_json::from_str(&text).map_err(CertsError::Answer),
         Ok(Answer { error, text, .. }) => Err(CertsError::Refused(error.unwrap_or(Refused::Other), text)),
-        Err(CallError::NotRunning { .. }) => Ok(from_files(&load::load_as_service(path)?.config, None, None)),
-        Err(error) => Err(error.into()),
+        Err(AskError::Call(CallError::NotRunning { .. })) => {
+            Ok(from_files(&load::load_as_service(path)?.config, None, None))
+        }
+        Err(AskError::Call(error)) => Err(error.into()),
+        Err(AskError::Config(error)) => Err(error.into()),
     }
 }
 

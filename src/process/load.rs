@@ -44,6 +44,14 @@ pub struct Loaded {
 #[error(transparent)]
 pub struct Refused(#[from] pub Findings);
 
+impl Refused {
+    /// The main file itself is not there, or nothing that can be read.
+    fn is_without(&self, path: &Path) -> bool {
+        let main = path.display().to_string();
+        self.0.0.iter().any(|finding| finding.code == Code::FileUnreadable && finding.location.file == main)
+    }
+}
+
 /// Reads and checks the file and what lies beside it in `conf.d`, with the values this process sees.
 pub fn load(path: &Path) -> Result<Loaded, Refused> {
     load_within(path, &Sandbox::none("it is not put on yet"))
@@ -269,25 +277,42 @@ fn kept(state_dir: &Path) -> approved::Approved {
 /// right when the process read it.
 ///
 /// # Errors
-/// With the file that may name it, where this user may not read that.
-pub fn named_socket(path: &Path) -> Result<PathBuf, PathBuf> {
-    let Refused(Findings(findings)) = match load_as_service(path) {
+/// Where nobody can know.
+pub fn named_socket(path: &Path) -> Result<PathBuf, Unnamed> {
+    let refused = match load_as_service(path) {
         Ok(loaded) => return Ok(loaded.config.admin_socket),
         Err(refused) => refused,
     };
-    let hidden = || findings.iter().find(|finding| finding.code == Code::FileDenied);
+    let hidden = || refused.0.0.iter().find(|finding| finding.code == Code::FileDenied);
     match (peek(path, "admin_socket"), hidden()) {
         (Some(socket), _) => Ok(socket),
-        (None, Some(hidden)) => Err(hidden.location.file.clone().into()),
+        (None, Some(hidden)) => Err(Unnamed::Hidden(hidden.location.file.clone().into())),
+        (None, None) if refused.is_without(path) => Err(Unnamed::Missing(refused)),
         (None, None) => Ok(defaults::ADMIN_SOCKET.into()),
     }
 }
 
+/// Why it is not known which socket is meant.
+#[derive(Debug)]
+pub enum Unnamed {
+    /// This user may not read the file that may name it.
+    Hidden(PathBuf),
+    /// There is no file that could name it.
+    Missing(Refused),
+}
+
 /// Where the process that serves `path` keeps its state, as well as can be known.
-pub fn state_dir(path: &Path) -> PathBuf {
+///
+/// # Errors
+/// When there is no such file, and it is not the usual one, beside which the usual directory may be all the same.
+pub fn state_dir(path: &Path) -> Result<PathBuf, Refused> {
     match load_as_service(path) {
-        Ok(loaded) => loaded.config.state_dir,
-        Err(_) => peek(path, "state_dir").unwrap_or_else(|| defaults::STATE_DIR.into()),
+        Ok(loaded) => Ok(loaded.config.state_dir),
+        Err(refused) => match peek(path, "state_dir") {
+            Some(named) => Ok(named),
+            None if refused.is_without(path) && path != Path::new(defaults::CONFIG) => Err(refused),
+            None => Ok(defaults::STATE_DIR.into()),
+        },
     }
 }
 
@@ -389,6 +414,8 @@ mod tests {
         assert_eq!(named_socket(&path).unwrap(), Path::new(defaults::ADMIN_SOCKET));
         fs::write(&path, "admin_socket = [\n").unwrap();
         assert_eq!(named_socket(&path).unwrap(), Path::new(defaults::ADMIN_SOCKET));
-        assert_eq!(state_dir(&directory.path().join("missing.toml")), Path::new(defaults::STATE_DIR));
+        let missing = directory.path().join("missing.toml");
+        assert!(matches!(named_socket(&missing), Err(Unnamed::Missing(_))), "the usual one is another's");
+        assert!(state_dir(&missing).is_err());
     }
 }
