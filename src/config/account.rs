@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::RangeInclusive,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -59,14 +60,81 @@ impl Account {
     }
 }
 
-/// The command that takes a file from others, so that `reader` still has it.
-pub fn hidden_from_others(entry: &Entry, reader: Option<&Account>) -> String {
-    let hidden = Entry { mode: entry.mode & !0o007, ..entry.clone() };
-    match reader {
-        Some(reader) if !reader.may_read(&hidden) => given(&hidden, reader, 0o4, &Accounts::of_machine()),
-        _ => format!("chmod o-rwx {}", shell::path(&entry.path)),
+/// Who reads a file of the service's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reader {
+    Account(Account),
+    /// systemd makes the user at each start (`DynamicUser=`), with a number that may be another each time. These groups
+    /// stay, if the unit gives it any.
+    Dynamic {
+        groups: Vec<u32>,
+    },
+    /// Somebody who is not there yet, or systemd, as root.
+    Unknown,
+}
+
+/// What systemd takes the numbers of dynamic users from (systemd.exec(5)).
+const DYNAMIC: RangeInclusive<u32> = 61_184..=65_519;
+
+impl Reader {
+    /// Whoever runs this process.
+    pub fn own() -> Reader {
+        let (accounts, own) = (Accounts::of_machine(), rustix::process::geteuid().as_raw());
+        let groups = || rustix::process::getgroups().unwrap_or_default().into_iter().map(|group| group.as_raw());
+        match accounts.find(|_, uid| uid == own) {
+            None if DYNAMIC.contains(&own) => {
+                Reader::Dynamic { groups: groups().filter(|group| !DYNAMIC.contains(group)).collect() }
+            }
+            account => Reader::Account(account.unwrap_or_else(|| unnamed(own))),
+        }
+    }
+
+    /// Whom this unit's service runs as.
+    pub fn of_unit(unit: &Service, accounts: &Accounts) -> Reader {
+        match accounts.of_unit(unit) {
+            Some(account) => Reader::Account(account),
+            None if unit.dynamic => {
+                Reader::Dynamic { groups: unit.further_groups.iter().filter_map(|group| accounts.gid(group)).collect() }
+            }
+            None => Reader::Unknown,
+        }
     }
 }
+
+/// The command that takes a file from others, so that `reader` still has it.
+pub fn hidden_from_others(entry: &Entry, reader: &Reader) -> String {
+    let hidden = Entry { mode: entry.mode & !0o007, ..entry.clone() };
+    let accounts = Accounts::of_machine();
+    match reader {
+        Reader::Account(reader) if !reader.may_read(&hidden) => given(&hidden, reader, 0o4, &accounts),
+        Reader::Dynamic { groups } if !groups.contains(&hidden.gid) || hidden.mode & 0o040 == 0 => {
+            let (path, owner) = (shell::path(&entry.path), accounts.user_name(entry.uid));
+            through_a_group(groups, &accounts, |group| {
+                let to = format!("{owner}:{group}");
+                format!("chown {} {path} && chmod {:03o} {path}", shell::word(&to), hidden.mode | 0o040)
+            })
+        }
+        Reader::Account(_) | Reader::Dynamic { .. } | Reader::Unknown => {
+            format!("chmod o-rwx {}", shell::path(&entry.path))
+        }
+    }
+}
+
+/// For a dynamic user: `command` for a group that it has at each start, which is made and given to the unit where the unit
+/// has none. Its own group has another number each time.
+pub fn through_a_group(groups: &[u32], accounts: &Accounts, command: impl FnOnce(&str) -> String) -> String {
+    match groups.first() {
+        Some(group) => command(&accounts.group_name(*group)),
+        None => format!(
+            "groupadd -rf {FILES} && {} && mkdir -p {DROP_INS} && printf '[Service]\\nSupplementaryGroups={FILES}\\n' \
+             >{DROP_INS}/files.conf && systemctl daemon-reload",
+            command(FILES)
+        ),
+    }
+}
+
+const FILES: &str = "clawgate-files";
+const DROP_INS: &str = "/etc/systemd/system/clawgate.service.d";
 
 /// The commands that give `reader` these bits, as its group's where it is not the owner's anyway. The owner stays.
 pub fn given(entry: &Entry, reader: &Account, bits: u32, accounts: &Accounts) -> String {
@@ -202,19 +270,46 @@ mod tests {
     fn who_reads_a_file_still_may_when_it_is_taken_from_others() {
         let open = |uid, gid, mode| Entry { path: "/t".into(), uid, gid, mode };
         let plain = "chmod o-rwx /t";
-        assert_eq!(hidden_from_others(&open(0, 0, 0o644), None), plain);
-        assert_eq!(hidden_from_others(&open(990, 0, 0o644), Some(&clawgate())), plain);
-        assert_eq!(hidden_from_others(&open(0, 110, 0o644), Some(&clawgate())), plain);
+        assert_eq!(hidden_from_others(&open(0, 0, 0o644), &Reader::Unknown), plain);
+        assert_eq!(hidden_from_others(&open(990, 0, 0o644), &Reader::Account(clawgate())), plain);
+        assert_eq!(hidden_from_others(&open(0, 110, 0o644), &Reader::Account(clawgate())), plain);
         let cure = |entry: Entry| given(&entry, &clawgate(), 0o4, &accounts());
         assert_eq!(cure(open(0, 0, 0o640)), "chown root:clawgate /t && chmod 640 /t");
         assert_eq!(cure(open(1234, 0, 0o600)), "chown 1234:clawgate /t && chmod 640 /t", "it stays its owner's");
         assert_eq!(cure(open(990, 0, 0o200)), "chmod 600 /t");
         let spaced = |uid, mode| Entry { path: "/my certs/it's.pem".into(), ..open(uid, 0, mode) };
         let path = r"'/my certs/it'\''s.pem'";
-        assert_eq!(hidden_from_others(&spaced(0, 0o644), None), format!("chmod o-rwx {path}"));
+        assert_eq!(hidden_from_others(&spaced(0, 0o644), &Reader::Unknown), format!("chmod o-rwx {path}"));
         assert_eq!(cure(spaced(0, 0o640)), format!("chown root:clawgate {path} && chmod 640 {path}"));
         assert_eq!(cure(spaced(990, 0o200)), format!("chmod 600 {path}"));
-        let nobody = hidden_from_others(&open(0, 0, 0o644), Some(&unnamed(65_533)));
+        let nobody = hidden_from_others(&open(0, 0, 0o644), &Reader::Account(unnamed(65_533)));
         assert_eq!(nobody, "chown root:65533 /t && chmod 640 /t");
+    }
+    #[test]
+    fn a_user_that_is_made_at_each_start_keeps_a_file_through_a_group_that_stays() {
+        let open = |gid, mode| Entry { path: "/t".into(), uid: 0, gid, mode };
+        let cure =
+            |entry: &Entry, groups: &[u32]| hidden_from_others(entry, &Reader::Dynamic { groups: groups.to_vec() });
+        assert_eq!(cure(&open(4321, 0o644), &[4321]), "chmod o-rwx /t", "its group reads it");
+        assert_eq!(cure(&open(0, 0o644), &[4321]), "chown root:4321 /t && chmod 640 /t");
+        assert_eq!(cure(&open(4321, 0o604), &[4321]), "chown root:4321 /t && chmod 640 /t");
+        let made = "groupadd -rf clawgate-files && chown root:clawgate-files /t && chmod 640 /t && mkdir -p \
+                    /etc/systemd/system/clawgate.service.d && printf '[Service]\\nSupplementaryGroups=clawgate-files\\n' \
+                    >/etc/systemd/system/clawgate.service.d/files.conf && systemctl daemon-reload";
+        assert_eq!(cure(&open(0, 0o644), &[]), made);
+    }
+
+    #[test]
+    fn only_a_user_that_no_file_names_and_the_unit_makes_is_dynamic() {
+        let unit = |user: &str, dynamic| Service {
+            user: Some(user.into()),
+            dynamic,
+            further_groups: vec!["ssl-cert".into(), "gone".into()],
+            ..Service::default()
+        };
+        let of = |user, dynamic| Reader::of_unit(&unit(user, dynamic), &accounts());
+        assert_eq!(of("gate", true), Reader::Dynamic { groups: vec![110] });
+        assert_eq!(of("gate", false), Reader::Unknown);
+        assert!(matches!(of("clawgate", true), Reader::Account(_)), "systemd takes the one that is there");
     }
 }

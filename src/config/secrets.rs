@@ -7,11 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 use super::{
-    account::{self, Account, Accounts},
+    account::{self, Accounts, Reader},
     interpolate::{Kind, Lookup, Secrets},
     unit::{self, Credential, Hidden, Unit},
 };
@@ -29,9 +28,7 @@ impl Secrets for ServiceSecrets {
                 Err(env::VarError::NotUnicode(_)) => Lookup::Unset("its value is not UTF-8 text".into()),
             },
             Kind::File => match read_value(Path::new(name)) {
-                Ok(value) => {
-                    of_file(Path::new(name), value, || Some(Accounts::of_machine().by_uid(geteuid().as_raw())))
-                }
+                Ok(value) => of_file(Path::new(name), value, Reader::own),
                 Err(error) => Lookup::Unset(cannot_read(name, &error)),
             },
             Kind::Cred => {
@@ -91,11 +88,10 @@ pub fn service(unit: &str) -> Option<Service> {
 }
 
 /// Who reads the service's files: the user of the installed unit where the process is not its own, else whoever runs.
-pub fn reader(unit: &str) -> Option<Account> {
-    let accounts = Accounts::of_machine();
+pub fn reader(unit: &str) -> Reader {
     match service(unit).filter(|_| !is_inside_the_unit()) {
-        Some(unit) => accounts.of_unit(&unit),
-        None => Some(accounts.by_uid(geteuid().as_raw())),
+        Some(unit) => Reader::of_unit(&unit, &Accounts::of_machine()),
+        None => Reader::own(),
     }
 }
 
@@ -110,6 +106,12 @@ fn said_of(unit: &Unit) -> Service {
         hidden: unit.hidden.clone(),
         state_directories: unit.state_directories.iter().map(below).collect(),
     }
+}
+
+/// What a unit of this text says.
+#[cfg(test)]
+pub fn of_text(text: &str) -> Service {
+    said_of(&Unit::parse([text]).named("clawgate.service"))
 }
 
 impl UnitSecrets {
@@ -174,10 +176,10 @@ impl UnitSecrets {
             Some(Credential::Value(value)) => Lookup::Value(value.clone()),
             Some(Credential::Opaque) => Lookup::Unknown("only systemd can decrypt or expand it".into()),
             // systemd reads it, as root.
-            Some(Credential::File(path)) if path.starts_with('/') => from_file(Path::new(path), || None),
+            Some(Credential::File(path)) if path.starts_with('/') => from_file(Path::new(path), || Reader::Unknown),
             Some(Credential::File(stored)) => {
                 match self.stores.iter().map(|store| store.join(stored)).find(|path| path.exists()) {
-                    Some(path) => from_file(&path, || None),
+                    Some(path) => from_file(&path, || Reader::Unknown),
                     None => Lookup::Unknown("it is not in a credential store that can be seen from here".into()),
                 }
             }
@@ -191,7 +193,8 @@ impl Secrets for UnitSecrets {
     fn look_up(&self, kind: Kind, name: &str) -> Lookup {
         match (kind, &self.unit) {
             (Kind::File, unit) => from_file(Path::new(name), || {
-                unit.as_ref().and_then(|unit| Accounts::of_machine().of_unit(&said_of(unit)))
+                let of = |unit| Reader::of_unit(&said_of(unit), &Accounts::of_machine());
+                unit.as_ref().map_or(Reader::Unknown, of)
             }),
             (Kind::Env, Some(unit)) => self.variable(unit, name),
             (Kind::Cred, Some(unit)) => self.credential(unit, name),
@@ -254,7 +257,7 @@ fn read_value(path: &Path) -> io::Result<String> {
 }
 
 /// A file that `reader` would read: it may have rights that we have not.
-fn from_file(path: &Path, reader: impl FnOnce() -> Option<Account>) -> Lookup {
+fn from_file(path: &Path, reader: impl FnOnce() -> Reader) -> Lookup {
     match read_value(path) {
         Ok(value) => of_file(path, value, reader),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -266,10 +269,10 @@ fn from_file(path: &Path, reader: impl FnOnce() -> Option<Account>) -> Lookup {
 
 /// Group `clawgate` may read it, as the guide has it; others may not. `reader` still may after the cure; who that is,
 /// where it is known.
-fn of_file(path: &Path, value: String, reader: impl FnOnce() -> Option<Account>) -> Lookup {
+fn of_file(path: &Path, value: String, reader: impl FnOnce() -> Reader) -> Lookup {
     match account::entry(path) {
         Some(entry) if entry.mode & 0o007 != 0 => {
-            Lookup::Exposed { value, cure: account::hidden_from_others(&entry, reader().as_ref()) }
+            Lookup::Exposed { value, cure: account::hidden_from_others(&entry, &reader()) }
         }
         _ => Lookup::Value(value),
     }

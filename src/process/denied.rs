@@ -10,7 +10,7 @@ use super::sandbox::rules::commands;
 use crate::{
     config::{
         self, Code, Config, Finding, Location,
-        account::{Account, Accounts, Entry, entry, given},
+        account::{Account, Accounts, Entry, Reader, entry, given, through_a_group},
         model::Certificate,
         secrets::{self, Service},
     },
@@ -67,7 +67,7 @@ pub(super) fn to_service(unit: &str, path: &Path, config: &Config, secret_files:
     let account = accounts.of_unit(&unit);
     let mut findings = Vec::new();
     for (path, what) in hidden {
-        let finding = out_of_sight(&unit, account.as_ref(), &accounts, &path, what);
+        let finding = out_of_sight(&unit, &accounts, &path, what);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
     // A unit may put something there that only its service sees.
@@ -112,22 +112,20 @@ fn to_run(program: &Path) -> u32 {
 }
 
 /// Another place is the way out: permissions change nothing, and the unit hides it for a reason.
-fn out_of_sight(
-    unit: &Service,
-    account: Option<&Account>,
-    accounts: &Accounts,
-    path: &Path,
-    what: What,
-) -> Option<Finding> {
+fn out_of_sight(unit: &Service, accounts: &Accounts, path: &Path, what: What) -> Option<Finding> {
     let (place, key) = hides(unit, path)?;
-    let group = accounts.group_name(account.and_then(|account| account.groups.first().copied()).unwrap_or(0));
     let mode = if what == What::Program { "750" } else { "640" };
     let to = Path::new("/etc/clawgate").join(path.file_name()?);
+    let install = |group: &str| {
+        format!("install -o root -g {} -m {mode} {} {}", shell::word(group), shell::path(path), shell::path(&to))
+    };
+    let command = match Reader::of_unit(unit, accounts) {
+        Reader::Account(account) => install(&accounts.group_name(account.groups.first().copied().unwrap_or(0))),
+        Reader::Dynamic { groups } => through_a_group(&groups, accounts, install),
+        Reader::Unknown => install("root"),
+    };
     let way_out = format!(
-        "`install -o root -g {group} -m {mode} {} {}`, and name {} in the configuration; what renews the file has to put it \
-         there too",
-        shell::path(path),
-        shell::path(&to),
+        "`{command}`, and name {} in the configuration; what renews the file has to put it there too",
         to.display()
     );
     Some(found(
@@ -280,6 +278,28 @@ mod tests {
             fs::write(home.path().join("hook"), text).unwrap();
             assert_eq!(to_run(&home.path().join("hook")), bits, "{text}");
         }
+    }
+
+    #[test]
+    fn what_the_unit_hides_is_put_where_its_user_reads_it_also_one_that_is_made_at_the_start() {
+        let way_out = |text: &str| {
+            let unit = secrets::of_text(&format!("[Service]\nProtectHome=yes\n{text}\n"));
+            out_of_sight(&unit, &accounts(), Path::new("/root/key.pem"), What::File).unwrap().way_out
+        };
+        let install = |group: &str| format!("install -o root -g {group} -m 640 /root/key.pem /etc/clawgate/key.pem");
+        let name =
+            ", and name /etc/clawgate/key.pem in the configuration; what renews the file has to put it there too";
+        assert_eq!(way_out("User=clawgate"), format!("`{}`{name}", install("clawgate")));
+        assert_eq!(
+            way_out("User=gate\nDynamicUser=yes\nSupplementaryGroups=clawgate"),
+            format!("`{}`{name}", install("clawgate"))
+        );
+        let made = way_out("User=gate\nDynamicUser=yes");
+        assert!(
+            made.starts_with(&format!("`groupadd -rf clawgate-files && {} && ", install("clawgate-files"))),
+            "{made}"
+        );
+        assert!(made.contains("SupplementaryGroups=clawgate-files") && made.ends_with(&format!("`{name}")), "{made}");
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub fn load(chain_path: &Path, key_path: &Path) -> Result<Loaded, LoadCertError>
     // A group may read it: that is how Debian's `ssl-cert` shares keys.
     if mode & 0o007 != 0 {
         let entry = Entry { path: key_path.into(), uid: metadata.uid(), gid: metadata.gid(), mode };
-        let cure = hidden_from_others(&entry, secrets::reader("clawgate.service").as_ref());
+        let cure = hidden_from_others(&entry, &secrets::reader("clawgate.service"));
         return Err(LoadCertError::WorldReadable { path: key_path.into(), mode, cure });
     }
     let key = parse_key(key_path, &read(key_path)?)?;

@@ -110,7 +110,7 @@ more! { Code:
         "For ${cred:NAME}: `systemctl edit clawgate`, [Service], LoadCredential=NAME:/etc/clawgate/NAME. For ${env:NAME}: Environment=NAME=VALUE there."
     SecretsWorldReadable
         "Every process on this machine has the secret, the ones that were let in for something else too."
-        "`chown root:clawgate FILE && chmod 640 FILE`; or a systemd credential, ${cred:NAME}"
+        "`chown root:clawgate FILE && chmod 640 FILE`; or a systemd credential, ${cred:NAME}. With DynamicUser= in the unit there is no such group before the start: the credential, or a group of SupplementaryGroups="
     InterpolateUnknownHere
         "Whether the service has the value shows at its start only."
         "`sudo clawgate check --only config` sees more; nothing has to be changed for it."
