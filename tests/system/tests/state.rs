@@ -8,7 +8,12 @@ use std::{
     process::Command,
 };
 
-use clawgate_system::{Authority, Certified, Front, Leaf, alone::alone, certified::give, machine::report};
+use clawgate_system::{
+    Authority, Certified, Front, Leaf,
+    alone::{alone, among_users},
+    certified::give,
+    machine::report,
+};
 
 const HOST: &str = "claw.example.com";
 /// A user that owns nothing here.
@@ -197,23 +202,21 @@ async fn somebody_elses_state_is_left_alone_and_nothing_of_it_is_served() {
     assert_eq!((story.proxy.shown().await, story.front.count("new-order")), (Some(story.first), 1));
 }
 
-#[tokio::test]
-async fn somebody_elses_state_is_a_warning_where_root_runs_the_service_and_serves_it() {
-    // SAFETY: reads a number that the process has.
-    if unsafe { libc::geteuid() } != 0 {
-        return;
-    }
-    let mut story = Story::begin().await;
-    let theirs = story.proxy.state().join("acme");
-    give(&theirs, SOMEBODY);
-    story.proxy.start_again();
-    assert_eq!(story.proxy.listens().await, story.first, "root reads it");
-    story.proxy.row("it goes on", HOST, |row| row["next"]["action"] == "renew").await;
-    let found = report(&story.proxy.command(&["check", "--json", "--only", "state"]).await);
-    assert!(!found.codes().contains(&"state/foreign"), "{found:#?}");
-    let seen = format!("{} belongs to uid {SOMEBODY}, and the service runs as root", theirs.display());
-    assert_eq!(found.finding("state/mixed-owners")[1], seen);
-    assert_eq!(found.code, Some(0), "{found:#?}");
+#[test]
+fn somebody_elses_state_is_a_warning_where_root_runs_the_service_and_serves_it() {
+    among_users("somebody_elses_state_is_a_warning_where_root_runs_the_service_and_serves_it", &[], async || {
+        let mut story = Story::begin().await;
+        let theirs = story.proxy.state().join("acme");
+        give(&theirs, SOMEBODY);
+        story.proxy.start_again();
+        assert_eq!(story.proxy.listens().await, story.first, "root reads it");
+        story.proxy.row("it goes on", HOST, |row| row["next"]["action"] == "renew").await;
+        let found = report(&story.proxy.command(&["check", "--json", "--only", "state"]).await);
+        assert!(!found.codes().contains(&"state/foreign"), "{found:#?}");
+        let seen = format!("{} belongs to uid {SOMEBODY}, and the service runs as root", theirs.display());
+        assert_eq!(found.finding("state/mixed-owners")[1], seen);
+        assert_eq!(found.code, Some(0), "{found:#?}");
+    });
 }
 
 #[tokio::test]
