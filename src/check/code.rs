@@ -224,7 +224,7 @@ codes! {
     GatewayElsewhere Unknown "gateway/elsewhere"
         "The gateway is on another machine, so that its files and its process cannot be looked at."
     GatewayConfigUnknown Unknown "gateway/config-unknown"
-        "openclaw.json was not found, may not be read, or is another gateway's. Root may look into every home, and --openclaw-config names it."
+        "openclaw.json was not found, may not be read, is no file, or is another gateway's. Root may look into every home, and --openclaw-config names it."
     GatewayConfigIncludes Unknown "gateway/config-includes"
         "openclaw.json takes parts of itself from other files, which the check does not read."
     GatewayProcessUnknown Unknown "gateway/process-unknown"

@@ -69,6 +69,7 @@ fn gateway(world: &World, named: Option<&Path>, address: SocketAddr) -> Found {
         }
         File::Wrong { path, error } => unreadable(path, format!("it is no JSON5: {error}")),
         File::Hidden { path } => unreadable(path, "not permitted; run it as root".into()),
+        File::Unreadable { path, why } => unreadable(path, why),
         File::Missing { looked } => (Gateway::Missing { looked }, None),
     };
     Found { gateway, port, owner }

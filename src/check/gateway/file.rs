@@ -11,9 +11,12 @@ use super::{
     process::{self, Listener, Process, Seat},
     world::{User, World},
 };
-use crate::config::{
-    interpolate::{Kind, Lookup, Secrets as _},
-    secrets::UnitSecrets,
+use crate::{
+    cause,
+    config::{
+        interpolate::{Kind, Lookup, Secrets as _},
+        secrets::UnitSecrets,
+    },
 };
 
 /// The gateway's configuration, as far as it was found.
@@ -39,6 +42,12 @@ pub enum File {
     Hidden {
         path: PathBuf,
     },
+    /// There, and nothing to be read: such as the directory that a container makes where it was given a file that is not
+    /// there.
+    Unreadable {
+        path: PathBuf,
+        why: String,
+    },
     Missing {
         looked: Vec<PathBuf>,
     },
@@ -48,7 +57,8 @@ impl File {
     /// Where it is, if it is anywhere.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            File::Read { path, .. } | File::Wrong { path, .. } | File::Hidden { path } => Some(path),
+            File::Read { path, .. } | File::Wrong { path, .. } => Some(path),
+            File::Hidden { path } | File::Unreadable { path, .. } => Some(path),
             File::Missing { .. } => None,
         }
     }
@@ -126,15 +136,19 @@ pub fn find(world: &World, named: Option<&Path>, listener: &Listener, port: u16)
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 found.push(File::Hidden { path: path.clone() });
             }
-            // Not there, or no file: not what a gateway reads.
-            Err(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) => found.push(File::Unreadable {
+                path: path.clone(),
+                why: cause::without_number(&error.to_string()).to_owned(),
+            }),
         }
     }
     // Of several, the one of the gateway that we forward to; a hidden one may be that.
     let fits = |file: &File| match file {
         File::Read { openclaw, .. } if openclaw.port() == u64::from(port) => 0,
         File::Hidden { .. } => 1,
-        File::Read { .. } | File::Wrong { .. } | File::Missing { .. } => 2,
+        File::Read { .. } | File::Wrong { .. } => 2,
+        File::Unreadable { .. } | File::Missing { .. } => 3,
     };
     let Some(mut file) = found.into_iter().min_by_key(fits) else { return File::Missing { looked } };
     if let File::Read { path, openclaw, variables, token, dotenv, .. } = &mut file {
@@ -265,6 +279,7 @@ mod tests {
     fn path_of(file: &File) -> String {
         match file {
             File::Read { path, .. } | File::Wrong { path, .. } | File::Hidden { path } => path.display().to_string(),
+            File::Unreadable { path, why } => format!("{}: {why}", path.display()),
             File::Missing { looked } => looked.iter().map(|path| format!("{} ", path.display())).collect(),
         }
     }
@@ -299,9 +314,27 @@ mod tests {
         if std::fs::read(machine.world().at("/root/.openclaw/openclaw.json")).is_err() {
             assert!(matches!(look(&machine), File::Hidden { .. }));
         }
+    }
+
+    #[test]
+    fn what_is_there_and_no_file_is_told_as_what_it_is() {
+        const FILE: &str = "/root/.openclaw/openclaw.json";
         let machine = Machine::new();
-        std::fs::create_dir_all(machine.world().at("/root/.openclaw/openclaw.json")).unwrap();
-        assert!(matches!(look(&machine), File::Missing { .. }));
+        let path = machine.world().at(FILE);
+        std::fs::create_dir_all(&path).unwrap();
+        assert_eq!(path_of(&look(&machine)), format!("{FILE}: it is a directory"));
+        std::fs::remove_dir(&path).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o644.into()).unwrap();
+        assert_eq!(path_of(&look(&machine)), format!("{FILE}: it is a pipe (FIFO)"));
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert_eq!(path_of(&look(&machine)), format!("{FILE}: it is a device"));
+        std::fs::remove_file(&path).unwrap();
+        let _listening = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(path_of(&look(&machine)), format!("{FILE}: it is a socket"));
+        // The gateway's own file may be in another home.
+        machine.file("/home/claw/.openclaw/openclaw.json", "{ gateway: ");
+        assert_eq!(path_of(&look(&machine)), "/home/claw/.openclaw/openclaw.json");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{self, Read as _},
+    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
 };
 
@@ -63,8 +64,15 @@ impl World {
     pub fn read(&self, path: impl AsRef<Path>) -> io::Result<String> {
         let path = self.at(path);
         // Files of /proc have no length; they are files all the same.
-        if !fs::metadata(&path)?.is_file() {
-            return Err(io::Error::other("not a file"));
+        let kind = fs::metadata(&path)?.file_type();
+        if !kind.is_file() {
+            let what = match kind {
+                kind if kind.is_dir() => "it is a directory",
+                kind if kind.is_fifo() => "it is a pipe (FIFO)",
+                kind if kind.is_socket() => "it is a socket",
+                _ => "it is a device",
+            };
+            return Err(io::Error::other(what));
         }
         let mut bytes = Vec::new();
         File::open(path)?.take(LONGEST + 1).read_to_end(&mut bytes)?;

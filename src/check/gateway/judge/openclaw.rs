@@ -38,6 +38,14 @@ impl Judge<'_> {
                 let seen = "this user may not read it";
                 self.add(Code::GatewayConfigUnknown, path.display().to_string(), seen, why, "run the check as root");
             }
+            File::Unreadable { path, why: seen } => {
+                let why = "the gateway cannot read it either, and so who is approved is not known";
+                let cure = format!(
+                    "`ls -ld {}` shows it; put the gateway's file there, or --openclaw-config PATH names the right one",
+                    shell::path(path)
+                );
+                self.add(Code::GatewayConfigUnknown, path.display().to_string(), seen, why, cure);
+            }
             File::Missing { looked } => {
                 let looked: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
                 let seen = match &looked[..] {

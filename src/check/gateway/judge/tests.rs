@@ -214,6 +214,17 @@ fn what_cannot_be_known_is_unknown_and_never_green() {
 }
 
 #[test]
+fn an_openclaw_json_that_is_no_file_is_not_told_as_missing() {
+    let machine = machine();
+    let _ = std::fs::remove_file(machine.world().at(FILE));
+    std::fs::create_dir_all(machine.world().at(FILE)).unwrap();
+    let said = wrong(&machine, live());
+    let expected =
+        format!("unknown[gateway/config-unknown]: it is a directory\n  --> {FILE}\n   = why: the gateway cannot");
+    assert!(said.iter().any(|finding| finding.starts_with(&expected) && finding.contains("`ls -ld ")), "{said:?}");
+}
+
+#[test]
 fn a_broken_file_and_parts_in_other_files() {
     let machine = machine();
     machine.file(FILE, "{ gateway: { auth: { token: 'secret' ");
