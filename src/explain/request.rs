@@ -227,7 +227,9 @@ impl Around for Notes {
 
     /// A password is not looked at here: it is taken for the right one.
     fn login(&mut self, _: RouteRef, auth: &BasicAuth, headers: &HeaderMap) -> Result<Login, Refusal> {
-        match Logins::new().look(auth, headers, Instant::now()) {
+        // Nobody is remembered, whoever it is.
+        let client = self.client.map_or(Ipv4Addr::UNSPECIFIED.into(), |seen| seen.address);
+        match Logins::new().look(auth, headers, client, Instant::now()) {
             Shown::Nothing => Err(Refusal::to_log_in(Reason::LoginRequired, auth)),
             Shown::Known(user) => Ok(Login::As(user)),
             Shown::Question(question) => Ok(Login::Ask(question)),

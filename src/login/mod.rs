@@ -1,8 +1,9 @@
 //! A login before the gateway: basic auth (RFC 7617) with argon2id.
 //!
 //! A hash takes tens of milliseconds by design, so it is computed off the connection cores, in few places, and what was
-//! right is remembered for a while: under a keyed hash of name, password and the configured hash, so that nothing can be
-//! read out of it, and a changed password is another entry. Time is an argument.
+//! right is remembered for a while: under a keyed hash of name, password, the configured hash and the client, so that
+//! nothing can be read out of it, a changed password is another entry, and who guesses elsewhere is not told by it, at no
+//! cost and although locked out, which guess is right. Time is an argument.
 
 mod basic;
 
@@ -27,7 +28,10 @@ use lru::LruCache;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::config::model::{BasicAuth, User};
+use crate::{
+    config::model::{BasicAuth, User},
+    network::Network,
+};
 
 /// Hashes that are computed at once: each takes 19 MiB with the parameters of `clawgate hash-password`.
 const AT_ONCE: usize = 2;
@@ -77,7 +81,7 @@ pub struct Logins {
     remembered: Mutex<LruCache<Tag, Instant>>,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
-    waiting_of: Mutex<HashMap<IpAddr, usize>>,
+    waiting_of: Mutex<HashMap<Network, usize>>,
 }
 
 impl std::fmt::Debug for Logins {
@@ -100,15 +104,15 @@ impl Logins {
         }
     }
 
-    /// What these fields show to this login.
-    pub fn look(&self, auth: &BasicAuth, headers: &HeaderMap, now: Instant) -> Shown {
+    /// What these fields of `client` show to this login.
+    pub fn look(&self, auth: &BasicAuth, headers: &HeaderMap, client: IpAddr, now: Instant) -> Shown {
         let mut fields = headers.get_all(header::AUTHORIZATION).iter();
         // Two of them are two claims.
         let (Some(field), None) = (fields.next(), fields.next()) else { return Shown::Nothing };
         let Some((name, password)) = basic::parse(field.as_bytes()) else { return Shown::Nothing };
         let user = auth.users.iter().find(|user| *user.name == *name).cloned();
         let Some(decoy) = auth.users.first().cloned() else { return Shown::Nothing };
-        let tag = self.tag(user.as_ref().unwrap_or(&decoy), &name, &password);
+        let tag = self.tag(user.as_ref().unwrap_or(&decoy), &name, &password, client.into());
         if let Some(user) = &user
             && lock(&self.remembered).get(&tag).is_some_and(|at| now.saturating_duration_since(*at) < REMEMBERED)
         {
@@ -119,7 +123,7 @@ impl Logins {
 
     /// Computes the hash, elsewhere.
     pub async fn answer(&self, question: Question, client: IpAddr, now: Instant) -> Answer {
-        let Some(_place) = self.place(client) else { return Answer::Busy };
+        let Some(_place) = self.place(client.into()) else { return Answer::Busy };
         let Ok(permit) = self.slots.clone().acquire_owned().await else { return Answer::Busy };
         let Question { user, decoy, password, tag } = question;
         let computed = tokio::task::spawn_blocking(move || {
@@ -140,16 +144,16 @@ impl Logins {
         }
     }
 
-    fn tag(&self, user: &User, name: &str, password: &[u8]) -> Tag {
+    fn tag(&self, user: &User, name: &str, password: &[u8], client: Network) -> Tag {
         let mut tag = hmac::Context::with_key(&self.key);
-        for part in [user.hash.text().as_bytes(), name.as_bytes(), password] {
+        for part in [user.hash.text().as_bytes(), name.as_bytes(), password, &client.to_be_bytes()] {
             tag.update(&(part.len() as u64).to_be_bytes());
             tag.update(part);
         }
         tag.sign().as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
     }
 
-    fn place(&self, client: IpAddr) -> Option<Place<'_>> {
+    fn place(&self, client: Network) -> Option<Place<'_>> {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return None;
@@ -176,7 +180,7 @@ impl Default for Logins {
 /// A place among those that wait.
 struct Place<'a> {
     logins: &'a Logins,
-    client: IpAddr,
+    client: Network,
 }
 
 impl Drop for Place<'_> {

@@ -26,7 +26,7 @@ fn fields(name: &str, password: &str) -> HeaderMap {
 }
 
 async fn ask(logins: &Logins, auth: &BasicAuth, headers: &HeaderMap, now: Instant) -> (bool, Answer) {
-    match logins.look(auth, headers, now) {
+    match logins.look(auth, headers, CLIENT, now) {
         Shown::Nothing => (true, Answer::Wrong),
         Shown::Known(user) => (true, Answer::Right(user)),
         Shown::Question(question) => (false, logins.answer(*question, CLIENT, now).await),
@@ -56,6 +56,24 @@ async fn who_was_right_is_known_for_a_quarter_of_an_hour_and_not_with_another_pa
 }
 
 #[tokio::test]
+async fn who_was_right_is_known_from_its_own_network_and_from_no_other() {
+    let (logins, auth) = (Logins::new(), login(&[user("ann", "secret")]));
+    let (now, ann) = (Instant::now(), fields("ann", "secret"));
+    let is_known = |client: &str| matches!(logins.look(&auth, &ann, client.parse().unwrap(), now), Shown::Known(_));
+    for (right, known, others) in [
+        ("203.0.113.7", &["203.0.113.7", "::ffff:203.0.113.7"][..], &["203.0.113.8", "2001:db8::1"][..]),
+        ("2001:db8::1", &["2001:db8::2"], &["2001:db8:0:1::1", "203.0.113.8"]),
+    ] {
+        let Shown::Question(question) = logins.look(&auth, &ann, right.parse().unwrap(), now) else {
+            panic!("{right}")
+        };
+        assert!(matches!(logins.answer(*question, right.parse().unwrap(), now).await, Answer::Right(_)));
+        assert!(known.iter().all(|client| is_known(client)), "{right}");
+        assert!(!others.iter().any(|client| is_known(client)), "{right}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_single_login_shows_nothing() {
     let (logins, auth) = (Logins::new(), login(&[user("ann", "secret")]));
     let now = Instant::now();
@@ -63,7 +81,7 @@ async fn what_is_no_single_login_shows_nothing() {
     twice.append(header::AUTHORIZATION, fields("ann", "secret")[header::AUTHORIZATION].clone());
     let bearer = [(header::AUTHORIZATION, HeaderValue::from_static("Bearer token"))].into_iter().collect();
     for headers in [HeaderMap::new(), twice, bearer] {
-        assert!(matches!(logins.look(&auth, &headers, now), Shown::Nothing));
+        assert!(matches!(logins.look(&auth, &headers, CLIENT, now), Shown::Nothing));
     }
     let long = "x".repeat(LONGEST_PASSWORD + 1);
     assert_eq!(ask(&logins, &auth, &fields("ann", &long), now).await, (false, Answer::Wrong));
@@ -72,15 +90,16 @@ async fn what_is_no_single_login_shows_nothing() {
 #[tokio::test]
 async fn one_client_waits_in_two_places_and_all_together_in_few() {
     let logins = Logins::new();
-    let one = logins.place(CLIENT).unwrap();
-    let _two = logins.place(CLIENT).unwrap();
-    assert!(logins.place(CLIENT).is_none());
+    let place = |address: &str| logins.place(address.parse::<IpAddr>().unwrap().into());
+    let one = place("2001:db8::1").unwrap();
+    let _two = place("2001:db8::2").unwrap();
+    assert!(place("2001:db8::3").is_none(), "a client is its /64");
     drop(one);
-    let _again = logins.place(CLIENT).unwrap();
-    let others = (1..100).map(|n| logins.place(IpAddr::V4(Ipv4Addr::from(n)))).collect::<Vec<_>>();
+    let _again = place("2001:db8::1").unwrap();
+    let others = (1..100).map(|n| logins.place(IpAddr::V4(Ipv4Addr::from(n)).into())).collect::<Vec<_>>();
     assert_eq!(others.iter().flatten().count(), WAITING - 2);
     drop(others);
-    assert!(logins.place(IpAddr::V4(Ipv4Addr::LOCALHOST)).is_some());
+    assert!(place("127.0.0.1").is_some());
 }
 
 #[test]

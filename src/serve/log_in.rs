@@ -39,7 +39,7 @@ impl Refusal {
     }
 }
 
-/// What can be said at once. Who is known stays so while others guess from the same address.
+/// What can be said at once. Who was right from an address stays known there while others guess from it.
 pub fn look(
     core: &Core,
     present: &Present,
@@ -48,7 +48,8 @@ pub fn look(
     (auth, headers): (&BasicAuth, &HeaderMap),
     now: Instant,
 ) -> Result<Login, Refusal> {
-    match core.shared.logins.look(auth, headers, now) {
+    let address = finish.address();
+    match core.shared.logins.look(auth, headers, address, now) {
         Shown::Nothing => {
             if !finish.is_look() {
                 count(core, Became::Missing);
@@ -61,7 +62,6 @@ pub fn look(
             Ok(Login::As(user))
         }
         Shown::Question(question) => {
-            let address = finish.address();
             let client = Counted::new(present, route, address).client;
             match core.shared.limits.locked(client, Kind::Login, now) {
                 None => Ok(Login::Ask(question)),

@@ -108,6 +108,22 @@ async fn who_guesses_is_locked_out_and_who_was_right_before_is_not() {
 }
 
 #[tokio::test]
+async fn who_is_locked_out_is_not_told_which_guess_is_right_although_its_user_is_known_elsewhere() {
+    let gateway = origin::ok().run().await;
+    let limits = "[limits]\nauth_failures = \"3/10m\"";
+    let proxy = proxy().top(limits).site("chat.test", &gateway).more(&users(&["ann"])).run().await;
+    let (office, guesser) = (proxy.client().at("203.0.113.7"), proxy.client().at("198.51.100.1"));
+    assert_eq!(status(&office, "/", &[&basic("ann", PASSWORD)]).await, 200);
+    for guess in ["a", "b", "c"] {
+        assert_eq!(status(&guesser, "/", &[&basic("ann", guess)]).await, 401);
+    }
+    for guess in ["d", PASSWORD] {
+        assert_eq!(status(&guesser, "/", &[&basic("ann", guess)]).await, 429, "{guess}");
+    }
+    assert_eq!(status(&office, "/", &[&basic("ann", PASSWORD)]).await, 200);
+}
+
+#[tokio::test]
 async fn the_list_of_who_may_ask_comes_before_and_the_pinned_key_after() {
     let (gateway, key) = (origin::by_hand().run().await, device::DeviceKey::fresh());
     let more = format!("allow = [\"203.0.113.0/24\"]\n{}\n{}", users(&["ann"]), key.pin(""));
