@@ -10,6 +10,9 @@ use http::{
 pub enum HandshakeError {
     #[error("Sec-WebSocket-Version has to be there once, and to be 13")]
     Version,
+    /// It is there once, and well formed.
+    #[error("the version of WebSocket is 13")]
+    OtherVersion,
     #[error("Sec-WebSocket-Key has to be there once, and to be 16 bytes in base64")]
     Key,
 }
@@ -20,6 +23,7 @@ pub fn check(headers: &HeaderMap, h2: bool) -> Result<(), HandshakeError> {
     let mut versions = headers.get_all(SEC_WEBSOCKET_VERSION).iter();
     match (versions.next(), versions.next()) {
         (Some(version), None) if is_13(version) => {}
+        (Some(version), None) if is_version(version.as_bytes()) => return Err(HandshakeError::OtherVersion),
         (None, None) if h2 => {}
         _ => return Err(HandshakeError::Version),
     }
@@ -29,6 +33,12 @@ pub fn check(headers: &HeaderMap, h2: bool) -> Result<(), HandshakeError> {
         (Some(key), None) if is_key(key.as_bytes()) => Ok(()),
         _ => Err(HandshakeError::Key),
     }
+}
+
+/// RFC 6455 §4.3: 0 to 255, without leading zeros.
+fn is_version(version: &[u8]) -> bool {
+    let number = std::str::from_utf8(version).ok().and_then(|text| text.parse::<u8>().ok());
+    number.is_some_and(|number| number.to_string().as_bytes() == version)
 }
 
 /// 16 bytes are 22 digits of base64 and two of padding.
@@ -43,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_handshake_has_one_version_and_one_key() {
-        use HandshakeError::{Key, Version};
+        use HandshakeError::{Key, OtherVersion, Version};
         const KEY: (&str, &str) = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
         const V13: (&str, &str) = ("sec-websocket-version", "13");
         for (fields, h1, h2) in [
@@ -51,7 +61,8 @@ mod tests {
             (vec![KEY], Err(Version), Ok(())),
             (vec![V13], Err(Key), Ok(())),
             (vec![V13, V13, KEY], Err(Version), Err(Version)),
-            (vec![("sec-websocket-version", "8"), KEY], Err(Version), Err(Version)),
+            (vec![("sec-websocket-version", "8"), KEY], Err(OtherVersion), Err(OtherVersion)),
+            (vec![("sec-websocket-version", "256"), KEY], Err(Version), Err(Version)),
             (vec![("sec-websocket-version", "13, 8"), KEY], Err(Version), Err(Version)),
             (vec![("sec-websocket-version", "013"), KEY], Err(Version), Err(Version)),
             (vec![V13, KEY, KEY], Err(Key), Ok(())),

@@ -289,9 +289,9 @@ pub fn refusal_of(failed: &Failed) -> Refusal {
 }
 
 fn close_after(headers: &mut HeaderMap, h2: bool) {
-    // RFC 9113 §8.2.2: HTTP/2 has no such field.
+    // RFC 9113 §8.2.2: HTTP/2 has no such field. Beside it a 426 names its `Upgrade`.
     if !h2 {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

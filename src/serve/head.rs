@@ -194,10 +194,7 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
     around.stepped(Step::Hop, &head.headers);
     let asked = asked.filter(|_| hop.upgrade_websocket || protocol.is_some());
     if asked.is_some() {
-        handshake::check(&head.headers, scene.h2).map_err(|error| Refusal {
-            ends_connection: true,
-            ..Refusal::because(Reason::UpgradeInvalid, error.to_string())
-        })?;
+        handshake::check(&head.headers, scene.h2).map_err(|error| Refusal::of_handshake(error, scene.h2))?;
     }
     if head.method == Method::OPTIONS {
         if let Some(answer) = last_hop(&mut head.headers) {

@@ -19,7 +19,7 @@ pub use self::{
 use crate::{
     config::model::{Hostname, UpstreamKind},
     gateway::translate,
-    headers::{authority::HostError, client_address::Seen, hop::FramingError, identity},
+    headers::{authority::HostError, client_address::Seen, handshake::HandshakeError, hop::FramingError, identity},
     problems::Problem,
     route::path::PathError,
     tls::{Cause, Outlook},
@@ -106,6 +106,16 @@ impl Refusal {
              the site's allow"
         );
         Refusal::because(Reason::NotAllowed, detail)
+    }
+
+    /// What is no request for a WebSocket. Another version is told by 426 which one there is (RFC 6455 §4.2.2), but for
+    /// HTTP/2, whose answers cannot have the `Upgrade` that belongs to it.
+    pub fn of_handshake(error: HandshakeError, h2: bool) -> Refusal {
+        let mut refusal = Refusal::because(Reason::UpgradeInvalid, error.to_string());
+        if error == HandshakeError::OtherVersion && !h2 {
+            refusal.row.status = StatusCode::UPGRADE_REQUIRED;
+        }
+        Refusal { ends_connection: true, ..refusal }
     }
 
     pub fn from_away(away: &Away) -> Refusal {

@@ -69,23 +69,24 @@ pub fn write(head: &response::Parts, body: &ResponseBody, asked: &Asked, last: &
         None => status.canonical_reason().unwrap_or("<none>").as_bytes(),
     });
     text.extend_from_slice(CRLF);
-    let (mut dated, mut connection) = (false, false);
+    let mut dated = false;
     for (name, value) in &head.headers {
         match *name {
             CONTENT_LENGTH if !kept || length.is_some() => continue,
             TRANSFER_ENCODING => continue,
             DATE => dated = true,
-            CONNECTION => {
-                connection = true;
-                *last |= value.as_bytes().eq_ignore_ascii_case(b"close");
+            // Told below; the other one there is names an `Upgrade`.
+            CONNECTION if value.as_bytes().eq_ignore_ascii_case(b"close") => {
+                *last = true;
+                continue;
             }
             _ => {}
         }
         write_field(name, value, text);
     }
-    if !connection && *last {
+    if *last && !status.is_informational() {
         text.extend_from_slice(b"connection: close\r\n");
-    } else if !connection && asked.old {
+    } else if !*last && asked.old {
         text.extend_from_slice(b"connection: keep-alive\r\n");
     }
     if let Some(length) = length {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{Reason, Refusal, Row};
-use crate::headers::method;
+use crate::headers::{hop, method};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -42,6 +42,10 @@ impl Refusal {
         if row.name == Reason::UpgradeInvalid.row().name {
             // RFC 6455 §4.4: the version that does work.
             headers.insert(header::SEC_WEBSOCKET_VERSION, const { HeaderValue::from_static("13") });
+            if row.status == StatusCode::UPGRADE_REQUIRED {
+                // RFC 9110 §15.5.22.
+                hop::ask_websocket(headers);
+            }
         }
         response
     }

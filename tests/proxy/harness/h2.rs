@@ -74,7 +74,7 @@ impl H2 {
         let sender = self.sender.clone();
         super::eventually("SETTINGS_ENABLE_CONNECT_PROTOCOL", || sender.is_extended_connect_protocol_enabled()).await;
         let mut request = self.request("CONNECT", target, fields);
-        request.headers_mut().insert("sec-websocket-version", http::HeaderValue::from_static("13"));
+        request.headers_mut().entry("sec-websocket-version").or_insert(http::HeaderValue::from_static("13"));
         request.extensions_mut().insert(Protocol::from_static("websocket"));
         let (response, send) = self.send(request, false).await;
         let answer = answer(response).await;

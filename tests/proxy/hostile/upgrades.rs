@@ -64,7 +64,7 @@ async fn a_handshake_that_is_not_rfc_6455s_is_refused_here_and_its_connection_en
     for fields in [
         &[V13][..],
         &[KEY],
-        &[KEY, "sec-websocket-version: 8"],
+        &[KEY, "sec-websocket-version: 13, 8"],
         &[KEY, V13, V13],
         &[KEY, V13, "sec-websocket-version: 8"],
         &[V13, KEY, KEY],
@@ -82,6 +82,40 @@ async fn a_handshake_that_is_not_rfc_6455s_is_refused_here_and_its_connection_en
         wire.closed().await;
     }
     assert!(gateway.requests().is_empty(), "{:?}", gateway.requests());
+}
+
+#[tokio::test]
+async fn another_version_of_websocket_is_told_which_one_there_is() {
+    let gateway = origin::websocket().run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    for version in ["8", "14"] {
+        let mut wire = proxy.client().h1("chat.test").await;
+        let version = format!("sec-websocket-version: {version}");
+        let asked = client::get("chat.test", "/ws", &[CONNECTION, UPGRADE, KEY, &version]);
+        wire.send(format!("{asked}{}", smuggled())).await;
+        let refused = wire.response().await;
+        assert_eq!((refused.status, refused.get("sec-websocket-version")), (426, Some("13")), "RFC 6455 §4.2.2");
+        assert_eq!((refused.get("upgrade"), refused.all("connection")), (Some("websocket"), vec!["upgrade", "close"]));
+        wire.closed().await;
+    }
+    let mut h2 = proxy.client().h2("chat.test").await;
+    let refused = h2.websocket("/ws", &[("sec-websocket-version", "8")]).await.err().expect("no WebSocket");
+    assert_eq!((refused.status, refused.get("upgrade")), (400, None), "HTTP/2 has no Upgrade");
+    assert!(gateway.requests().is_empty(), "{:?}", gateway.requests());
+}
+
+#[tokio::test]
+async fn a_426_of_the_gateway_says_what_to_upgrade_to_and_that_it_is_the_last_answer() {
+    let answer = "HTTP/1.1 426 No\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 2\r\n\r\nno";
+    let gateway = origin::answering(answer).run().await;
+    let proxy = proxy().site("chat.test", &gateway).run().await;
+    let plain = proxy.client().get("chat.test", "/", &[]).await;
+    assert_eq!((plain.get("upgrade"), plain.all("connection")), (Some("websocket"), vec!["upgrade"]));
+    let mut wire = proxy.client().h1("chat.test").await;
+    wire.send(client::upgrade("chat.test", "/ws", &[])).await;
+    let refused = wire.response().await;
+    assert_eq!((refused.get("upgrade"), refused.all("connection")), (Some("websocket"), vec!["upgrade", "close"]));
+    wire.closed().await;
 }
 
 #[tokio::test]
