@@ -12,6 +12,10 @@ use tokio::{
 use super::HandshakeError;
 use crate::{challenge::ACME_TLS_ALPN, tls::first_bytes::HANDSHAKE};
 
+/// A fatal `protocol_version`, which RFC 5246 §E.1 wants for clients of older versions. rustls says `handshake_failure` to
+/// them, because they do not say which signatures they know.
+const PROTOCOL_VERSION: [u8; 7] = [0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 70];
+
 /// Most are shorter.
 pub(super) const USUAL: usize = 2048;
 
@@ -26,6 +30,12 @@ pub(super) fn knows_tls_1_3(hello: &ClientHello<'_>) -> bool {
     const TLS13: [CipherSuite; 3] =
         [TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
     hello.cipher_suites().iter().any(|suite| TLS13.contains(suite))
+}
+
+/// Whether the record that `seen` begins with is a ClientHello of SSL 3.0, TLS 1.0 or 1.1. A later one says 1.2 or more.
+fn is_older_than_1_2(seen: &[u8]) -> bool {
+    // Behind the heads of record and message.
+    seen.get(5) == Some(&1) && seen.get(9) == Some(&3) && seen.get(10).is_some_and(|minor| *minor < 3)
 }
 
 /// RFC 7507 §3: a client that says this is a retry with an older version, though we have the newer one, was made to
@@ -61,6 +71,10 @@ pub(super) async fn first_message(stream: &mut TcpStream, seen: &mut Vec<u8>) ->
             match acceptor.accept() {
                 Ok(Some(accepted)) => return Ok(accepted),
                 Ok(None) => {}
+                Err(_) if is_older_than_1_2(seen) => {
+                    let _ = stream.write_all(&PROTOCOL_VERSION).await;
+                    return Err(HandshakeError::NoCommonVersion);
+                }
                 Err((error, mut alert)) => {
                     let mut said = Vec::new();
                     let _ = alert.write_all(&mut said);

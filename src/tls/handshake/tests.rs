@@ -120,11 +120,14 @@ fn client_hello_with(version: u16, sni: Option<&[u8]>, suites: &[u8]) -> Vec<u8>
     }
     let extension = |kind: u16, body: &[u8]| [&kind.to_be_bytes(), sized(2, body).as_slice()].concat();
     let mut extensions = [
-        extension(10, &sized(2, &[0, 29])),      // supported_groups: x25519
-        extension(11, &sized(1, &[0])),          // ec_point_formats: uncompressed
-        extension(13, &sized(2, &[4, 3, 8, 4])), // signature_algorithms
+        extension(10, &sized(2, &[0, 29])), // supported_groups: x25519
+        extension(11, &sized(1, &[0])),     // ec_point_formats: uncompressed
     ]
     .concat();
+    // signature_algorithms, which came with TLS 1.2.
+    if version >= TLS1_2 {
+        extensions.extend(extension(13, &sized(2, &[4, 3, 8, 4])));
+    }
     if let Some(name) = sni {
         extensions.extend(extension(0, &sized(2, &[&[0], sized(2, name).as_slice()].concat())));
     }
@@ -257,9 +260,11 @@ async fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
         client.unwrap();
         assert_eq!(served.unwrap().stream.agreed().protocol_version(), Some(spoken));
     }
-    let (record, error) = answer_to(&server.terminator, &client_hello(TLS1_0, Some(b"first.test"))).await;
-    assert_eq!(alert(&record), Some(70), "protocol_version");
-    assert!(matches!(error, HandshakeError::NoCommonVersion), "{error:?}");
+    for old in [0x0300, TLS1_0, 0x0302] {
+        let (record, error) = answer_to(&server.terminator, &client_hello(old, Some(b"first.test"))).await;
+        assert_eq!(alert(&record), Some(70), "protocol_version (RFC 5246 §E.1)");
+        assert!(matches!(error, HandshakeError::NoCommonVersion), "{error:?}");
+    }
 }
 
 #[tokio::test]
