@@ -139,9 +139,10 @@ impl Finish {
         self.route = Some(route);
     }
 
-    /// Of the place that was asked for, as far as it is known.
+    /// Of the place that was asked for, as far as it is known: of its site, where the request did not get to a route.
     pub fn policy(&self) -> Option<&Policy> {
-        Some(self.present.as_ref()?.policy(self.route?))
+        let present = self.present.as_ref()?;
+        Some(self.route.map_or_else(|| &present.config.sites[self.site].policy, |route| present.policy(route)))
     }
 
     pub fn client(&mut self, address: IpAddr) {

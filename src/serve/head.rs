@@ -131,7 +131,7 @@ pub struct Forward {
 #[inline]
 pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &mut A) -> Result<Verdict, Refusal> {
     let snapshot = scene.snapshot;
-    check_size(scene, head)?;
+    let size = check_size(scene, head);
     // httparse has trimmed its values and knows what a token is; h2 checks only that no line can break.
     if scene.h2 && head.headers.iter().any(|(name, value)| !hop::is_valid_in_h2(name, value)) {
         return Err(FramingError::Field.into());
@@ -151,6 +151,8 @@ pub fn judge<A: Around>(scene: &Scene<'_>, head: &mut request::Parts, around: &m
     let host = named.host;
     around.host(&host_value);
     let site = around.site(snapshot, &host)?;
+    // Not before: the answer, too, is one of the site's.
+    size?;
     // `*` of OPTIONS is no path: it belongs to the site itself.
     let path = if head.uri.path() == "*" { "*".into() } else { route::path::normalise(head.uri.path())? };
     // Never forwarded, however it is spelled: the CA's questions are for us.

@@ -58,10 +58,16 @@ async fn another_application_than_a_gateway_gets_them_when_it_is_said() {
 async fn an_answer_of_our_own_has_them_too() {
     let gateway = origin::ok().run().await;
     let proxy = proxy().site("chat.test", &gateway).more("allow = [\"203.0.113.7\"]").run().await;
-    let refused = proxy.client().get("chat.test", "/", &[]).await;
-    assert_eq!(refused.status, 403);
-    for (name, value) in FIELDS {
-        assert_eq!(refused.all(name), [value], "{name}");
+    let long = format!("/{}", "y".repeat(20 << 10));
+    let many = vec!["x: y"; 90];
+    let big = format!("x: {}", "y".repeat(65 << 10));
+    // The last three do not get to a route.
+    for (target, fields, status) in [("/", &many[..], 403), ("/%", &[], 400), (&long, &[], 414), ("/", &[&big], 431)] {
+        let refused = proxy.client().get("chat.test", target, fields).await;
+        assert_eq!(refused.status, status);
+        for (name, value) in FIELDS {
+            assert_eq!(refused.all(name), [value], "{name} of {status}");
+        }
     }
 }
 
