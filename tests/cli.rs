@@ -508,7 +508,13 @@ impl Fresh {
     }
 }
 
-const WRITES_DOWN: &str = r#"printf '%s\n' "$HOME $*" >> "$CALLS"; echo 'Updated. Restart the gateway to apply.'"#;
+/// As OpenClaw's own: the file has the two lists afterwards.
+const WRITES_DOWN: &str = r#"printf '%s\n' "$HOME $*" >> "$CALLS"
+printf '%s' "$4" > "$HOME/$3"
+list() { cat "$HOME/$1" 2>/dev/null || echo '[]'; }
+printf '{"gateway":{"trustedProxies":%s,"controlUi":{"allowedOrigins":%s}}}' \
+    "$(list gateway.trustedProxies)" "$(list gateway.controlUi.allowedOrigins)" > "$OPENCLAW_CONFIG_PATH"
+echo 'Updated. Restart the gateway to apply.'"#;
 const OTHERS: &str = "{ gateway: { port: 18789, controlUi: { allowedOrigins: ['https://old.test'] }, } } // JSON5";
 
 #[test]
@@ -575,13 +581,37 @@ fn init_apply_runs_each_line_as_the_gateways_user_and_shows_how_it_went() {
 
 #[test]
 fn a_gateway_line_that_fails_is_told_and_the_rest_is_done() {
-    let fails = r#"case $3 in gateway.trustedProxies) echo 'no such key' >&2; exit 3;; esac; echo "$3" >> "$CALLS""#;
-    let fresh = Fresh::with(Some(OTHERS), fails);
+    let fails = "case $3 in gateway.trustedProxies) echo 'no such key' >&2; exit 3;; esac";
+    let fresh = Fresh::with(Some(OTHERS), &format!("{fails}\n{WRITES_DOWN}"));
     let ran = fresh.run(&["chat.example.com", "--apply"]);
     assert_eq!(ran.code, Some(69), "{}{}", ran.stdout, ran.stderr);
     assert!(ran.stdout.contains("    failed: openclaw failed (exit status: 3): no such key\n"), "{}", ran.stdout);
-    assert_eq!(fresh.calls(), "gateway.controlUi.allowedOrigins\n");
+    assert!(ran.stdout.contains("    done: Updated."), "{}", ran.stdout);
+    assert_eq!(fresh.calls().lines().count(), 1, "{}", fresh.calls());
     assert!(fresh.config().contains("chat.example.com"));
+}
+
+#[test]
+fn a_gateway_line_that_ends_well_and_wrote_nothing_is_not_done_and_is_said_again_to_be_typed() {
+    let forgets = "case $3 in gateway.trustedProxies) echo 'Updated gateway.trustedProxies.'; exit 0;; esac";
+    let fresh = Fresh::with(Some(OTHERS), &format!("{forgets}\n{WRITES_DOWN}"));
+    let ran = fresh.run(&["chat.example.com", "--apply"]);
+    assert_eq!(ran.code, Some(69), "{}{}", ran.stdout, ran.stderr);
+    let file = fresh.path(".openclaw/openclaw.json");
+    let failed = format!(
+        "    failed: openclaw reported no error, and {} does not have it; it said: Updated gateway.trustedProxies.\n",
+        file.display()
+    );
+    assert!(ran.stdout.contains(&failed), "{}", ran.stdout);
+    assert_eq!(ran.stdout.matches("    done: ").count(), 1, "{}", ran.stdout);
+    let (_, left) = ran.stdout.split_once("\nstill missing, to be run by hand as ").unwrap();
+    let left: Vec<&str> = left.lines().skip(1).take(2).collect();
+    let line = r#"  openclaw config set gateway.trustedProxies '["127.0.0.2"]'"#;
+    assert!(left[0] == line && !left[1].contains("openclaw"), "{}", ran.stdout);
+    // A file that is broken afterwards proves nothing.
+    let breaks = Fresh::with(Some(OTHERS), r#"echo '{' > "$OPENCLAW_CONFIG_PATH"; echo Updated."#);
+    let ran = breaks.run(&["chat.example.com", "--apply"]);
+    assert_eq!((ran.code, ran.stdout.matches("    done: ").count()), (Some(69), 0), "{}", ran.stdout);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use clawgate::{
     config::{self, Config, Source, model::Hostname},
     exit,
     init::{
-        act::Openclaw,
+        act::{ActError, Openclaw},
         look,
         plan::{self, Change, Gateway, Seen, Wanted},
     },
@@ -63,7 +63,12 @@ pub(super) fn run(path: &Path, args: Args) -> anyhow::Result<u8> {
         Err(code) => return Ok(code),
     };
     let changes = plan::changes(&config, &wanted.host, &seen);
-    let failed = match gateway(&seen, &changes, args.apply)? {
+    // As the file is after a command was run: its exit code alone is no proof.
+    let is_left = |change: &Change, file: &Path| {
+        let now = Seen { gateway: look::again(&world, file), ..seen.clone() };
+        plan::is_left(change, &config, &wanted.host, &now)
+    };
+    let failed = match gateway(&seen, &changes, args.apply, is_left)? {
         true => exit::UNAVAILABLE,
         false => 0,
     };
@@ -160,8 +165,14 @@ fn fence(config: &Config, host: &Hostname) -> Vec<IpNet> {
     site.map(|site| site.policy.clients.clone()).unwrap_or_default()
 }
 
-/// Says what the gateway lacks, and sets it where that is wanted; whether something failed.
-fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool> {
+/// Says what the gateway lacks, and sets it where that is wanted; whether something failed, which is where a change `is_left`
+/// too.
+fn gateway(
+    seen: &Seen,
+    changes: &[Change],
+    apply: bool,
+    is_left: impl Fn(&Change, &Path) -> bool,
+) -> anyhow::Result<bool> {
     let (head, file) = match &seen.gateway {
         Gateway::Read { path, .. } if changes.is_empty() => {
             print(&format!("the gateway's {} has all that it needs\n", path.display()))?;
@@ -233,17 +244,21 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let (mut failed, mut restart) = (false, false);
+    let (mut failed, mut restart) = (Vec::new(), false);
     for change in changes {
         show(seen, change)?;
-        match runtime.block_on(openclaw.apply(change)) {
+        let applied = runtime.block_on(openclaw.apply(change)).and_then(|said| match is_left(change, &openclaw.file) {
+            true => Err(ActError::Unwritten { file: openclaw.file.clone(), said }),
+            false => Ok(said),
+        });
+        match applied {
             Ok(said) => {
                 // Older gateways take it at their next start only.
                 restart |= said.contains("Restart the gateway");
                 print(&format!("    done: {said}\n"))?
             }
             Err(error) => {
-                failed = true;
+                failed.push(change);
                 print(&format!("    failed: {:#}\n", anyhow::Error::new(error)))?
             }
         };
@@ -255,10 +270,13 @@ fn gateway(seen: &Seen, changes: &[Change], apply: bool) -> anyhow::Result<bool>
             openclaw.user.name
         ))?;
     }
-    if failed {
-        print(&format!("what failed is to be run by hand, as {}\n", openclaw.user.name))?;
+    if !failed.is_empty() {
+        print(&format!("still missing, to be run by hand as {}:\n", openclaw.user.name))?;
+        for change in &failed {
+            print(&format!("  {}\n", seen.owner.openclaw(&change.list.command())))?;
+        }
     }
-    Ok(failed)
+    Ok(!failed.is_empty())
 }
 
 fn list(seen: &Seen, changes: &[Change]) -> anyhow::Result<()> {

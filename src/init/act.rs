@@ -53,6 +53,8 @@ pub enum ActError {
     Late,
     #[error("openclaw failed ({status}): {said}")]
     Failed { status: std::process::ExitStatus, said: String },
+    #[error("openclaw reported no error, and {} does not have it; it said: {said}", file.display())]
+    Unwritten { file: PathBuf, said: String },
 }
 
 impl Openclaw {

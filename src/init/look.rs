@@ -47,6 +47,12 @@ pub fn look(world: &World, named: Option<&Path>) -> Seen {
     }
 }
 
+/// What the file at `path` has now.
+pub fn again(world: &World, path: &Path) -> Gateway {
+    let Endpoint::Address(default) = defaults::endpoint() else { unreachable!("the default is an address") };
+    gateway(world, Some(path), default).gateway
+}
+
 /// The file that the check would find for a new configuration.
 struct Found {
     gateway: Gateway,

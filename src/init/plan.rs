@@ -239,6 +239,12 @@ pub fn changes(config: &Config, host: &Hostname, seen: &Seen) -> Vec<Change> {
     trusted.into_iter().chain(allowed).collect()
 }
 
+/// Whether the gateway's file, as it is `now`, is still not right there. One that cannot be read tells nothing.
+pub fn is_left(change: &Change, config: &Config, host: &Hostname, now: &Seen) -> bool {
+    let is_same = |left: &Change| left.list.key == change.list.key;
+    !matches!(now.gateway, Gateway::Read { .. }) || changes(config, host, now).iter().any(is_same)
+}
+
 /// What the operator should know, each with its way out.
 pub fn notes(wanted: &Wanted, seen: &Seen) -> Vec<String> {
     let mut notes = Vec::new();
