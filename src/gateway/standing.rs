@@ -57,8 +57,9 @@ impl Standing {
     }
 }
 
-/// A restart takes 8 to 25 s, and is no news: one that is away is asked again this often before that is said.
-const DOUBTS: u32 = 5;
+/// A restart takes 8 to 25 s, and is no news: one that is away is asked again for this long before that is said, however
+/// short the configured pause is.
+const GRACE: Duration = Duration::from_secs(40);
 const SOON: Duration = Duration::from_secs(10);
 
 /// What is remembered between probes.
@@ -66,7 +67,8 @@ const SOON: Duration = Duration::from_secs(10);
 pub struct Record {
     standing: Option<Standing>,
     request_id: Option<String>,
-    doubts: u32,
+    /// The pauses since the first probe that found nobody; `None` where the last one found somebody.
+    away: Option<Duration>,
 }
 
 /// What an outcome asks for.
@@ -95,12 +97,14 @@ impl Record {
     pub fn heard(&mut self, outcome: &Outcome, every: Duration) -> Next {
         let now = Standing::of(outcome);
         if now == Standing::Unreachable && self.standing != Some(now) {
-            self.doubts += 1;
-            if self.doubts < DOUBTS {
-                return Next { news: News::None, again: every.min(SOON) };
+            let away = self.away.unwrap_or_default();
+            if away < GRACE {
+                let again = every.min(SOON);
+                self.away = Some(away + again);
+                return Next { news: News::None, again };
             }
         }
-        self.doubts = 0;
+        self.away = None;
         let request_id = match outcome {
             Outcome::Refused(refused) => refused.request_id.clone(),
             _ => None,
@@ -280,9 +284,21 @@ mod tests {
     }
 
     #[test]
-    fn a_short_pause_is_never_made_longer() {
-        let short = Duration::from_secs(1);
-        assert_eq!(Record::default().heard(&away(), short).again, short);
+    fn a_short_pause_is_never_made_longer_and_makes_a_restart_no_news_either() {
+        for every in [1, 3, 7, 10, 240].map(Duration::from_secs) {
+            let mut record = Record::default();
+            record.heard(&approved(), every);
+            let mut passed = Duration::ZERO;
+            let told = loop {
+                let Next { news, again } = record.heard(&away(), every);
+                assert!(again <= every, "{again:?}");
+                if news != News::None {
+                    break passed;
+                }
+                passed += again;
+            };
+            assert!(told >= GRACE && told < GRACE + SOON, "said after {told:?}, with a pause of {every:?}");
+        }
     }
 
     #[test]

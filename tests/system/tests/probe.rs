@@ -9,7 +9,8 @@ use tokio::{
     net::TcpListener,
 };
 
-const SOON: Duration = Duration::from_secs(60);
+/// A gateway that is away is told after 40 s.
+const SOON: Duration = Duration::from_secs(90);
 
 /// What the command was told so far, one event a line.
 fn told(file: &Path) -> Vec<Value> {
