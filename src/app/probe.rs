@@ -131,6 +131,9 @@ async fn turn(
     if let Outcome::Unreachable(_) = outcome {
         settings.behind.upstream.state.doubt();
     }
+    if let (Outcome::Approved { version, .. }, Some(gateway)) = (&outcome, &settings.behind.gateway) {
+        gateway.says_version(version.as_deref());
+    }
     let next = record.heard(&outcome, settings.probe().every);
     numbers.probed.count(&outcome);
     numbers.probed.set(Some(record));

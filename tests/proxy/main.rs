@@ -27,6 +27,7 @@ mod login;
 mod numbers;
 mod paces;
 mod pins;
+mod probe;
 mod records;
 mod routing;
 mod streaming;
