@@ -110,7 +110,8 @@ pub(super) fn moment(numbers: &Numbers, snapshot: &Snapshot, warnings: Vec<Strin
         now: seconds(now),
         version: env!("CARGO_PKG_VERSION").into(),
         started: seconds(numbers.started),
-        connections: numbers.sum(|c| c.connections.get()),
+        // As `status` has it: one that became a tunnel is a connection still.
+        connections: connections(numbers).open,
         requests_open: numbers.sum(|c| c.requests.get()),
         sessions: sessions(numbers),
         upstreams: snapshot.behind.iter().map(|behind| upstream(behind)).collect(),

@@ -5,7 +5,7 @@ use ratatui::{
     layout::{Constraint, Layout, Rect},
     style::{Color, Modifier, Style},
     text::{Line, Span},
-    widgets::{Block, Paragraph, Row, Sparkline, Table},
+    widgets::{Block, Paragraph, Row, Sparkline, Table, Wrap},
 };
 
 use crate::{
@@ -26,7 +26,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, moment: &Moment, trouble: Option<&str>
     let area = frame.area();
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let text = format!("top needs {} x {} characters, here are {} x {}", LEAST.0, LEAST.1, area.width, area.height);
-        frame.render_widget(Paragraph::new(text), area);
+        frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
         return;
     }
     let upstreams = u16::try_from(moment.upstreams.len()).unwrap_or(u16::MAX).clamp(1, 3);
@@ -39,26 +39,28 @@ pub(super) fn draw(frame: &mut Frame<'_>, moment: &Moment, trouble: Option<&str>
         Constraint::Length(problems),
     ])
     .areas(area);
-    frame.render_widget(Paragraph::new(headline(moment, trouble)), head);
+    frame.render_widget(Paragraph::new(headline(moment, trouble, head.width.into())), head);
     sparklines(frame, lines, moment);
-    frame.render_widget(Paragraph::new(moment.upstreams.iter().map(upstream(moment.now)).collect::<Vec<_>>()), middle);
+    let upstreams: Vec<_> = moment.upstreams.iter().map(upstream(moment.now, middle.width.into())).collect();
+    frame.render_widget(Paragraph::new(upstreams), middle);
     let [clients, routes] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(busy);
     table(frame, clients, "clients", &moment.clients, ("     ws", |client| client.websockets.to_string()));
     table(frame, routes, "routes", &moment.routes, ("   mean", |route| time(route.mean_us as f64 / 1e6)));
     frame.render_widget(problems_of(moment, bottom), bottom);
 }
 
-fn headline(moment: &Moment, trouble: Option<&str>) -> Line<'static> {
+fn headline(moment: &Moment, trouble: Option<&str>, width: usize) -> Line<'static> {
     if let Some(trouble) = trouble {
-        return Line::styled(clean(trouble), bad());
+        return Line::styled(shortened(&clean(trouble), width), bad());
     }
-    let text = format!(
-        "clawgate {}, up {}, {} connections, {} requests open  (q ends)",
-        moment.version,
-        ago(moment.now, moment.started),
-        moment.connections,
-        moment.requests_open
-    );
+    let Moment { version, connections, requests_open, .. } = moment;
+    let up = ago(moment.now, moment.started);
+    let whole =
+        format!("clawgate {version}, up {up}, {connections} connections, {requests_open} requests open  (q ends)");
+    let text = match whole.chars().count() <= width {
+        true => whole,
+        false => shortened(&format!("up {up}, {connections} conns, {requests_open} requests  (q ends)"), width),
+    };
     Line::styled(text, Style::new().add_modifier(Modifier::BOLD))
 }
 
@@ -85,7 +87,8 @@ fn sparklines(frame: &mut Frame<'_>, area: Rect, moment: &Moment) {
         let mut data: Vec<u64> = moment.seconds.iter().rev().take(width).map(of).collect();
         data.reverse();
         let data: Vec<u64> = std::iter::repeat_n(0, width - data.len()).chain(data).collect();
-        let line = Sparkline::default().block(Block::bordered().title(title)).data(data);
+        let block = Block::bordered().title(shortened(&title, width));
+        let line = Sparkline::default().block(block).data(data);
         frame.render_widget(line.style(Style::new().fg(Color::Cyan)), area);
     }
 }
@@ -98,7 +101,8 @@ fn by_identity(sessions: &[Sessions]) -> String {
     }
 }
 
-fn upstream(now: u64) -> impl Fn(&Upstream) -> Line<'static> {
+/// The address is shortened where the line has no room for it: what is said of it is what one looks for.
+fn upstream(now: u64, width: usize) -> impl Fn(&Upstream) -> Line<'static> {
     move |upstream| {
         let since = ago(now, upstream.since);
         let (state, style) = match &*upstream.state {
@@ -109,11 +113,10 @@ fn upstream(now: u64) -> impl Fn(&Upstream) -> Line<'static> {
         };
         let version = upstream.version.as_deref().map_or(String::new(), |version| format!("  {version}"));
         let kind = if upstream.gateway { "gateway" } else { "upstream" };
-        Line::from(vec![
-            Span::raw(format!(" {kind} {}  ", upstream.address)),
-            Span::styled(state, style),
-            Span::raw(clean(&format!("{version}  held {}  logging in {}", upstream.held, upstream.pre_auth))),
-        ])
+        let rest = clean(&format!("{version}  held {}  logging in {}", upstream.held, upstream.pre_auth));
+        let used = kind.len() + " ".len() * 4 + state.chars().count() + rest.chars().count();
+        let address = shortened(&clean(&upstream.address), width.saturating_sub(used));
+        Line::from(vec![Span::raw(format!(" {kind} {address}  ")), Span::styled(state, style), Span::raw(rest)])
     }
 }
 
@@ -323,9 +326,27 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_room_is_said_in_fewer_words_and_not_cut() {
+        let mut moment = moment();
+        moment.started = 1_000_000 - 900_000;
+        (moment.connections, moment.requests_open) = (123_456, 1_234_567);
+        moment.upstreams[0].address = format!("{}.example.com:18789", "gateway".repeat(8));
+        (moment.upstreams[0].held, moment.upstreams[0].pre_auth) = (1024, 32);
+        moment.sessions[0].open = 123_456_789;
+        let screen = drawn(80, 24, &moment, Some(&"cannot be reached ".repeat(8)));
+        assert!(screen.lines().next().unwrap().ends_with('…'), "{screen}");
+        let screen = drawn(80, 24, &moment, None);
+        assert!(screen.starts_with("up 10 d 10 h, 123456 conns, 1234567 requests  (q ends)\n"), "{screen}");
+        assert!(screen.contains("…  up 2 h 0 min  2026.9.6  held 1024  logging in 32\n"), "{screen}");
+        assert!(screen.contains("WebSockets 123456790, 1…"), "{screen}");
+    }
+
+    #[test]
     fn a_screen_that_is_too_small_says_so() {
         let screen = drawn(79, 24, &moment(), None);
         assert!(screen.starts_with("top needs 80 x 24 characters, here are 79 x 24\n"), "{screen}");
+        let narrow = drawn(40, 24, &moment(), None);
+        assert!(narrow.starts_with("top needs 80 x 24 characters, here are\n40 x 24\n"), "{narrow}");
         drawn(1, 1, &moment(), None);
         drawn(0, 0, &moment(), None);
     }

@@ -253,6 +253,8 @@ async fn top_knows_who_holds_websockets_open() {
     let two = proxy.client().at("203.0.113.7").websocket("chat.test", "/ws", &[]).await;
     let other = proxy.client().at("203.0.113.8").websocket("chat.test", "/ws", &[]).await;
     eventually("three are held", || (held("203.0.113.7"), held("203.0.113.8")) == (2, 1)).await;
+    let (shown, status) = (proxy.app().moment().connections, proxy.app().report().connections.open);
+    assert_eq!((shown, status), (3, 3), "each is a connection, for status and for top");
     one.close().await;
     two.close().await;
     eventually("one is held", || (held("203.0.113.7"), held("203.0.113.8")) == (0, 1)).await;
