@@ -175,8 +175,13 @@ impl Page<'_> {
             return self.line("probe", Mood::Good, &format!("{host}  approved for {since}, {said}"));
         }
         self.line("probe", Mood::Bad, &format!("{host}  {} for {since}: {said}", standing.to_uppercase()));
-        if let Some(cure) = cure {
-            self.line("", Mood::Bad, cure);
+        match cure {
+            // The event has it bare.
+            Some(cure) if cure.starts_with("clawgate ") && !cure.contains('`') => {
+                self.line("", Mood::Bad, &format!("`{cure}`"));
+            }
+            Some(cure) => self.line("", Mood::Bad, cure),
+            None => {}
         }
     }
 
@@ -245,7 +250,11 @@ impl Page<'_> {
             n if n > LOCKED_OUT => self.line("", Mood::Warn, &format!("and {} more (--json)", n - LOCKED_OUT)),
             _ => {}
         }
-        self.line("", Mood::Plain, "-> give them the right token; to let them in at once: systemctl restart clawgate");
+        self.line(
+            "",
+            Mood::Plain,
+            "-> give them the right token; to let them in at once: `systemctl restart clawgate`",
+        );
     }
 
     fn problems(&mut self, report: &Report) {

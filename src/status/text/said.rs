@@ -43,7 +43,7 @@ pub(super) fn cure(upstream: &Upstream) -> Option<String> {
             "`clawgate check --only gateway` says who listens there; another server than OpenClaw is kind = \"generic\""
                 .into(),
         ),
-        ("without-auth", _) => Some(concat!("nobody gets D1 until it has a token: ", token_command!()).into()),
+        ("without-auth", _) => Some(concat!("nobody gets D1 until it has a token: `", token_command!(), "`").into()),
         _ => None,
     }
 }

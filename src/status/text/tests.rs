@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::{measure::DAY, *};
 use crate::{
     acme::show::{Installed, Next, Row, Source, Tries, Trouble},
+    gateway::translate::token_command,
     status::{Connections, Machine, Process, Sessions, Times, Traffic, health::Health, outside::Asked},
 };
 
@@ -317,6 +318,30 @@ fn a_command_names_the_configuration_and_stays_in_one_line() {
     assert!(page.contains("`clawgate --config /home/me/clawgate.toml check --only gateway`"), "{page}");
 }
 
+#[test]
+fn a_command_that_is_longer_than_a_line_is_whole_on_a_line_of_its_own_and_prose_is_not() {
+    let long = format!("openclaw config set gateway.controlUi.allowedOrigins '[\"https://{}.test\"]'", "a".repeat(60));
+    let said = format!("allow it (the list replaces the one that is there): `{long}`; it counts from then on");
+    let expected =
+        ["allow it (the list replaces the one that is there):", &format!("`{long}`;"), "it counts from then on"];
+    assert_eq!(wrapped(&said, 66), expected);
+    let mut report = well();
+    report.upstreams[0].state = "without-auth".into();
+    let commands = Commands::beside("/home/somebody/with/a/long/path/to/the/configuration.of.clawgate.toml".as_ref());
+    report.probe = Some(Probe {
+        standing: "unreachable".into(),
+        cure: Some(commands.in_text("clawgate check --only gateway").into_owned()),
+        ..Probe::default()
+    });
+    let page = super::page(&report, Colour::No, &commands);
+    for command in [
+        token_command!(),
+        "clawgate --config /home/somebody/with/a/long/path/to/the/configuration.of.clawgate.toml check --only gateway",
+    ] {
+        assert!(page.contains(&format!("\n              `{command}`\n")), "{page}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_line_is_wider_than_a_screen(warning in ".{0,400}", host in "[a-z.]{1,250}", cure in ".{0,200}") {
@@ -325,14 +350,16 @@ proptest! {
         report.hosts[0].name = host;
         report.problems.push(Problem { cure, ..Problem::default() });
         for line in page(&report, Colour::No).lines() {
-            prop_assert!(line.chars().count() <= WIDTH, "{line}");
+            prop_assert!(line.chars().count() <= WIDTH || line.contains('`'), "{line}");
         }
     }
 
     #[test]
     fn wrapping_loses_no_word(text in "[a-z`]{1,30}( [a-z`]{1,30}){0,20}", width in 1usize..40) {
         let lines = wrapped(&text, width);
-        prop_assert!(lines.iter().all(|line| line.chars().count() <= width));
+        // A command is longer where it has to be, and alone.
+        let fits = |line: &String| line.chars().count() <= width || line.trim_matches('`').contains(['`', ' ']);
+        prop_assert!(lines.iter().all(fits), "{lines:?}");
         prop_assert_eq!(lines.concat().replace(' ', ""), text.replace(' ', ""));
     }
 }
