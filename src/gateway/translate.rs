@@ -53,6 +53,33 @@ pub fn translate(seen: Seen<'_>, at: &Situation<'_>) -> Option<Cause> {
     Some(Cause { trouble, code: trouble.code(), what: trouble.what(), cure: trouble.cure(at, request_id) })
 }
 
+/// What a `connect` was refused for, known or not: older gateways say it in words alone, which their close frame repeats,
+/// and newer ones have codes that nobody has translated yet.
+pub fn refused(refusal: &Refusal, at: &Situation<'_>) -> Cause {
+    let closes = |code| Close { code: Some(code), reason: refusal.message.clone() };
+    let said = [1002, 1008].map(closes);
+    let closed = |close| translate(Seen::Closed { by: Side::Gateway, close }, at);
+    translate(Seen::Refused(refusal), at).or_else(|| said.iter().find_map(closed)).unwrap_or_else(|| {
+        let trouble = Trouble::RefusedOtherwise;
+        let cure = format!("it said: {}; its own log has more", words(refusal));
+        Cause { trouble, code: trouble.code(), what: trouble.what(), cure }
+    })
+}
+
+/// Longest text of the gateway's that is told where nobody knows what it means, in characters.
+const MOST_WORDS: usize = 160;
+
+/// In a line that a terminal can show, and nothing in it looks like a command of ours.
+fn words(refusal: &Refusal) -> String {
+    let parts = [Some(&refusal.code), refusal.detail.as_ref(), Some(&refusal.message)];
+    let parts: Vec<&str> = parts.into_iter().flatten().map(|part| &**part).filter(|part| !part.is_empty()).collect();
+    let is_plain = |c: char| matches!(c, ' '..='~') && c != '`';
+    match parts.join(": ") {
+        said if said.is_empty() => "nothing".into(),
+        said => said.chars().map(|c| if is_plain(c) { c } else { '?' }).take(MOST_WORDS).collect(),
+    }
+}
+
 /// The way out where a gateway of this machine does not run.
 pub const START: &str = "start it as its user: `systemctl --user start openclaw-gateway` (where there is no such unit yet: \
                          `openclaw onboard --install-daemon`)";
@@ -111,10 +138,12 @@ pub enum Trouble {
     SlowConsumer,
     TooLarge,
     UiConnectFailed,
+    /// A `connect`, for a reason that is not known here.
+    RefusedOtherwise,
 }
 
 impl Trouble {
-    pub const ALL: [Trouble; 18] = [
+    pub const ALL: [Trouble; 19] = [
         Trouble::ProxyAttributionRequired,
         Trouble::PairingRequired,
         Trouble::OriginNotAllowed,
@@ -133,6 +162,7 @@ impl Trouble {
         Trouble::SlowConsumer,
         Trouble::TooLarge,
         Trouble::UiConnectFailed,
+        Trouble::RefusedOtherwise,
     ];
 
     /// The trouble behind what was seen.
@@ -251,6 +281,7 @@ impl Trouble {
             Trouble::SlowConsumer => "gateway/slow-consumer",
             Trouble::TooLarge => "gateway/message-too-large",
             Trouble::UiConnectFailed => "gateway/ui-connect-failed",
+            Trouble::RefusedOtherwise => "gateway/refused-otherwise",
         }
     }
 
@@ -274,6 +305,7 @@ impl Trouble {
             Trouble::SlowConsumer => "the client read too slowly",
             Trouble::TooLarge => "a message was larger than the gateway takes",
             Trouble::UiConnectFailed => "the gateway's web page gave its connection up",
+            Trouble::RefusedOtherwise => "the gateway refused a connect for a reason that is not known here",
         }
     }
 
@@ -333,6 +365,7 @@ impl Trouble {
             Trouble::UiConnectFailed => {
                 "its cause is the gateway's answer to connect just before; see the record of this connection".into()
             }
+            Trouble::RefusedOtherwise => "its own words are told with it; the gateway's log has more".into(),
         }
     }
 }

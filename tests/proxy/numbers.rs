@@ -427,6 +427,7 @@ fn said(trouble: Trouble) -> Said {
         Trouble::SlowConsumer => Closes(1008, "slow consumer"),
         Trouble::TooLarge => Closes(1009, ""),
         Trouble::UiConnectFailed => Left(4008, "connect failed"),
+        Trouble::RefusedOtherwise => Refused(BAD, "too many moons", "MOON_PHASE"),
     }
 }
 

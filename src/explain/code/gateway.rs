@@ -179,6 +179,7 @@ fn trouble_matters(trouble: Trouble) -> &'static str {
         Trouble::SlowConsumer => "The gateway keeps what a client has not read in its memory, and that has an end.",
         Trouble::TooLarge => "The connection ends, because what follows such a message cannot be trusted.",
         Trouble::UiConnectFailed => "It is the consequence and not the cause, and seldom the proxy's fault.",
+        Trouble::RefusedOtherwise => "A newer gateway may have reasons that this clawgate has no words for.",
     }
 }
 

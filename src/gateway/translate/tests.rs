@@ -169,8 +169,10 @@ fn each_trouble_is_known_by_the_words_that_it_is_read_in_elsewhere() {
         Trouble::SlowConsumer => "slow consumer",
         Trouble::TooLarge => "message too big",
         Trouble::UiConnectFailed => "connect failed",
+        // For words that nobody knows.
+        Trouble::RefusedOtherwise => "",
     };
-    for trouble in Trouble::ALL {
+    for trouble in Trouble::ALL.into_iter().filter(|trouble| *trouble != Trouble::RefusedOtherwise) {
         assert_eq!(Trouble::of_words(words(trouble)), Some(trouble));
     }
     assert_eq!(Trouble::of_words("NOT_PAIRED"), Some(Trouble::PairingRequired));
@@ -185,4 +187,20 @@ fn codes_are_unique() {
     codes.sort_unstable();
     codes.dedup();
     assert_eq!(codes.len(), Trouble::ALL.len());
+}
+
+#[test]
+fn a_refusal_that_nobody_knows_is_told_in_the_gateways_words_which_cannot_pass_for_ours() {
+    let told = |code: &str, message: &str, detail| super::refused(&refused(code, message, detail), &AT);
+    let new = told("INVALID_REQUEST", "too many moons", Some("MOON_PHASE"));
+    assert_eq!(
+        (new.code, &*new.cure),
+        ("gateway/refused-otherwise", "it said: INVALID_REQUEST: MOON_PHASE: too many moons; its own log has more")
+    );
+    assert_eq!(told("", "", None).cure, "it said: nothing; its own log has more");
+    let hostile = told("X", &format!("\u{1b}[2J\u{202e}\n`rm -rf /`{}", "a".repeat(1000)), None).cure;
+    assert!(hostile.starts_with("it said: X: ?[2J???rm -rf /?aaa") && hostile.len() < 200, "{hostile}");
+    // What is known stays what it is; a release that has no code for it says the same as its close frame does.
+    assert_eq!(told("NOT_PAIRED", "", None).code, "gateway/pairing-required");
+    assert_eq!(told("INVALID_REQUEST", "device signature expired", None).code, "gateway/clock-skew");
 }

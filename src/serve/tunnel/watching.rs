@@ -23,7 +23,7 @@ use crate::{
         pin::{Gate, Shown, Step, Unverified},
         places::Place,
         seen::Outcome,
-        translate::{Seen, Situation, translate},
+        translate::{self, Cause, Seen, Situation, translate},
     },
     headers::identity::Identity,
 };
@@ -177,7 +177,7 @@ impl Watching {
                         "the gateway refused five connects of this client: it is attributed for the next ten minutes"
                     );
                 }
-                self.trouble(core, Seen::Refused(refusal));
+                self.tell(core, |at| Some(translate::refused(refusal, at)));
             }
             Answer::Unknown => answers[2].add(1),
         }
@@ -186,11 +186,15 @@ impl Watching {
     /// Tells the operator what the gateway means, once for each tunnel: a close frame after a refusal says the same
     /// again.
     fn trouble(&mut self, core: &Core, seen: Seen<'_>) {
+        self.tell(core, |at| translate(seen, at));
+    }
+
+    fn tell(&mut self, core: &Core, cause: impl FnOnce(&Situation<'_>) -> Option<Cause>) {
         if self.gateway.is_none() || self.told {
             return;
         }
         let at = Situation { host: &self.host, attributed: self.attributed.as_deref() };
-        if let Some(cause) = translate(seen, &at) {
+        if let Some(cause) = cause(&at) {
             self.told = true;
             core.gateway_says(cause, self.client.to_string());
         }
