@@ -1,5 +1,7 @@
 //! What must happen once an exchange is over, however it ended: the connection back to its pool, the record written.
 
+mod tunnel;
+
 use std::{
     net::IpAddr,
     rc::Rc,
@@ -11,8 +13,9 @@ use std::{
 use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
 use tokio::time::Instant;
 
+pub use self::tunnel::TunnelRecord;
 use super::{
-    access::{self, ClosedBy, Record, Redacted},
+    access::{self, Record, Redacted},
     body::{FromClient, Upload},
     connection::Client,
     core::{Core, Present, Stage},
@@ -20,11 +23,9 @@ use super::{
     exchange,
     refusal::{Reason, Refusal, Side},
     snapshot::RouteRef,
-    tunnel::{Ended, Goodbye},
 };
 use crate::{
     config::model::{Policy, UpstreamKind},
-    gateway::frames,
     headers::identity::Identity,
     upstream::{
         http1::{Connection, Interim},
@@ -320,48 +321,6 @@ impl Finish {
 
 /// What the access log says of a request whose client went away.
 const CLIENT_ABORTED: &str = "client_aborted";
-
-/// The record of a tunnel that is still open.
-pub struct TunnelRecord {
-    core: Rc<Core>,
-    client: Rc<Client>,
-    noted: Option<Box<Noted>>,
-    from: IpAddr,
-    identity: Option<Identity>,
-    route: Option<Arc<str>>,
-    upstream: Option<Arc<str>>,
-}
-
-impl TunnelRecord {
-    pub fn end(self, ended: &Ended, duration: Duration) {
-        let said = ended.goodbye.map(Goodbye::reason).unwrap_or_default();
-        let close = match (ended.goodbye, &ended.close) {
-            (Some(goodbye), _) => {
-                Some(access::Close { code: Some(goodbye.code()), by: ClosedBy::Proxy, reason: said.as_bytes() })
-            }
-            (None, Some((by, close))) => Some(access::Close {
-                code: close.code,
-                by: match by {
-                    frames::Side::Client => ClosedBy::Client,
-                    frames::Side::Gateway => ClosedBy::Upstream,
-                },
-                reason: close.reason.as_bytes(),
-            }),
-            (None, None) => None,
-        };
-        self.core.counters.tunnel_closed(close.map(|c| c.by), close.and_then(|c| c.code));
-        let Some(noted) = &self.noted else { return };
-        let mut record = noted.record(access::Kind::WebSocket, &self.client, self.from, self.identity);
-        record.route = self.route.as_deref();
-        record.upstream = self.upstream.as_deref();
-        record.status = Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
-        record.request_bytes = ended.from_client;
-        record.response_bytes = ended.from_upstream;
-        record.duration = duration;
-        record.close = close;
-        self.core.log(&record);
-    }
-}
 
 impl Noted {
     fn record(&self, kind: access::Kind, client: &Client, from: IpAddr, identity: Option<Identity>) -> Record<'_> {

@@ -3,11 +3,11 @@
 //! A tunnel owns no buffer while it is idle: it reads into its core's scratch space and keeps only what the other side
 //! would not take at once.
 
+mod goodbye;
 mod pump;
 mod watching;
 
 use std::{
-    borrow::Cow,
     future::{Future, poll_fn},
     io,
     pin::Pin,
@@ -22,6 +22,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+pub use self::goodbye::Goodbye;
 pub use self::watching::{Key, Watching};
 use self::{
     pump::{Way, pump},
@@ -48,38 +49,6 @@ const SHOW_WITHIN: Duration = Duration::from_secs(15);
 const SPEAK_WITHIN: Duration = Duration::from_secs(5);
 /// Reads of one poll, so that one busy tunnel does not starve its core.
 const TURNS: usize = 16;
-
-/// A close frame of ours and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goodbye {
-    /// 1001: the proxy is going away.
-    Draining,
-    /// 1008: the rule that admitted this tunnel is gone.
-    PolicyChanged,
-    /// 1008: a stranger did not say who it is in time.
-    Silent,
-    /// 1008: no pinned key was shown.
-    Unverified(Unverified),
-}
-
-impl Goodbye {
-    pub fn code(self) -> u16 {
-        match self {
-            Goodbye::Draining => 1001,
-            Goodbye::Unverified(Unverified::Closed) => 1000,
-            Goodbye::PolicyChanged | Goodbye::Silent | Goodbye::Unverified(_) => 1008,
-        }
-    }
-
-    pub fn reason(self) -> Cow<'static, str> {
-        match self {
-            Goodbye::Draining => "proxy stopping".into(),
-            Goodbye::PolicyChanged => "policy changed".into(),
-            Goodbye::Silent => Unverified::Late.to_string().into(),
-            Goodbye::Unverified(why) => why.to_string().into(),
-        }
-    }
-}
 
 /// How a tunnel ended, for its record.
 #[derive(Debug, Default)]
