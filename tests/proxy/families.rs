@@ -315,7 +315,7 @@ async fn no_series_is_there_twice() {
 fn no_family_is_without_a_test_that_moves_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut text = String::new();
-    for folder in ["proxy", "system/tests", "."] {
+    for folder in ["proxy", "process", "system/tests", "."] {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "rs") {

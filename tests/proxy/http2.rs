@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     harness::{h2, origin, proxy, within},
-    streaming::INTERIM,
+    interim::INTERIM,
 };
 
 /// The next interim answer on a stream.

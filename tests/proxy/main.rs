@@ -6,6 +6,7 @@
 mod harness;
 
 mod allow;
+mod answers;
 mod browser_fields;
 mod certificate;
 mod client_certificates;
@@ -21,6 +22,7 @@ mod hosts;
 mod http1;
 mod http2;
 mod identity;
+mod interim;
 mod lifecycle;
 mod limits;
 mod login;
@@ -31,5 +33,6 @@ mod probe;
 mod records;
 mod routing;
 mod streaming;
+mod trailers;
 mod upstream;
 mod websocket;
