@@ -124,7 +124,8 @@ pub fn authority<'a>(head: &Head<'a>) -> Result<Option<Authority<'a>>, HostError
         (Some(target), Some(field)) => {
             // RFC 9112 §3.2.2 lets the target win over a Host that differs, RFC 9113 §8.3.1 calls it malformed. A
             // server behind us might take the other one, so both are refused.
-            let default = if head.uri.scheme_str() == Some("http") { 80 } else { 443 };
+            let is_http = head.uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
+            let default = if is_http { 80 } else { 443 };
             if target.host != field.host || target.port.unwrap_or(default) != field.port.unwrap_or(default) {
                 return Err(HostError::Disagree);
             }
@@ -140,9 +141,9 @@ pub fn authority<'a>(head: &Head<'a>) -> Result<Option<Authority<'a>>, HostError
 /// RFC 9112 §3.2: origin-form and absolute-form are for every method, `*` for OPTIONS, host:port for CONNECT only.
 fn check_form(head: &Head<'_>) -> Result<(), HostError> {
     let uri = head.uri;
+    // RFC 3986 §3.1: in either case.
     if let Some(scheme) = uri.scheme_str()
-        && scheme != "http"
-        && scheme != "https"
+        && !["http", "https"].iter().any(|ours| scheme.eq_ignore_ascii_case(ours))
     {
         return Err(HostError::Scheme);
     }

@@ -58,6 +58,19 @@ fn exactly_one_host_field_is_read() {
 }
 
 #[test]
+fn a_scheme_is_known_in_either_case() {
+    let ask = |scheme: &str| {
+        let mut parts = Parts::default();
+        parts.authority = Some("a.test".parse().expect("an authority"));
+        parts.scheme = Some(scheme.parse().expect("a scheme"));
+        parts.path_and_query = Some(PathAndQuery::from_static("/"));
+        ask_uri("GET", &Uri::from_parts(parts).expect("as h2 makes them"), Version::HTTP_2, &[b"a.test:80"])
+    };
+    assert_eq!((ask("HTTP"), ask("http")), (is("a.test", None), is("a.test", None)));
+    assert_eq!((ask("HTTPS"), ask("ftp")), (Err(HostError::Disagree), Err(HostError::Scheme)));
+}
+
+#[test]
 fn a_malformed_host_is_refused() {
     for host in [
         &b""[..],
