@@ -66,12 +66,26 @@ fn a_state_directory_that_is_none_and_a_ledger_that_is_damaged() {
         fs::write(&ledger, "{\"schema\":1,\"last_").unwrap();
         fs::set_permissions(&ledger, fs::Permissions::from_mode(0o600)).unwrap();
         let report = machine.look("state,acme").await;
-        assert_eq!((report.code, report.snags()), (Some(75), vec!["acme/try-later"]), "{report:#?}");
+        assert_eq!(
+            (report.code, report.snags()),
+            (Some(75), vec!["state/ledger-lost", "acme/try-later"]),
+            "{report:#?}"
+        );
+        assert_eq!(
+            report.finding("state/ledger-lost"),
+            [
+                at,
+                "the ledger is damaged: EOF while parsing a string at line 1 column 18",
+                "every try counts as spent, and no certificate is asked for until an hour has passed since the start",
+                "wait, and the service writes a new one by itself; or, from a backup: `systemctl stop clawgate`, put \
+                 acme/ledger.json back, `systemctl start clawgate`",
+            ]
+        );
         let [subject, seen, ..] = report.finding("acme/try-later");
         let why =
             ": the ledger is damaged: EOF while parsing a string at line 1 column 18, so every try counts as spent";
         assert!(
-            subject == HOST && seen.starts_with("chat.example.com may be asked for ") && seen.ends_with(why),
+            subject == HOST && seen.starts_with("chat.example.com may be asked for from ") && seen.ends_with(why),
             "{seen}"
         );
     });
@@ -140,14 +154,14 @@ fn a_gateway_that_takes_its_users_from_a_header_gets_a_token_by_the_cure() {
         });
         let mut gateway = as_service(&machine, &seats, options).await;
         let report = machine.look("gateway").await;
-        assert_eq!((report.code, report.snags()), (Some(0), vec!["gateway/auth-proxy"]), "{report:#?}");
+        assert_eq!((report.code, report.snags()), (Some(69), vec!["gateway/auth-proxy"]), "{report:#?}");
         let found = report.finding("gateway/auth-proxy");
         assert_eq!(
             found,
             [
                 gateway.config_file().to_str().unwrap(),
                 "gateway.auth.mode is trusted-proxy: the gateway takes the user's name from a header",
-                "clawgate removes such headers and makes none, so nobody gets in",
+                "clawgate removes such headers and makes none, so neither a backend nor a browser gets in",
                 "openclaw config set gateway.auth.token \"$(openssl rand -hex 32)\" && openclaw config set gateway.auth.mode \
                  token",
             ]

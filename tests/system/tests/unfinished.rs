@@ -104,15 +104,23 @@ fn a_service_that_hangs_is_asked_in_vain_and_the_rest_is_told() {
         wait::until("it serves", SOON, async || socket.exists().then_some(())).await;
         service.signal(libc::SIGSTOP);
         let found = look(&machine, "ports,state,acme").await;
-        assert_eq!((found.code, found.snags()), (Some(0), vec!["acme/unfinished"]), "{found:#?}");
-        let page = "The CA did not answer in time. Whether it can be reached is not known; the check can be repeated.";
-        is_unfinished(&found, "acme", page);
+        assert_eq!((found.code, found.snags()), (Some(0), vec!["acme/ledger-hidden"]), "{found:#?}");
+        let state = machine.state();
+        assert_eq!(
+            found.finding("acme/ledger-hidden"),
+            [
+                state.to_str().unwrap(),
+                &format!("the process at {} has not answered within 5 s", socket.display()),
+                "what was spent of the CA's limit is kept there",
+                "`systemctl status clawgate` and `journalctl -u clawgate -n 50` say what it does",
+            ]
+        );
         for known in ["ports/ours", "state/good", "acme/reachable"] {
             assert!(found.codes().contains(&known), "{known}: {found:#?}");
         }
         service.signal(libc::SIGCONT);
         let found = look(&machine, "acme").await;
-        assert!(!found.codes().contains(&"acme/unfinished") && found.codes().len() == 2, "{found:#?}");
+        assert!(!found.codes().contains(&"acme/ledger-hidden") && found.codes().len() == 2, "{found:#?}");
     });
 }
 
